@@ -1,0 +1,115 @@
+"""Read a scorer's folder, and say in one line what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from dpok_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+    from dpok_pipeline.config import FrozenConfig
+
+Config = TypeVar("Config", bound="FrozenConfig")
+
+
+def require_file(path: Path, remedy: str) -> Path:
+    """Return `path` if a file is there; raise `InputError` with the remedy if not."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {remedy}")
+    return path
+
+
+def read_config(path: Path, kind: type[Config]) -> Config:
+    """Read a scorer's JSON configuration into its typed class.
+
+    Raises:
+        InputError: the file is absent, is not JSON, or has a field that is missing, unknown or
+            out of range.
+    """
+    require_file(path, "point `path` at a folder that the scorer's save() wrote")
+    try:
+        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error}); copy the file again") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "config"
+        raise InputError(f"{path}: field `{field}`: {first['msg']}") from error
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file whole.
+
+    Raises:
+        InputError: the file is absent or cut short.
+    """
+    require_file(path, "the folder is not whole, copy it again")
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: truncated or damaged ({reason}); copy it again") from error
+
+
+def read_foreign_checkpoint(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Read a `.pt` or `.pth` from elsewhere without running anything that it may contain.
+
+    Args:
+        path: the file.
+        sha256: what its bytes must hash to, in hexadecimal; None does not check.
+
+    Raises:
+        InputError: the file is absent, hashes to something else, is damaged, or holds anything
+            but a flat table of tensors.
+    """
+    require_file(path, "download it first")
+    if sha256 is not None:
+        found = file_sha256(path)
+        if found != sha256.lower():
+            raise InputError(f"{path}: sha256 is {found}, expected {sha256}; do not use this file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a bad archive
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a readable weights file ({reason})") from error
+    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+        raise InputError(f"{path}: expected a state dict of tensors")
+    return state
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
+    """Put `state` into `module`, every name and shape as expected.
+
+    Raises:
+        InputError: a tensor is missing, unknown, or of another shape than the configuration says.
+    """
+    expected = module.state_dict()
+    for name in sorted(expected.keys() | state.keys()):
+        if name not in state:
+            raise InputError(f"{source}: tensor `{name}` is missing; the file is not whole")
+        if name not in expected:
+            raise InputError(f"{source}: tensor `{name}` is not part of this model")
+        if state[name].shape != expected[name].shape:
+            raise InputError(
+                f"{source}: tensor `{name}` has shape {tuple(state[name].shape)}, the "
+                f"configuration says {tuple(expected[name].shape)}; check config.json"
+            )
+    module.load_state_dict(dict(state))

@@ -1,0 +1,219 @@
+"""ImageReward: how well an image answers its prompt, as people ranked such pairs.
+
+Xu et al., "ImageReward: Learning and Evaluating Human Preferences for Text-to-Image Generation"
+(arXiv 2304.05977). A BLIP vision transformer reads the image, a BERT reads the prompt while it
+attends to the image, and a small head turns the first token into a number. The reward of DPOK.
+
+The class has no size of its own: the published model and the small one of EmojiWorld differ only
+in their `ImageRewardConfig`.
+
+Notation: b images, t prompt tokens, p image tokens (patches and one class token).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from pydantic import Field, model_validator
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import (
+    BertTokenizer,
+    BlipTextConfig,
+    BlipTextModel,
+    BlipVisionConfig,
+    BlipVisionModel,
+)
+
+from dpok_pipeline.config import FrozenConfig
+from dpok_pipeline.rewards.folders import (
+    load_weights,
+    read_config,
+    read_safetensors,
+    require_file,
+)
+from dpok_pipeline.rewards.heads import PUBLISHED_HEAD, ScoreHead
+from dpok_pipeline.rewards.preprocessing import pixels_from_pil, pixels_from_tensor
+
+
+class ImageRewardConfig(FrozenConfig):
+    """Sizes of an ImageReward; the defaults are the published ImageReward-v1.0."""
+
+    image_size: int = Field(224, ge=1, description="Side of the square the model reads, pixels.")
+    patch_size: int = Field(16, ge=1, description="Side of one patch, pixels.")
+    vision_width: int = Field(1024, ge=1, description="Width of the vision transformer.")
+    vision_layers: int = Field(24, ge=1, description="Blocks of the vision transformer.")
+    vision_heads: int = Field(16, ge=1, description="Attention heads of the vision transformer.")
+    text_width: int = Field(768, ge=1, description="Width of the text transformer.")
+    text_layers: int = Field(12, ge=1, description="Blocks of the text transformer.")
+    text_heads: int = Field(12, ge=1, description="Attention heads of the text transformer.")
+    text_positions: int = Field(512, ge=1, description="Token positions that have an embedding.")
+    vocab_size: int = Field(30524, ge=1, description="Rows of the token embedding; BERT's + 2.")
+    max_tokens: int = Field(35, ge=2, description="Prompts are padded or cut to this, tokens.")
+    head_sizes: tuple[int, int, int, int] = Field(
+        PUBLISHED_HEAD, description="Hidden widths of the head."
+    )
+    score_mean: float = Field(0.16717362830052426, description="Subtracted from the head's output.")
+    score_std: float = Field(
+        1.0333394966054072, gt=0, description="Divides it then, so that scores have unit spread."
+    )
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> ImageRewardConfig:
+        if self.image_size % self.patch_size:
+            raise ValueError("image_size must be a multiple of patch_size")
+        if self.vision_width % self.vision_heads or self.text_width % self.text_heads:
+            raise ValueError("vision_width and text_width must be multiples of their heads")
+        if self.max_tokens > self.text_positions:
+            raise ValueError("max_tokens must not exceed text_positions")
+        return self
+
+
+class ImageReward(nn.Module):
+    """The reward model; `forward` gives the head's raw output, `score` the normalised reward."""
+
+    def __init__(self, config: ImageRewardConfig, vocab: Sequence[str]) -> None:
+        """Build the model with fresh weights.
+
+        Args:
+            config: sizes and the normalisation of the score.
+            vocab: WordPiece tokens, the line number in vocab.txt being the token's id; must
+                hold [PAD], [UNK], [CLS], [SEP] and [MASK].
+        """
+        super().__init__()
+        if len(vocab) > config.vocab_size:
+            raise ValueError(f"{len(vocab)} tokens do not fit vocab_size {config.vocab_size}")
+        self.config = config
+        self.vocab = tuple(vocab)
+        self.tokenizer = _bert_tokenizer(self.vocab)
+        self.vision = BlipVisionModel(_vision_config(config))
+        self.text = BlipTextModel(_text_config(config), add_pooling_layer=False)
+        self.head = ScoreHead(config.text_width, config.head_sizes)
+
+    @classmethod
+    def from_folder(cls, folder: Path | str) -> ImageReward:
+        """Load what `save` wrote.
+
+        Raises:
+            InputError: a file is missing, truncated, or does not fit config.json.
+        """
+        folder = Path(folder)
+        config = read_config(folder / "config.json", ImageRewardConfig)
+        vocab = require_file(folder / "vocab.txt", "the folder is not whole, copy it again")
+        model = cls(config, vocab.read_text(encoding="utf-8").splitlines())
+        weights = folder / "model.safetensors"
+        load_weights(model, read_safetensors(weights), weights)
+        return model.eval()
+
+    def save(self, folder: Path | str) -> None:
+        """Write config.json, vocab.txt and model.safetensors into `folder`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(self.config.model_dump_json(indent=2) + "\n")
+        (folder / "vocab.txt").write_text("\n".join(self.vocab) + "\n", encoding="utf-8")
+        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        save_file(state, folder / "model.safetensors")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.head.layers[0].weight.device
+
+    def tokenise(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids and attention mask, each `(b, max_tokens)`, on the model's device."""
+        tokens = self.tokenizer(
+            list(prompts),
+            padding="max_length",
+            truncation=True,
+            max_length=self.config.max_tokens,
+            return_tensors="pt",
+        )
+        return tokens["input_ids"].to(self.device), tokens["attention_mask"].to(self.device)
+
+    def forward(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Raw score of each (image, prompt), differentiable in the pixels.
+
+        Args:
+            pixel_values: `(b, 3, image_size, image_size)`, normalised by CLIP's mean and std.
+            input_ids: `(b, t)`.
+            attention_mask: `(b, t)`, 1 for a token and 0 for padding.
+
+        Returns:
+            `(b,)`, the head's output before normalisation.
+        """
+        image = self.vision(pixel_values=pixel_values).last_hidden_state  # (b, p, vision_width)
+        # `is_decoder=False` makes the text attend both ways; the cross-attention stays.
+        text = self.text(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            encoder_hidden_states=image,
+            is_decoder=False,
+        ).last_hidden_state  # (b, t, text_width)
+        score: Tensor = self.head(text[:, 0].float())
+        return score
+
+    def score(self, images: Tensor | Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
+        """Reward of each image for its prompt.
+
+        Args:
+            images: tensors `(b, 3, h, w)` in [0, 1], resized differentiably; or b PIL images,
+                resized by Pillow as the published package does.
+            prompts: b prompts.
+
+        Returns:
+            `(b,)` float32: (raw - score_mean) / score_std.
+        """
+        if len(images) != len(prompts):
+            raise ValueError(f"{len(images)} images but {len(prompts)} prompts")
+        size = self.config.image_size
+        if isinstance(images, Tensor):
+            pixels = pixels_from_tensor(images.to(self.device), size)
+        else:
+            pixels = pixels_from_pil(images, size).to(self.device)
+        raw = self(pixels, *self.tokenise(prompts))
+        return (raw.float() - self.config.score_mean) / self.config.score_std
+
+
+def _vision_config(config: ImageRewardConfig) -> BlipVisionConfig:
+    """BLIP's vision transformer; its LayerNorm epsilon is 1e-6, not the class's default."""
+    return BlipVisionConfig(
+        hidden_size=config.vision_width,
+        intermediate_size=4 * config.vision_width,
+        num_hidden_layers=config.vision_layers,
+        num_attention_heads=config.vision_heads,
+        image_size=config.image_size,
+        patch_size=config.patch_size,
+        layer_norm_eps=1e-6,
+        # The class's default of 1e-10 is for loading only: nothing would train from there.
+        initializer_range=0.02,
+    )
+
+
+def _text_config(config: ImageRewardConfig) -> BlipTextConfig:
+    """BLIP's BERT; `is_decoder` here only says that the cross-attention layers exist."""
+    return BlipTextConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.text_width,
+        encoder_hidden_size=config.vision_width,
+        intermediate_size=4 * config.text_width,
+        num_hidden_layers=config.text_layers,
+        num_attention_heads=config.text_heads,
+        max_position_embeddings=config.text_positions,
+        is_decoder=True,
+        # Only generation uses these, and the defaults lie outside a small vocabulary.
+        bos_token_id=None,
+        sep_token_id=None,
+        eos_token_id=None,
+    )
+
+
+def _bert_tokenizer(vocab: Sequence[str]) -> BertTokenizer:
+    """A lower-casing WordPiece tokenizer; by a file, the one way all releases share."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "vocab.txt").write_text("\n".join(vocab) + "\n", encoding="utf-8")
+        tokenizer: BertTokenizer = BertTokenizer.from_pretrained(folder)
+    return tokenizer
