@@ -1,0 +1,36 @@
+"""Typed parameters of sampling and of the LoRA policy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from dpok_pipeline.config import FrozenConfig
+
+Precision = Literal["float32", "bfloat16", "float16"]
+"""What the networks compute in; latents, log-probabilities and LoRA weights stay float32."""
+
+
+class SamplingConfig(FrozenConfig):
+    """How images are drawn: the same in rollouts, SFT data and evaluation."""
+
+    ddim_steps: int = Field(ge=1, le=1000, description="Denoising steps per image (T).")
+    eta: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=1.0,
+        description="DDIM's η, a factor on the step noise: 1 is the policy that DPOK trains, 0 is "
+        "deterministic and has no log-probability.",
+    )
+    guidance_scale: float = Field(
+        ge=1.0,
+        description="Weight of the prompt in classifier-free guidance; 1 means no guidance, and "
+        "then the unconditional half is not computed.",
+    )
+
+
+class LoRAConfig(FrozenConfig):
+    """The policy's trainable part: low-rank updates of the UNet's attention projections."""
+
+    rank: int = Field(ge=1, le=1024, description="Rank r of each update; alpha is always r.")

@@ -1,0 +1,182 @@
+"""The policy: LoRA on the UNet's attention, attached, switched off, saved and loaded.
+
+The official run is rank 4, alpha = rank (scale 1), A drawn from N(0, 1/r²), B zero, on the
+query, key, value and output projections of every attention.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dpok_pipeline.diffusion.config import LoRAConfig
+from dpok_pipeline.diffusion.files import check_safetensors
+from dpok_pipeline.errors import InputError
+
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
+METADATA_NAME = "metadata.json"
+_ADAPTER = "default"
+
+
+def attach_lora(unet: Any, config: LoRAConfig, seed: int) -> None:
+    """Add trainable float32 LoRA weights that leave the UNet's output unchanged.
+
+    Args:
+        unet: the frozen UNet.
+        config: the rank.
+        seed: of A's initial values; they depend on nothing else.
+
+    Raises:
+        InputError: a LoRA is attached already.
+    """
+    from peft import LoraConfig
+
+    if lora_layers(unet):
+        raise InputError("this UNet has a LoRA already; detach it first")
+    unet.add_adapter(
+        LoraConfig(
+            r=config.rank,
+            lora_alpha=config.rank,
+            init_lora_weights="gaussian",
+            target_modules=list(TARGETS),
+        )
+    )
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in _named_parameters(unet):
+        # peft takes the base weight's precision, and draws A from the global generator.
+        parameter.data = parameter.data.float()
+        if "lora_A" in name:
+            drawn = torch.randn(parameter.shape, generator=generator) / config.rank
+            parameter.data.copy_(drawn)
+        parameter.requires_grad_(True)
+    for layer in lora_layers(unet):
+        # Under autocast peft would go to float32 for A and autocast straight back.
+        layer.cast_input_dtype_enabled = False
+
+
+def lora_layers(unet: nn.Module) -> list[Any]:
+    """Every module that carries a LoRA, in the UNet's own order."""
+    from peft.tuners.lora import LoraLayer
+
+    return [module for module in unet.modules() if isinstance(module, LoraLayer)]
+
+
+def lora_parameters(unet: nn.Module) -> list[nn.Parameter]:
+    """The trainable weights, in a fixed order."""
+    return [parameter for _, parameter in _named_parameters(unet)]
+
+
+@contextmanager
+def reference_policy(unet: nn.Module) -> Iterator[None]:
+    """Switch the LoRA off: inside, the UNet is the base model, bit for bit.
+
+    Without a LoRA nothing happens. peft's own switch also visits every `requires_grad`, which
+    the inner loop need not pay for.
+    """
+    layers = lora_layers(unet)
+    before = [layer._disable_adapters for layer in layers]
+    for layer in layers:
+        layer._disable_adapters = True
+    try:
+        yield
+    finally:
+        for layer, disabled in zip(layers, before, strict=True):
+            layer._disable_adapters = disabled
+
+
+def detach_lora(unet: Any) -> None:
+    """Remove the LoRA and restore the base model."""
+    if lora_layers(unet):
+        unet.unload_lora()
+
+
+def save_lora(unet: nn.Module, folder: Path, metadata: Mapping[str, object]) -> None:
+    """Write the LoRA so that `StableDiffusionPipeline.load_lora_weights(folder)` loads it.
+
+    Equal weights give equal bytes: the safetensors header has no more than one metadata key,
+    because their order is not fixed; what describes the run goes to a JSON file beside it.
+
+    Args:
+        unet: with a LoRA attached.
+        folder: made if missing.
+        metadata: JSON values.
+    """
+    from safetensors.torch import save
+
+    tensors = {f"unet.{key}": value.cpu() for key, value in lora_state(unet).items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / WEIGHTS_NAME, save(tensors, metadata={"format": "pt"}))
+    text = json.dumps(dict(metadata), indent=2, sort_keys=True) + "\n"
+    _write(folder / METADATA_NAME, text.encode())
+
+
+def load_lora(unet: Any, folder: Path) -> None:
+    """Load what `save_lora` wrote; the LoRA is attached if the UNet has none.
+
+    Raises:
+        InputError: the file is missing, truncated, or fits neither the UNet nor its LoRA's rank.
+    """
+    from safetensors.torch import load_file
+
+    path = Path(folder) / WEIGHTS_NAME
+    if not path.is_file():
+        raise InputError(f"{path}: missing; train first, or give a folder with {WEIGHTS_NAME}")
+    check_safetensors(path)
+    tensors = {key.removeprefix("unet."): value for key, value in load_file(path).items()}
+    ranks = {len(value) for key, value in tensors.items() if key.endswith("lora_A.weight")}
+    if len(ranks) != 1:
+        raise InputError(f"{path}: no LoRA of one rank in diffusers' naming (found {ranks or 0})")
+    attached_here = not lora_layers(unet)
+    if attached_here:
+        attach_lora(unet, LoRAConfig(rank=ranks.pop()), seed=0)
+    try:
+        _copy_state(unet, tensors, path)
+    except InputError:
+        if attached_here:
+            detach_lora(unet)
+        raise
+
+
+def lora_state(unet: nn.Module) -> dict[str, Tensor]:
+    """The weights by name (`….to_q.lora_A.weight`), detached views of the parameters."""
+    return {
+        name.replace(f".{_ADAPTER}.", "."): parameter.detach()
+        for name, parameter in _named_parameters(unet)
+    }
+
+
+def _named_parameters(unet: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, p) for name, p in unet.named_parameters() if ".lora_" in name]
+
+
+def _copy_state(unet: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    state = lora_state(unet)
+    if state.keys() != tensors.keys():
+        odd = sorted(state.keys() ^ tensors.keys())[0]
+        raise InputError(f"{path}: not made for this UNet, {odd} is only in one of the two")
+    for name, value in tensors.items():
+        if value.shape != state[name].shape:
+            raise InputError(
+                f"{path}: {name} has shape {tuple(value.shape)}, this LoRA needs "
+                f"{tuple(state[name].shape)}; use the same rank and base model"
+            )
+    for name, value in tensors.items():
+        state[name].copy_(value)
+
+
+def _write(path: Path, content: bytes) -> None:
+    # Renamed when whole: a reader never meets half a file.
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,150 @@
+"""Drawing images from the policy: rollouts, SFT data and evaluation use this one function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dpok_pipeline.diffusion.base_model import DiffusionModel
+from dpok_pipeline.diffusion.config import Precision, SamplingConfig
+from dpok_pipeline.diffusion.ddim import DDIMTransitions
+from dpok_pipeline.diffusion.guidance import predict_noise
+from dpok_pipeline.diffusion.memory import halve_until_fits
+from dpok_pipeline.diffusion.noise import draw, generator
+from dpok_pipeline.diffusion.prompt_encoder import encode
+from dpok_pipeline.errors import InputError
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a sampler run leaves, on the model's device.
+
+    Attributes:
+        latents: x_0, `(n, c, h, w)` float32.
+        trajectory: every latent from x_T to x_0, `(steps + 1, n, c, h, w)` float32, or None.
+        log_probs: averaged log-probability of each transition, `(steps, n)`, or None.
+    """
+
+    latents: Tensor
+    trajectory: Tensor | None = None
+    log_probs: Tensor | None = None
+
+
+@torch.no_grad()
+def sample(
+    model: DiffusionModel,
+    prompts: Sequence[str],
+    sampling: SamplingConfig,
+    *,
+    seed: int,
+    indices: Sequence[int],
+    precision: Precision | None = None,
+    batch_size: int = 64,
+    keep_trajectory: bool = False,
+) -> Samples:
+    """Draw one image per prompt, with the LoRA state that the UNet is in.
+
+    The noise depends on seed and index alone: the same image comes out in any batch (up to
+    rounding), and base, SFT and RL models can be compared on the same noise.
+
+    Args:
+        model: the base model, LoRA attached or not.
+        prompts: n texts.
+        sampling: steps, η and guidance.
+        seed: of the run.
+        indices: n image indices.
+        precision: overrides the model's own.
+        batch_size: images at once (guidance doubles it); halved when memory runs out.
+        keep_trajectory: also return every latent and log-probability.
+
+    Raises:
+        InputError: as many prompts as indices are needed, or a prompt is too long.
+    """
+    if len(prompts) != len(indices) or not prompts:
+        raise InputError(f"sample: {len(prompts)} prompts for {len(indices)} image indices")
+    steps = DDIMTransitions.build(model.scheduler, sampling, model.device)
+    if keep_trajectory and bool((steps.std == 0).any()):
+        raise InputError(
+            "a DDIM step without noise has no log-probability; use eta > 0, and a scheduler with "
+            "set_alpha_to_one false"
+        )
+    rows = len(steps) + 1 if keep_trajectory else 1
+    trajectory = torch.empty((rows, len(prompts), *model.latent_shape), device=model.device)
+    log_probs = torch.empty((len(steps), len(prompts)), device=model.device)
+    run = _Run(model, sampling, steps, precision, keep_trajectory)
+    done = 0
+    while done < len(prompts):
+        batch = slice(done, done + batch_size)
+
+        def fill(size: int, start: int = batch.start) -> int:
+            part = slice(start, start + size)
+            generators = _Generators(seed, indices[part])
+            run.denoise(
+                encode(model, prompts[part]), generators, trajectory[:, part], log_probs[:, part]
+            )
+            return len(prompts[part])
+
+        count, batch_size = halve_until_fits(fill, batch_size)
+        done += count
+    if not keep_trajectory:
+        return Samples(trajectory[-1])
+    return Samples(trajectory[-1], trajectory, log_probs)
+
+
+class _Generators:
+    """The two noise streams of a batch of images."""
+
+    def __init__(self, seed: int, indices: Sequence[int]) -> None:
+        self.initial = [generator(seed, index, "initial") for index in indices]
+        self.steps = [generator(seed, index, "steps") for index in indices]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same over the batches of one `sample` call."""
+
+    model: DiffusionModel
+    sampling: SamplingConfig
+    transitions: DDIMTransitions
+    precision: Precision | None
+    keep_trajectory: bool
+
+    def denoise(
+        self, prompt: Tensor, noise: _Generators, trajectory: Tensor, log_probs: Tensor
+    ) -> None:
+        """Walk one batch from x_T to x_0, writing into views of the whole run's tensors.
+
+        Args:
+            prompt: `(b, tokens, dim)`.
+            noise: the batch's generators.
+            trajectory: `(steps + 1, b, c, h, w)`, or `(1, b, c, h, w)` for x_0 alone.
+            log_probs: `(steps, b)`.
+        """
+        device, shape = self.model.device, self.model.latent_shape
+        empty = encode(self.model, [""])
+        latents = draw(noise.initial, shape).to(device)
+        for i in range(len(self.transitions)):
+            step = torch.full((len(prompt),), i, device=device)
+            predicted = predict_noise(
+                self.model,
+                latents,
+                self.transitions.timesteps[step],
+                prompt,
+                empty,
+                self.sampling.guidance_scale,
+                self.precision,
+            )
+            mean = self.transitions.mean(latents, predicted, step)
+            previous = mean
+            if self.sampling.eta > 0:
+                fresh = draw(noise.steps, shape).to(device)
+                previous = mean + self.transitions.std[i] * fresh
+            if self.keep_trajectory:
+                trajectory[i] = latents
+                # Of the latent as it is stored, so that the update recomputes the same number.
+                log_probs[i] = self.transitions.log_prob(previous, mean, step)
+            latents = previous
+        trajectory[-1] = latents

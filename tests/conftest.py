@@ -1,0 +1,26 @@
+"""Fixtures that every part's tests may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests import tiny
+
+if TYPE_CHECKING:
+    from dpok_pipeline.diffusion.base_model import DiffusionModel
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random base model in diffusers' layout: 4×8×8 latents, 32×32 images, 12 tokens."""
+    return tiny.write_base_model(tmp_path_factory.mktemp("tiny") / "base_model")
+
+
+@pytest.fixture
+def tiny_model(tiny_model_folder: Path) -> DiffusionModel:
+    """The tiny model, loaded afresh: a test may attach a LoRA to it."""
+    from dpok_pipeline.diffusion.base_model import describe_base_model, load_base_model
+
+    return load_base_model(describe_base_model(tiny_model_folder))
