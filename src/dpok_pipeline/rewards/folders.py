@@ -57,10 +57,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """
     require_file(path, "the folder is not whole, copy it again")
     try:
-        return load_file(path)
+        state: dict[str, Tensor] = load_file(path)
     except (SafetensorError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: truncated or damaged ({reason}); copy it again") from error
+    return state
 
 
 def read_foreign_checkpoint(path: Path, sha256: str | None = None) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ class ScoreHead(nn.Module):
             hidden: the four hidden widths.
         """
         super().__init__()
+        self.width = width
         first, second, third, fourth = hidden
         self.layers = nn.Sequential(
             nn.Linear(width, first),

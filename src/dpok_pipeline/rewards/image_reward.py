@@ -121,7 +121,7 @@ class ImageReward(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.head.layers[0].weight.device
+        return next(self.head.parameters()).device
 
     def tokenise(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids and attention mask, each `(b, max_tokens)`, on the model's device."""
@@ -174,7 +174,7 @@ class ImageReward(nn.Module):
             pixels = pixels_from_tensor(images.to(self.device), size)
         else:
             pixels = pixels_from_pil(images, size).to(self.device)
-        raw = self(pixels, *self.tokenise(prompts))
+        raw: Tensor = self(pixels, *self.tokenise(prompts))
         return (raw.float() - self.config.score_mean) / self.config.score_std
 
 

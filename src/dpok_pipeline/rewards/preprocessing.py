@@ -50,11 +50,13 @@ def pixels_from_tensor(images: Tensor, size: int) -> Tensor:
     """
     images = images.float()
     height, width = resized_shape(images.shape[-2], images.shape[-1], size)
-    if (height, width) != tuple(images.shape[-2:]):
-        # Bicubic overshoots at edges; Pillow cuts that off when it rounds to bytes, so do we.
-        images = functional.interpolate(
-            images, (height, width), mode="bicubic", antialias=True, align_corners=False
-        ).clamp(0, 1)
+    # Bicubic overshoots at edges. Pillow resizes the rows, then the columns, and cuts the
+    # overshoot off after each pass as it rounds to bytes; so do we, without the rounding.
+    for shape in ((images.shape[-2], width), (height, width)):
+        if shape != tuple(images.shape[-2:]):
+            images = functional.interpolate(
+                images, shape, mode="bicubic", antialias=True, align_corners=False
+            ).clamp(0, 1)
     top, left = centre_offsets(height, width, size)
     return normalise(images[..., top : top + size, left : left + size])
 

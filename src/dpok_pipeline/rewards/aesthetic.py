@@ -1,0 +1,109 @@
+"""The LAION aesthetic predictor: how pleasing an image is, on a scale of about 1 to 10.
+
+christophschuhmann/improved-aesthetic-predictor: a CLIP image embedding and a small head. It does
+not read the prompt, so it tells over-optimised images from good ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.rewards.clip import ClipEmbedder
+from dpok_pipeline.rewards.folders import (
+    file_sha256,
+    load_weights,
+    read_foreign_checkpoint,
+    read_safetensors,
+)
+from dpok_pipeline.rewards.heads import LINEAR_POSITIONS, ScoreHead
+
+
+class AestheticScorer(nn.Module):
+    """A score head on L2-normalised CLIP image embeddings."""
+
+    def __init__(self, clip: ClipEmbedder, head: ScoreHead) -> None:
+        """Score the embeddings of `clip` by `head`."""
+        super().__init__()
+        self.clip = clip
+        self.head = head.eval().requires_grad_(False)
+
+    @classmethod
+    def from_files(
+        cls, head: Path | str, clip: Path | str, sha256: str | None = None
+    ) -> AestheticScorer:
+        """Load the head and the CLIP that it was trained on.
+
+        Args:
+            head: a folder with `head.safetensors`, that file, or the published `.pth`.
+            clip: a saved `CLIPModel`.
+            sha256: what a published `.pth` must hash to; None does not check.
+
+        Raises:
+            InputError: a file is missing or damaged, or the head does not fit the CLIP.
+        """
+        path = Path(head)
+        path = path / "head.safetensors" if path.is_dir() else path
+        if path.suffix != ".safetensors":
+            path = keep_as_safetensors(path, sha256)
+        loaded = head_from_state(read_safetensors(path), path)
+        embedder = ClipEmbedder.from_folder(clip)
+        width = loaded.width
+        if width != embedder.width:
+            raise InputError(
+                f"{path}: reads embeddings of width {width}, the CLIP in {clip} gives "
+                f"{embedder.width}; use the CLIP that the head was trained on"
+            )
+        return cls(embedder, loaded)
+
+    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Aesthetic score `(b,)` of images `(b, 3, h, w)` in [0, 1]; prompts are not read."""
+        del prompts
+        score: Tensor = self.head(self.clip.embed(images))
+        return score
+
+
+def head_from_state(state: Mapping[str, Tensor], source: Path) -> ScoreHead:
+    """Build the head that fits the tensors `layers.{0,2,4,6,7}.{weight,bias}`.
+
+    Raises:
+        InputError: a tensor is missing or the widths do not follow one another.
+    """
+    names = [f"layers.{position}.weight" for position in LINEAR_POSITIONS]
+    for name in names:
+        if name not in state or state[name].ndim != 2:
+            raise InputError(f"{source}: no matrix `{name}`; not an aesthetic head")
+    width = state[names[0]].shape[1]
+    head = ScoreHead(width, [state[name].shape[0] for name in names[:-1]])
+    load_weights(head, state, source)
+    return head
+
+
+def keep_as_safetensors(path: Path, sha256: str | None = None) -> Path:
+    """Turn a published `.pth` head into a safetensors file beside it, once.
+
+    Returns:
+        The safetensors file, which says what it was made from and is used from then on.
+
+    Raises:
+        InputError: the `.pth` is missing, damaged or hashes to something else, or a file kept
+            earlier was made from another one.
+    """
+    kept = path.with_suffix(".safetensors")
+    if kept.is_file():
+        with safe_open(kept, framework="pt") as file:
+            made_from = (file.metadata() or {}).get("source_sha256")
+        if sha256 is not None and made_from != sha256.lower():
+            raise InputError(f"{kept}: made from a file with sha256 {made_from}; delete it")
+        return kept
+    state = read_foreign_checkpoint(path, sha256)
+    try:
+        save_file(dict(state), kept, metadata={"source_sha256": file_sha256(path)})
+    except OSError as error:
+        raise InputError(f"{kept}: cannot be written ({error}); copy the .pth elsewhere") from error
+    return kept

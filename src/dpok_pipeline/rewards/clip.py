@@ -1,0 +1,108 @@
+"""CLIP image and text embeddings, for the aesthetic score, for diversity and for CLIPScore."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPModel, CLIPTokenizer
+
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.rewards.folders import require_file
+from dpok_pipeline.rewards.preprocessing import pixels_from_tensor
+
+
+class ClipEmbedder(nn.Module):
+    """Projected, L2-normalised CLIP embeddings of images and prompts."""
+
+    def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer) -> None:
+        """Wrap a loaded CLIP; the weights are frozen.
+
+        Args:
+            model: the two towers with their projections.
+            tokenizer: the tokenizer that the text tower was trained with.
+        """
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.image_size: int = model.config.vision_config.image_size
+        self.max_tokens: int = model.config.text_config.max_position_embeddings
+        self.width: int = model.config.projection_dim
+
+    @classmethod
+    def from_folder(cls, folder: Path | str) -> ClipEmbedder:
+        """Load a `CLIPModel` and its `CLIPTokenizer`, both saved in one folder.
+
+        Raises:
+            InputError: a file is missing or truncated.
+        """
+        folder = Path(folder)
+        for name in ("config.json", "model.safetensors"):
+            require_file(folder / name, "point the CLIP path at a saved CLIPModel")
+        try:
+            model = CLIPModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # transformers raises many kinds for a damaged folder
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{folder}: not a whole CLIP folder ({reason})") from error
+        return cls(model, tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.visual_projection.weight.device
+        return device
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Image embeddings.
+
+        The towers are called one by one because `get_image_features` returns a tensor in some
+        releases of transformers and an output object in others.
+
+        Args:
+            images: `(b, 3, h, w)` in [0, 1].
+
+        Returns:
+            `(b, width)` float32 of length 1 each.
+        """
+        pixels = pixels_from_tensor(images.to(self.device), self.image_size)
+        pooled = self.model.vision_model(pixel_values=pixels).pooler_output
+        return functional.normalize(self.model.visual_projection(pooled).float(), dim=-1)
+
+    def embed_text(self, prompts: Sequence[str]) -> Tensor:
+        """Prompt embeddings `(b, width)` float32 of length 1 each; long prompts are cut."""
+        tokens = self.tokenizer(
+            list(prompts),
+            padding="max_length",
+            truncation=True,
+            max_length=self.max_tokens,
+            return_tensors="pt",
+        ).to(self.device)
+        pooled = self.model.text_model(
+            input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+        ).pooler_output
+        return functional.normalize(self.model.text_projection(pooled).float(), dim=-1)
+
+
+class CLIPScore(nn.Module):
+    """Cosine between the image's and the prompt's CLIP embedding, in [-1, 1].
+
+    Hessel et al. (2021) cut it at 0 and multiply by 2.5; a reward is better without the cut.
+    """
+
+    def __init__(self, clip: ClipEmbedder) -> None:
+        """Score by the embeddings of `clip`."""
+        super().__init__()
+        self.clip = clip
+
+    @classmethod
+    def from_folder(cls, folder: Path | str) -> CLIPScore:
+        """Load from a CLIP folder; errors as in `ClipEmbedder.from_folder`."""
+        return cls(ClipEmbedder.from_folder(folder))
+
+    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Cosine of each image `(b, 3, h, w)` with its prompt, `(b,)`."""
+        return (self.clip.embed(images) * self.clip.embed_text(prompts)).sum(-1)

@@ -1,0 +1,90 @@
+"""Load the published `ImageReward.pt`, whose tensors carry BLIP's names.
+
+THUDM/ImageReward v1.0 holds `blip.visual_encoder.*` (a timm-style ViT-L/16), `blip.text_encoder.*`
+(BERT-base with cross-attention) and `mlp.layers.*`. The tensors are the same as transformers'; only
+the names differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.rewards.folders import load_weights, read_foreign_checkpoint, require_file
+from dpok_pipeline.rewards.image_reward import ImageReward, ImageRewardConfig
+
+#: Published name (a pattern) → this project's name. The first that matches is taken.
+RENAMES: tuple[tuple[str, str], ...] = (
+    (r"^visual_encoder\.cls_token$", "vision.embeddings.class_embedding"),
+    (r"^visual_encoder\.pos_embed$", "vision.embeddings.position_embedding"),
+    (r"^visual_encoder\.patch_embed\.proj\.", "vision.embeddings.patch_embedding."),
+    (r"^visual_encoder\.norm\.", "vision.post_layernorm."),
+    (r"^visual_encoder\.blocks\.(\d+)\.norm(\d)\.", r"vision.encoder.layers.\1.layer_norm\2."),
+    (r"^visual_encoder\.blocks\.(\d+)\.attn\.qkv\.", r"vision.encoder.layers.\1.self_attn.qkv."),
+    (
+        r"^visual_encoder\.blocks\.(\d+)\.attn\.proj\.",
+        r"vision.encoder.layers.\1.self_attn.projection.",
+    ),
+    (r"^visual_encoder\.blocks\.(\d+)\.mlp\.", r"vision.encoder.layers.\1.mlp."),
+    (r"^text_encoder\.", "text."),
+    (r"^mlp\.layers\.", "head.layers."),
+)
+
+#: Index buffers that older transformers saved with the weights.
+IGNORED = re.compile(r"\.position_ids$")
+
+
+def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under this project's names; unknown names stay and are reported later."""
+    renamed = {}
+    for published, tensor in state.items():
+        name = published.removeprefix("blip.")
+        if IGNORED.search(name):
+            continue
+        for pattern, replacement in RENAMES:
+            name, count = re.subn(pattern, replacement, name)
+            if count:
+                break
+        renamed[name] = tensor
+    return renamed
+
+
+def load_published(
+    checkpoint: Path | str,
+    sha256: str | None = None,
+    config: ImageRewardConfig | None = None,
+) -> ImageReward:
+    """Load the published checkpoint; from then on a safetensors copy beside it is used.
+
+    Args:
+        checkpoint: `ImageReward.pt`; `vocab.txt` of bert-base-uncased must lie beside it.
+        sha256: what the checkpoint must hash to; None does not check.
+        config: sizes; the published model's unless given.
+
+    Returns:
+        The model in evaluation mode.
+
+    Raises:
+        InputError: a file is missing or damaged, or its tensors do not fit.
+    """
+    checkpoint = Path(checkpoint)
+    kept = checkpoint.with_suffix("")  # ImageReward.pt → ImageReward/
+    if (kept / "model.safetensors").is_file():
+        return ImageReward.from_folder(kept)
+    state = rename_published(read_foreign_checkpoint(checkpoint, sha256))
+    vocab = require_file(
+        checkpoint.parent / "vocab.txt", "put the vocabulary of bert-base-uncased there"
+    )
+    model = ImageReward(
+        config or ImageRewardConfig(), vocab.read_text(encoding="utf-8").splitlines()
+    )
+    load_weights(model, state, checkpoint)
+    try:
+        model.save(kept)
+    except OSError as error:
+        raise InputError(f"{kept}: cannot be written ({error}); copy the .pt elsewhere") from error
+    return model.eval()
