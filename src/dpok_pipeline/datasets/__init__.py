@@ -1,0 +1,1 @@
+"""Kedro datasets the ecosystem lacks: finished folders, shards, model handles, previews."""

@@ -1,0 +1,110 @@
+"""What models are used: light handles and specifications, never modules."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from kedro.io import AbstractDataset, DatasetError
+from pydantic import ValidationError
+
+from dpok_pipeline.errors import InputError
+
+
+class _Named(AbstractDataset[NoReturn, Any]):
+    """An entry that names something which exists already and is never written."""
+
+    def __init__(self, *, metadata: dict[str, Any] | None = None, **given: Any) -> None:
+        self._given = given
+        self.metadata = metadata
+
+    def save(self, data: Any) -> NoReturn:
+        """Refuse: the entry describes what is there."""
+        raise DatasetError("This entry names a model that exists; it is not written by a node.")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return dict(self._given)
+
+
+class BaseModelDataset(_Named):
+    """The handle of a base model: a local folder in diffusers' format, or a hub id.
+
+    Loading checks that every component is there and whole, and hashes it.
+
+    Example:
+        ```yaml
+        base_model:
+          type: dpok_pipeline.datasets.models.BaseModelDataset
+          path: data/01_raw/emoji_world/base_model
+        ```
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        hub_id: str | None = None,
+        revision: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        if (path is None) == (hub_id is None):
+            raise DatasetError("Give a base model either `path`, a folder, or `hub_id`.")
+        super().__init__(metadata=metadata, path=path, hub_id=hub_id, revision=revision)
+
+    def load(self) -> Any:
+        """Return the `BaseModelHandle`.
+
+        Raises:
+            InputError: A component is missing or truncated.
+        """
+        from dpok_pipeline.diffusion.base_model import describe_base_model
+
+        where = self._given["path"] or self._given["hub_id"]
+        return describe_base_model(where, self._given["revision"])
+
+
+class ScorerDataset(_Named):
+    """The specification of one scorer; its fields are those of `ScorerConfig`.
+
+    Example:
+        ```yaml
+        reward_model:
+          type: dpok_pipeline.datasets.models.ScorerDataset
+          kind: image_reward
+          path: data/01_raw/emoji_world/image_reward
+        ```
+    """
+
+    def load(self) -> Any:
+        """Return the `ScorerConfig`.
+
+        Raises:
+            InputError: A field is misspelt or missing.
+        """
+        return _scorer_config("reward_model", self._given)
+
+
+class ScorersDataset(_Named):
+    """The specifications of several scorers, each under the name of its column."""
+
+    def __init__(
+        self, *, scorers: dict[str, dict[str, Any]], metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(metadata=metadata, **scorers)
+
+    def load(self) -> dict[str, Any]:
+        """Return a `ScorerConfig` for each name."""
+        return {name: _scorer_config(name, given) for name, given in self._given.items()}
+
+
+def _scorer_config(name: str, given: dict[str, Any]) -> Any:
+    from dpok_pipeline.rewards.load import ScorerConfig
+
+    try:
+        return ScorerConfig(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"conf/*/catalog*.yml: {name}.{field}: {first['msg']}") from None

@@ -1,0 +1,86 @@
+"""Pictures and pages of the report, with previews in kedro-viz."""
+
+from __future__ import annotations
+
+import base64
+import os
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import AbstractVersionedDataset, Version
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class _FileDataset(AbstractVersionedDataset[Any, Any]):
+    """One file per version, written under another name first."""
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self.metadata = metadata
+        super().__init__(PurePosixPath(filepath), version)
+
+    def _write(self, content: bytes) -> None:
+        path = Path(self._get_save_path())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.partial")
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+
+    def _read(self) -> bytes:
+        return Path(self._get_load_path()).read_bytes()
+
+    def _exists(self) -> bool:
+        return Path(self._get_load_path()).is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath.as_posix(), "version": self._version}
+
+
+class PictureDataset(_FileDataset):
+    """A PNG, kept as a PIL image; kedro's own image dataset has no preview."""
+
+    def save(self, data: Image) -> None:
+        """Write a PIL image as PNG."""
+        buffer = BytesIO()
+        data.save(buffer, "PNG")
+        self._write(buffer.getvalue())
+
+    def load(self) -> Image:
+        """Read the PIL image."""
+        from PIL import Image
+
+        image = Image.open(BytesIO(self._read()))
+        image.load()
+        return image
+
+    def preview(self) -> Any:
+        """Show the picture in kedro-viz."""
+        from kedro_datasets._typing import ImagePreview
+
+        return ImagePreview(base64.b64encode(self._read()).decode())
+
+
+class PageDataset(_FileDataset):
+    """A self-contained HTML page."""
+
+    def save(self, data: str) -> None:
+        """Write the page."""
+        self._write(data.encode("utf-8"))
+
+    def load(self) -> str:
+        """Read the page."""
+        return self._read().decode("utf-8")
+
+    def preview(self) -> Any:
+        """Show the page in kedro-viz."""
+        from kedro_datasets._typing import HTMLPreview
+
+        return HTMLPreview(self.load())

@@ -1,0 +1,129 @@
+"""The tracker a node logs its metrics to while it runs: a child of the command's MLflow run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+from kedro.io import AbstractDataset, DatasetError
+
+GRID_COLUMNS = 8
+PARAMETER_LENGTH = 500
+
+
+class MlflowTracker:
+    """Logs into a child run, which is opened at the first entry.
+
+    It goes through the client with explicit run ids: MLflow's active run belongs to kedro-mlflow
+    and to one thread. Where nothing is tracked, entries are dropped.
+    """
+
+    def __init__(self, experiment: str, method: str) -> None:
+        self.experiment = experiment
+        self.method = method
+        self._run_id: str | None = None
+
+    @property
+    def run_id(self) -> str | None:
+        """The child run; None where nothing is tracked."""
+        import mlflow
+
+        parent = mlflow.active_run()
+        if self._run_id is None and parent is not None:
+            tags = {
+                "mlflow.parentRunId": parent.info.run_id,
+                "experiment": self.experiment,
+                "method": self.method,
+            }
+            child = mlflow.MlflowClient().create_run(
+                parent.info.experiment_id,
+                run_name=f"{self.experiment} {self.method}",
+                tags=tags,
+            )
+            self._run_id = child.info.run_id
+        return self._run_id
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log numbers at a step, all in one write."""
+        import mlflow
+        from mlflow.entities import Metric
+
+        if self.run_id is not None:
+            now = int(time.time() * 1000)
+            entries = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+            mlflow.MlflowClient().log_batch(self.run_id, metrics=entries)
+
+    def log_images(self, key: str, images: Any, step: int) -> None:
+        """Log images as one grid; MLflow shows a key's grids with a step slider.
+
+        Args:
+            key: Name of the series.
+            images: `(n, 3, h, w)` in [0, 1].
+            step: Where on the slider.
+        """
+        import mlflow
+
+        if self.run_id is not None:
+            grid = _grid(np.asarray(images.detach().cpu()))
+            mlflow.MlflowClient().log_image(self.run_id, grid, key=key, step=step)
+
+    def log_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Log flat parameters, in one write."""
+        import mlflow
+        from mlflow.entities import Param
+
+        if self.run_id is not None:
+            entries = [
+                Param(key, str(value)[:PARAMETER_LENGTH]) for key, value in parameters.items()
+            ]
+            mlflow.MlflowClient().log_batch(self.run_id, params=entries)
+
+    def finish(self, status: str) -> None:
+        """Close the child run, if one was opened.
+
+        Args:
+            status: `FINISHED` or `FAILED`.
+        """
+        import mlflow
+
+        if self._run_id is not None:
+            mlflow.MlflowClient().set_terminated(self._run_id, status)
+
+
+class TrackerDataset(AbstractDataset[NoReturn, MlflowTracker]):
+    """Hands a node its tracker, so that the engine needs to know nothing of MLflow."""
+
+    def __init__(
+        self, *, experiment: str, method: str, metadata: dict[str, Any] | None = None
+    ) -> None:
+        self._experiment = experiment
+        self._method = method
+        self.metadata = metadata
+
+    def load(self) -> MlflowTracker:
+        """Make a tracker; its run is opened when something is logged."""
+        return MlflowTracker(self._experiment, self._method)
+
+    def save(self, data: Any) -> NoReturn:
+        """Refuse: nodes log through the tracker."""
+        raise DatasetError("A tracker is read by a node, which logs through it.")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"experiment": self._experiment, "method": self._method}
+
+
+def _grid(images: np.ndarray) -> np.ndarray:
+    """Lay images `(n, 3, h, w)` in [0, 1] out in rows: `(rows h, columns w, 3)` uint8."""
+    number, channels, height, width = images.shape
+    columns = min(number, GRID_COLUMNS)
+    rows = -(-number // columns)
+    padded = np.ones((rows * columns, channels, height, width), dtype=np.float32)
+    padded[:number] = images
+    grid = padded.reshape(rows, columns, channels, height, width)
+    grid = grid.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels)
+    return np.asarray((grid.clip(0, 1) * 255).round(), dtype=np.uint8)

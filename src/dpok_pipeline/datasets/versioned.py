@@ -1,0 +1,70 @@
+"""Versions of sealed folders: only finished ones exist."""
+
+from __future__ import annotations
+
+import logging
+from glob import iglob
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from kedro.io import AbstractVersionedDataset, Version
+
+from dpok_pipeline.datasets.sealed_folder import MARKER, read_marker
+
+logger = logging.getLogger(__name__)
+Saved = TypeVar("Saved")
+Loaded = TypeVar("Loaded")
+
+
+class SealedFolderDataset(AbstractVersionedDataset[Saved, Loaded]):
+    """What the datasets that keep a folder per version share.
+
+    Kedro takes the newest path it finds as the newest version. Here a version exists once its
+    marker does, so that a run that was killed while saving leaves nothing that is ever loaded.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._writing: str | None = None
+        self.metadata = metadata
+        super().__init__(
+            PurePosixPath(filepath),
+            version,
+            exists_function=self._is_finished,
+            glob_function=self._find_versions,
+        )
+
+    def _is_finished(self, path: str) -> bool:
+        return path == self._writing or (Path(path) / MARKER).is_file()
+
+    def _find_versions(self, pattern: str) -> list[str]:
+        # The version being written has its real name only at the end, but Kedro compares
+        # the newest version with the one just saved after every chunk.
+        found = set(iglob(pattern))
+        return sorted(found | {self._writing} if self._writing else found)
+
+    def _finished_folder(self) -> Path:
+        """Find the folder to load, and say which newer versions were left unfinished."""
+        folder = Path(self._get_load_path())
+        versions = folder.parent.parent
+        if self._version is not None:
+            for unfinished in sorted(versions.glob("*/*.partial")):
+                if unfinished.parent.name > folder.parent.name:
+                    logger.warning(
+                        "%s was not finished and is left out; using version %s",
+                        unfinished,
+                        folder.parent.name,
+                    )
+        read_marker(folder)
+        return folder
+
+    def _exists(self) -> bool:
+        return self._is_finished(self._get_load_path().as_posix())
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath.as_posix(), "version": self._version}

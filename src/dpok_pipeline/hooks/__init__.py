@@ -1,0 +1,10 @@
+"""What follows a run: checks before it, progress and tracking during it, a summary after it."""
+
+from __future__ import annotations
+
+from dpok_pipeline.hooks.preconditions import PreconditionHooks
+from dpok_pipeline.hooks.progress import ProgressHooks
+from dpok_pipeline.hooks.tracking import TrackingHooks
+from dpok_pipeline.hooks.work_folders import WorkFolderHooks
+
+HOOKS = (PreconditionHooks(), TrackingHooks(), WorkFolderHooks(), ProgressHooks())

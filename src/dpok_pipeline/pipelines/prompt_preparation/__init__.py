@@ -1,0 +1,5 @@
+"""Prompt files to one validated table."""
+
+from dpok_pipeline.pipelines.prompt_preparation.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,86 @@
+"""Nodes of the prompt_preparation pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from dpok_pipeline.datasets.prompt_sources import PromptRow
+from dpok_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from dpok_pipeline.diffusion.base_model import BaseModelHandle
+
+READABLE_ID_LENGTH = 40
+
+
+def prepare_prompts(prompt_sources: list[PromptRow], base_model: BaseModelHandle) -> pd.DataFrame:
+    """Validate the prompts of all sources and put them into one table.
+
+    Args:
+        prompt_sources: Rows as read from the files.
+        base_model: Its tokenizer says how long a prompt may be.
+
+    Returns:
+        Columns prompt_id, text, experiment, split, category, source.
+
+    Raises:
+        InputError: There are none, or one is empty, too long, or twice in an experiment.
+    """
+    if not prompt_sources:
+        raise InputError("prompt_sources: no prompts in any source; add some")
+    check_texts(prompt_sources)
+    check_lengths(prompt_sources, *token_counter(base_model))
+    table = pd.DataFrame(prompt_sources, columns=PromptRow._fields).drop(columns="place")
+    table.insert(0, "prompt_id", [prompt_id(text) for text in table["text"]])
+    return table
+
+
+def check_texts(rows: Iterable[PromptRow]) -> None:
+    """Refuse empty prompts, and prompts that an experiment has twice."""
+    seen: dict[tuple[str, str], PromptRow] = {}
+    for row in rows:
+        if not row.text:
+            raise InputError(f"{row.source}: {row.place}: the prompt is empty; remove it")
+        first = seen.setdefault((row.experiment, row.text), row)
+        if first is not row:
+            raise InputError(
+                f"{row.source}: {row.place}: duplicate of {first.place}"
+                f"{'' if first.source == row.source else f' of {first.source}'}, "
+                f"{row.text[:60]!r}; remove one"
+            )
+
+
+def check_lengths(rows: Iterable[PromptRow], count: Callable[[str], int], limit: int) -> None:
+    """Refuse prompts that the text encoder would cut off without a word."""
+    for row in rows:
+        tokens = count(row.text)
+        if tokens > limit:
+            raise InputError(
+                f"{row.source}: {row.place}: {tokens} tokens, the base model takes {limit} "
+                f"(start and end token included); shorten {row.text[:60]!r}"
+            )
+
+
+def token_counter(base_model: BaseModelHandle) -> tuple[Callable[[str], int], int]:
+    """Give a function that counts tokens, and how many the text encoder takes."""
+    from transformers import CLIPTokenizer
+
+    from dpok_pipeline.diffusion.files import resolve_folder
+
+    folder = resolve_folder(base_model.path, base_model.revision)
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    config = json.loads((folder / "text_encoder" / "config.json").read_text(encoding="utf-8"))
+    limit = min(int(tokenizer.model_max_length), int(config["max_position_embeddings"]))
+    return lambda text: len(tokenizer(text).input_ids), limit
+
+
+def prompt_id(text: str) -> str:
+    """Name a prompt: readable, safe as a file name, and different for different texts."""
+    readable = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:READABLE_ID_LENGTH]
+    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,0 +1,47 @@
+"""Kedro's project settings: how configuration is read, and the hooks that follow a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kedro.config import OmegaConfigLoader
+from kedro.utils import find_kedro_project
+
+from dpok_pipeline.hooks import HOOKS
+
+__all__ = ["CONFIG_LOADER_ARGS", "CONFIG_LOADER_CLASS", "HOOKS"]
+
+
+def project_path(relative: str = "") -> str:
+    """Make a path inside the project absolute, from whatever folder kedro was started in."""
+    root = find_kedro_project(Path.cwd()) or Path(__file__).resolve().parents[2]
+    return (Path(root) / relative).as_posix()
+
+
+def tracking_uri(database: str) -> str:
+    """Name the MLflow store: the server of the environment, else a database of the project."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_path(database)}"
+
+
+def artifact_location(folder: str) -> str | None:
+    """Name the folder of MLflow's artifacts; a server chooses its own."""
+    return None if os.environ.get("MLFLOW_TRACKING_URI") else f"file://{project_path(folder)}"
+
+
+CONFIG_LOADER_CLASS = OmegaConfigLoader
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "config_patterns": {
+        "mlflow": ["mlflow*", "mlflow*/**"],
+        "expected_seconds": ["expected_seconds*"],
+    },
+    # Soft: an environment that changes one number keeps the others of its group.
+    "merge_strategy": {"parameters": "soft", "mlflow": "soft", "globals": "soft"},
+    "custom_resolvers": {
+        "project_path": project_path,
+        "tracking_uri": tracking_uri,
+        "artifact_location": artifact_location,
+    },
+}
