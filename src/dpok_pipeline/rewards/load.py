@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -135,13 +134,7 @@ def _users_own(spec: ScorerConfig) -> Scorer:
     """A class (by `from_folder(path)`, else without arguments) or a function, by dotted path."""
     found = _import(spec.kind)
     if inspect.isclass(found):
-        if spec.path is not None and not hasattr(found, "from_folder"):
-            raise InputError(f"scorer `{spec.kind}`: `path` is set but there is no from_folder")
-        build: Any = found if spec.path is None else partial(found.from_folder, spec.path)
-        try:
-            found = build()
-        except TypeError as error:
-            raise InputError(f"scorer `{spec.kind}`: cannot be built: {error}") from error
+        found = _instance(found, spec)
     method = getattr(found, "score", None)
     if method is not None:
         _check_signature(method, spec.kind)
@@ -151,6 +144,18 @@ def _users_own(spec: ScorerConfig) -> Scorer:
         raise InputError(f"scorer `{spec.kind}`: neither callable nor with a `score` method")
     _check_signature(found, spec.kind)
     return FunctionScorer(found, spec.kind)
+
+
+def _instance(kind: Any, spec: ScorerConfig) -> Any:
+    """Build an object of a user's class."""
+    try:
+        if spec.path is None:
+            return kind()
+        if not hasattr(kind, "from_folder"):
+            raise InputError(f"scorer `{spec.kind}`: `path` is set but there is no from_folder")
+        return kind.from_folder(spec.path)
+    except TypeError as error:
+        raise InputError(f"scorer `{spec.kind}`: cannot be built: {error}") from error
 
 
 def _import(dotted: str) -> Any:

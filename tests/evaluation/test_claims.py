@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+
+from dpok_pipeline.evaluation.claims import CLAIMS, judge_claims, summarise_claims, verdict
+from dpok_pipeline.evaluation.comparison import compare
+from dpok_pipeline.evaluation.intervals import Interval
+from tests.evaluation.synthetic import make_scores
+
+
+@pytest.mark.parametrize(
+    ("difference", "at_least", "expected"),
+    [
+        ((0.5, 0.1, 0.9), 0, "holds"),
+        ((-0.5, -0.9, -0.1), 0, "does not hold"),
+        ((0.1, -0.2, 0.4), 0, "undecided"),
+        ((0.0, 0.0, 0.0), 0, "does not hold"),
+        ((0.25, 0.05, 0.40), 0.15, "holds"),
+        ((0.25, -0.01, 0.50), 0.15, "undecided"),
+        ((0.12, 0.02, 0.22), 0.15, "undecided"),
+        ((0.05, 0.01, 0.10), 0.15, "does not hold"),
+    ],
+)
+def test_verdicts_by_hand(difference, at_least, expected):
+    assert verdict(Interval(*difference), at_least) == expected
+
+
+@pytest.fixture(scope="module")
+def scores():
+    return make_scores()[0]
+
+
+@pytest.fixture(scope="module")
+def claims(scores):
+    return judge_claims(compare(scores, replicates=500))
+
+
+def test_every_claim_is_judged_on_every_experiment(claims):
+    assert len(claims) == 4 * len(CLAIMS)
+    assert set(claims.groupby("experiment").size()) == {len(CLAIMS)}
+
+
+def test_what_the_data_were_made_to_show_holds(claims):
+    marks = claims.set_index(["experiment", "claim"])["verdict"]
+    for experiment in ("color", "composition", "count", "location"):
+        for claim in ("reward_above_base", "reward_above_sft", "unseen_above_base"):
+            assert marks[experiment, claim] == "holds"
+        assert marks[experiment, "saturation_below_sft"] == "holds"
+
+
+def test_swapping_the_models_turns_the_verdicts_round(scores):
+    swapped = scores.assign(model=scores["model"].map({"base": "base", "sft": "rl", "rl": "sft"}))
+    marks = judge_claims(compare(swapped, replicates=500)).set_index(["experiment", "claim"])
+    assert set(marks.xs("reward_above_sft", level="claim")["verdict"]) == {"does not hold"}
+    assert set(marks.xs("saturation_below_sft", level="claim")["verdict"]) == {"does not hold"}
+
+
+def test_the_evidence_gives_the_numbers(claims):
+    row = claims.set_index(["experiment", "claim"]).loc[("color", "judge_above_base")]
+    assert row["evidence"].startswith("DPOK ")
+    assert " points (" in row["evidence"]
+    kl = claims.set_index(["experiment", "claim"]).loc[("color", "reward_per_kl")]
+    assert "; KL DPOK 0.00" in kl["evidence"]
+
+
+def test_a_claim_without_its_measurement_is_absent(scores):
+    bare = scores.drop(columns=["judge", "kl"])
+    claims = judge_claims(compare(bare, replicates=50))
+    assert not set(claims["claim"]) & {"judge_above_base", "reward_per_kl"}
+
+
+def test_without_sft_only_the_claims_about_the_base_are_left(scores):
+    claims = judge_claims(compare(scores[scores["model"] != "sft"], replicates=50))
+    assert set(claims["claim"]) == {"reward_above_base", "unseen_above_base", "judge_above_base"}
+
+
+def test_the_summary_counts_experiments(claims):
+    summary = summarise_claims(claims).set_index("claim")
+    assert summary.loc["reward_above_sft", "holds"] == 4
+    assert (summary[["holds", "does not hold", "undecided"]].sum(axis=1) == summary["of"]).all()
+
+
+def test_the_summary_leaves_out_what_was_not_measured(scores):
+    claims = judge_claims(compare(scores.drop(columns="judge"), replicates=50))
+    assert "judge_above_base" not in set(summarise_claims(claims)["claim"])

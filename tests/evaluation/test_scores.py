@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+import pytest
+import torch
+
+from dpok_pipeline.evaluation.scores import embed_images, saturation, score_images
+from dpok_pipeline.rewards.clip import ClipEmbedder
+from tests.rewards.conftest import write_clip
+
+
+class Counting:
+    """Scores by brightness and length of prompt; remembers how large the batches were."""
+
+    def __init__(self):
+        self.batches = []
+
+    def score(self, images, prompts):
+        self.batches.append(len(images))
+        return images.mean((1, 2, 3)) + torch.tensor([float(len(p)) for p in prompts])
+
+
+def test_saturation_by_hand():
+    colours = [(1, 0, 0), (0.5, 0.5, 0.5), (0, 0, 0), (0.8, 0.6, 0.4), (1, 1, 1)]
+    images = torch.tensor(colours, dtype=torch.float32)[:, :, None, None]
+    assert saturation(images).tolist() == pytest.approx([1, 0, 0, 0.5, 0])
+
+
+def test_saturation_is_the_mean_of_hsv_over_the_pixels():
+    images = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    pixels = images.permute(0, 2, 3, 1).reshape(2, -1, 3).tolist()
+    expected = [np.mean([colorsys.rgb_to_hsv(*pixel)[1] for pixel in one]) for one in pixels]
+    assert saturation(images).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_scores_do_not_depend_on_the_batch_size():
+    images, prompts = torch.rand(7, 3, 4, 4), [" " * i for i in range(7)]
+    small, large = Counting(), Counting()
+    frame = score_images(images, prompts, {"own": small}, batch_size=3)
+    assert small.batches == [3, 3, 1]
+    other = score_images(images, prompts, {"own": large}, batch_size=100)
+    assert list(frame.columns) == ["own", "saturation"]
+    np.testing.assert_allclose(frame, other, rtol=1e-6)
+
+
+def test_no_images_give_an_empty_frame():
+    frame = score_images(torch.empty(0, 3, 4, 4), [], {"own": Counting()})
+    assert list(frame.columns) == ["own", "saturation"]
+    assert frame.empty
+
+
+def test_embeddings_in_batches(tmp_path):
+    embedder = ClipEmbedder.from_folder(write_clip(tmp_path))
+    images = torch.rand(5, 3, 16, 16)
+    embeddings = embed_images(images, embedder, batch_size=2)
+    assert embeddings.shape == (5, 12)
+    np.testing.assert_allclose(embeddings, embed_images(images, embedder), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
