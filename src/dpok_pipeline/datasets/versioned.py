@@ -39,6 +39,11 @@ class SealedFolderDataset(AbstractVersionedDataset[Saved, Loaded]):
             glob_function=self._find_versions,
         )
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether a version is being written that more is to come for."""
+        return self._writing is not None
+
     def _is_finished(self, path: str) -> bool:
         return path == self._writing or (Path(path) / MARKER).is_file()
 

@@ -1,0 +1,62 @@
+"""How datasets get into MLflow: digests of what was read, files and models that were written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dpok_pipeline.datasets.sealed_folder import MARKER, read_marker
+
+
+def log_dataset_input(run_id: str, name: str, data: Any) -> None:
+    """Fill the run table's Dataset column: a table by its rows, a folder by its files' hashes.
+
+    Args:
+        run_id: The run that read it.
+        name: Its name in the catalog.
+        data: What was loaded.
+    """
+    import mlflow
+    from mlflow.entities import DatasetInput, InputTag
+
+    folder = getattr(data, "folder", data)
+    if isinstance(folder, Path) and (folder / MARKER).is_file():
+        files = read_marker(folder)["files"]
+        table = pd.DataFrame([{"file": key, **entry} for key, entry in files.items()])
+    elif isinstance(data, pd.DataFrame):
+        table = data
+    else:
+        return
+    described = mlflow.data.from_pandas(table, name=name)
+    entry = DatasetInput(
+        described._to_mlflow_entity(), tags=[InputTag("mlflow.data.context", "input")]
+    )
+    mlflow.MlflowClient().log_inputs(run_id, [entry])
+
+
+def log_output(
+    run_id: str, name: str, path: Path, wanted: dict[str, str], inputs: dict[str, Any]
+) -> None:
+    """Log what a node saved, as the catalog entry's metadata asks.
+
+    Args:
+        run_id: The run that wrote it.
+        name: Its name in the catalog.
+        path: The file or folder of its version.
+        wanted: `{artifact: FOLDER}` for files, `{model: diffusers}` for a LoRA.
+        inputs: What the node read; the base model is among it.
+    """
+    import mlflow
+
+    if folder := wanted.get("artifact"):
+        mlflow.MlflowClient().log_artifact(run_id, str(path), folder)
+    if wanted.get("model") == "diffusers":
+        base_model = next(value for value in inputs.values() if hasattr(value, "content_hash"))
+        with mlflow.start_run(run_id=run_id, nested=True):
+            mlflow.diffusers.log_model(
+                adapter_path=str(path),
+                base_model=base_model.path,
+                name=name.replace(".", "_"),
+            )

@@ -1,0 +1,78 @@
+"""From what the catalog holds to what the engine takes: the same steps in several nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from dpok_pipeline.config import FrozenConfig
+from dpok_pipeline.diffusion.base_model import BaseModelHandle
+from dpok_pipeline.diffusion.config import Precision
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.rewards.load import ScorerConfig
+
+if TYPE_CHECKING:
+    from dpok_pipeline.diffusion.base_model import DiffusionModel
+    from dpok_pipeline.rewards.protocol import Scorer
+
+
+class ComputeConfig(FrozenConfig):
+    """Where the networks run and how they compute."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="`auto` takes a GPU where there is one."
+    )
+    precision: Precision = Field(
+        "float32",
+        description="Of the networks; latents, log-probabilities and LoRA weights stay float32.",
+    )
+
+    def torch_device(self) -> str:
+        """Resolve `auto`."""
+        import torch
+
+        if self.device != "auto":
+            return self.device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def open_model(base_model: BaseModelHandle, compute: ComputeConfig) -> DiffusionModel:
+    """Load the base model that a handle names."""
+    from dpok_pipeline.diffusion.base_model import load_base_model
+
+    return load_base_model(base_model, compute.torch_device(), compute.precision)
+
+
+def open_scorer(scorer: ScorerConfig, compute: ComputeConfig) -> Scorer:
+    """Load the scorer that a specification describes."""
+    from dpok_pipeline.rewards.load import load_scorer
+
+    return load_scorer(scorer, compute.torch_device())
+
+
+def select_prompts(prompts: pd.DataFrame, experiment: str, split: str | None) -> pd.DataFrame:
+    """Take the prompts of one experiment.
+
+    Args:
+        prompts: The table of prompt_preparation.
+        experiment: Whose.
+        split: `train`, `unseen`, or None for both.
+
+    Returns:
+        Its rows, in the table's order.
+
+    Raises:
+        InputError: The experiment has none.
+    """
+    chosen = prompts[prompts["experiment"] == experiment]
+    if split is not None:
+        chosen = chosen[chosen["split"] == split]
+    if chosen.empty:
+        present = ", ".join(sorted(prompts["experiment"].unique()))
+        raise InputError(
+            f"prompts: experiment {experiment} has no {split or ''} prompts (present: {present}); "
+            "add some to prompt_sources and run prompt_preparation again"
+        )
+    return chosen.reset_index(drop=True)

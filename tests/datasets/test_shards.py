@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from kedro.framework.hooks.manager import _NullPluginManager
+from kedro.io import DataCatalog, Version
+from kedro.io.core import DatasetError
+from kedro.pipeline import Node, Pipeline
+from kedro.runner import SequentialRunner
+from PIL import Image
+
+from dpok_pipeline.datasets.shards import EndOfShards, ShardedParquetDataset
+
+VERSION = "2026-01-01T00.00.00.000Z"
+
+
+def dataset(tmp_path: Path, save: str | None = VERSION) -> ShardedParquetDataset:
+    return ShardedParquetDataset(
+        filepath=(tmp_path / "sft_samples").as_posix(), version=Version(None, save)
+    )
+
+
+def png(value: int) -> dict[str, bytes | None]:
+    buffer = BytesIO()
+    Image.fromarray(np.full((8, 8, 3), value, dtype=np.uint8)).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def shard(start: int, rows: int = 3) -> pd.DataFrame:
+    numbers = range(start, start + rows)
+    return pd.DataFrame({"index": numbers, "image": [png(number) for number in numbers]})
+
+
+def test_shards_of_a_generator_node_come_back_in_order(tmp_path: Path) -> None:
+    def generate():
+        yield shard(0)
+        yield shard(3)
+        yield EndOfShards({"experiment": "color"})
+
+    catalog = DataCatalog({"samples": dataset(tmp_path)})
+    pipeline = Pipeline([Node(generate, None, "samples", name="generate")])
+    SequentialRunner().run(pipeline, catalog, hook_manager=_NullPluginManager())
+    shards = dataset(tmp_path).load()
+    assert len(shards) == 2
+    assert list(shards.frame(["index"])["index"]) == list(range(6))
+    assert shards.metadata == {"experiment": "color", "rows": 6}
+
+
+def test_a_version_without_its_end_mark_is_not_loaded(tmp_path: Path) -> None:
+    dataset(tmp_path).save(shard(0))
+    assert not dataset(tmp_path, None).exists()
+    with pytest.raises(DatasetError, match="Did not find any versions"):
+        dataset(tmp_path, None).load()
+
+
+def test_a_changed_shard_is_refused_by_name(tmp_path: Path) -> None:
+    written = dataset(tmp_path)
+    written.save(shard(0))
+    written.save(EndOfShards())
+    path = next(tmp_path.rglob("part-00000.parquet"))
+    content = bytearray(path.read_bytes())
+    content[10] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"part-00000\.parquet: its contents differ"):
+        dataset(tmp_path, None).load().frame()
+
+
+def test_images_are_stored_as_hugging_face_stores_them(tmp_path: Path) -> None:
+    written = dataset(tmp_path)
+    written.save(shard(0))
+    written.save(EndOfShards())
+    schema = pq.read_schema(next(tmp_path.rglob("*.parquet")))
+    assert {field.name for field in schema.field("image").type} == {"bytes", "path"}
+
+
+def test_the_preview_is_one_picture(tmp_path: Path) -> None:
+    written = dataset(tmp_path)
+    written.save(shard(0, rows=9))
+    written.save(EndOfShards())
+    picture = Image.open(BytesIO(base64.b64decode(dataset(tmp_path, None).preview())))
+    assert picture.size == (8 * 96, 2 * 96)

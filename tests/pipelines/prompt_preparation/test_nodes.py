@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dpok_pipeline.datasets.prompt_sources import PromptRow
+from dpok_pipeline.diffusion.base_model import describe_base_model
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.pipelines.prompt_preparation.nodes import (
+    check_lengths,
+    check_texts,
+    prepare_prompts,
+    prompt_id,
+)
+
+
+def row(text: str, place: str = "line 1", experiment: str = "color") -> PromptRow:
+    return PromptRow(text, experiment, "train", "", "prompts.txt", place)
+
+
+def test_the_table_has_the_columns_that_the_other_pipelines_read(tiny_model_folder: Path) -> None:
+    table = prepare_prompts([row("a cat"), row("a dog", "line 2")], _handle(tiny_model_folder))
+    assert list(table) == ["prompt_id", "text", "experiment", "split", "category", "source"]
+    assert table["prompt_id"].is_unique
+
+
+def test_no_prompts_at_all_is_an_error(tiny_model_folder: Path) -> None:
+    with pytest.raises(InputError, match="no prompts"):
+        prepare_prompts([], _handle(tiny_model_folder))
+
+
+def test_an_empty_prompt_is_named() -> None:
+    with pytest.raises(InputError, match="prompts.txt: line 1: the prompt is empty"):
+        check_texts([row("")])
+
+
+def test_a_duplicate_within_an_experiment_is_named_with_both_places() -> None:
+    with pytest.raises(InputError, match="line 2: duplicate of line 1"):
+        check_texts([row("a cat"), row("a cat", "line 2")])
+
+
+def test_two_experiments_may_share_a_prompt() -> None:
+    check_texts([row("a cat"), row("a cat", experiment="count")])
+
+
+def test_a_prompt_over_the_limit_is_named_with_both_numbers() -> None:
+    with pytest.raises(InputError, match="line 1: 3 tokens, the base model takes 2"):
+        check_lengths([row("one two three")], lambda text: len(text.split()), 2)
+
+
+def test_the_base_models_own_tokenizer_sets_the_limit(tiny_model_folder: Path) -> None:
+    with pytest.raises(InputError, match="the base model takes 12"):
+        prepare_prompts([row("a cat " * 12)], _handle(tiny_model_folder))
+
+
+def test_prompt_ids_are_readable_safe_and_distinct() -> None:
+    long = '../A   cat\nand "a" dog, ' + "x" * 10_000
+    assert re.fullmatch(r"[a-z0-9-]{1,60}", prompt_id(long))
+    assert prompt_id("A cat.") != prompt_id("A cat!")
+    assert prompt_id("A cat.").startswith("a-cat-")
+
+
+def _handle(folder: Path):
+    return describe_base_model(folder)
