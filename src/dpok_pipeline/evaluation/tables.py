@@ -1,0 +1,144 @@
+"""The comparison as tables: plain text for the terminal, cells for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from dpok_pipeline.evaluation.comparison import estimates
+from dpok_pipeline.evaluation.intervals import Interval
+from dpok_pipeline.evaluation.names import CONTRASTS, MODEL_LABELS, MODELS, SPLIT_LABELS, metric
+
+MAIN_METRICS = ("image_reward", "aesthetic", "judge")
+FURTHER_METRICS = ("saturation", "diversity", "kl")
+
+
+class Cell(NamedTuple):
+    """One number of a table, written out; empty where nothing was measured."""
+
+    number: str = ""
+    interval: str = ""
+    best: bool = False
+
+
+class TableRow(NamedTuple):
+    """A prompt and its cells; `total` marks the mean over prompts."""
+
+    prompt: str
+    experiment: str
+    cells: list[Cell]
+    total: bool
+
+
+class Table(NamedTuple):
+    """Column groups (label, columns) over rows that are grouped by split."""
+
+    header: list[tuple[str, list[str]]]
+    groups: list[tuple[str, list[TableRow]]]
+
+
+CellsOf = Callable[[dict[tuple[str, str], Interval]], list[Cell]]
+
+
+def present(comparison: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
+    """Those of `metrics` that the comparison has."""
+    known = set(comparison["metric"])
+    return [name for name in metrics if name in known]
+
+
+def level_table(comparison: pd.DataFrame, metrics: Sequence[str] = MAIN_METRICS) -> Table:
+    """Prompt × model for each metric, with the interval and the best model marked."""
+    names, models = present(comparison, metrics), _models(comparison)
+    header = [(metric(name).label, [MODEL_LABELS[model] for model in models]) for name in names]
+
+    def cells(values: dict[tuple[str, str], Interval]) -> list[Cell]:
+        row = []
+        for name in names:
+            means = {model: values[name, model].mean for model in models if (name, model) in values}
+            best = max(means, key=lambda model: means[model]) if len(means) > 1 else None
+            marked = best if name in MAIN_METRICS else None
+            row += [_cell(values.get((name, m)), name, best=m == marked) for m in models]
+        return row
+
+    return Table(header, _groups(comparison, cells))
+
+
+def difference_table(comparison: pd.DataFrame, metrics: Sequence[str] = MAIN_METRICS) -> Table:
+    """Paired difference and win rate of each contrast with SFT or DPOK against another."""
+    names, models = present(comparison, metrics), _models(comparison)
+    pairs = [(a, b) for a, b in CONTRASTS[:2] if a in models and b in models]
+    header = [
+        (f"{metric(name).label}: {MODEL_LABELS[a]} − {MODEL_LABELS[b]}", ["difference", "wins"])
+        for name in names
+        for a, b in pairs
+    ]
+
+    def cells(values: dict[tuple[str, str], Interval]) -> list[Cell]:
+        row = []
+        for name in names:
+            for a, b in pairs:
+                row.append(_cell(values.get((name, f"{a} - {b}")), name, signed=True))
+                won = values.get((name, f"{a} beats {b}"))
+                row.append(_cell(won, "judge"))  # a share, too
+        return row
+
+    return Table(header, _groups(comparison, cells))
+
+
+def terminal_table(comparison: pd.DataFrame, metrics: Sequence[str] = MAIN_METRICS) -> str:
+    """Prompt × model as a plain-text table of at most about 100 columns; means only."""
+    table = level_table(comparison, metrics)
+    rows = [row for _, group in table.groups for row in group]
+    prompt_width = max([len("Prompt"), *(len(row.prompt) for row in rows)], default=6)
+    width = max([6, *(len(cell.number) for row in rows for cell in row.cells)]) + 1
+    top, head = " " * prompt_width, "Prompt".ljust(prompt_width)
+    for label, columns in table.header:
+        top += "  " + label.center(width * len(columns))
+        head += "  " + "".join(column.rjust(width) for column in columns)
+    lines = [top.rstrip(), head, "─" * len(head)]
+    for title, group in table.groups:
+        lines.append(title)
+        for row in group:
+            line, start = row.prompt.ljust(prompt_width), 0
+            for _, columns in table.header:
+                cells = row.cells[start : start + len(columns)]
+                line += "  " + "".join(cell.number.rjust(width) for cell in cells)
+                start += len(columns)
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def _models(comparison: pd.DataFrame) -> list[str]:
+    quantities = set(comparison["quantity"])
+    return [model for model in MODELS if model in quantities]
+
+
+def _cell(
+    estimate: Interval | None, name: str, *, signed: bool = False, best: bool = False
+) -> Cell:
+    if estimate is None:
+        return Cell()
+    shown = metric(name)
+    ends = " to ".join(shown.number(end, signed).removesuffix(" %") for end in estimate[1:])
+    return Cell(shown.number(estimate.mean, signed), ends, best)
+
+
+def _groups(comparison: pd.DataFrame, cells: CellsOf) -> list[tuple[str, list[TableRow]]]:
+    groups = []
+    for split, label in SPLIT_LABELS.items():
+        part = comparison[comparison["split"] == split]
+        rows = list(_rows(part, cells))
+        if rows:
+            # One prompt needs no plural.
+            prompts = sum(not row.total for row in rows)
+            groups.append((label if prompts > 1 else label.removesuffix("s"), rows))
+    return groups
+
+
+def _rows(part: pd.DataFrame, cells: CellsOf) -> Iterator[TableRow]:
+    keys = ["experiment", "prompt_id", "prompt"]
+    for (experiment, prompt_id, prompt), own in part.groupby(keys, sort=False):
+        total = prompt_id == "mean"
+        yield TableRow(str(prompt), str(experiment), cells(estimates(own)), total)
