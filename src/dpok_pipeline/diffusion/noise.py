@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -37,3 +38,13 @@ def noise(seed: int, indices: Sequence[int], shape: Sequence[int], stream: Strea
 def draw(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
     """The next noise of each generator, `(len(generators), *shape)` float32 on the CPU."""
     return torch.stack([torch.randn(tuple(shape), generator=g) for g in generators])
+
+
+def derive_seed(seed: int, purpose: str) -> int:
+    """A seed of its own for each purpose, so that no two parts of a run share their noise.
+
+    With one seed everywhere, evaluation would otherwise look at the very noise that was trained
+    on.
+    """
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,1 @@
+"""DPOK and its supervised baseline, with neither Kedro nor MLflow."""
