@@ -1,0 +1,68 @@
+"""The SFT data set in memory: final latents, rewards and prompts of base-model images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpok_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("prompt", "reward", "latent", "latent_shape")
+
+
+@dataclass(frozen=True)
+class SFTSamples:
+    """What SFT learns from.
+
+    Attributes:
+        latents: x_0, `(n, c, h, w)` float32.
+        rewards: `(n,)` float32.
+        prompts: the distinct texts.
+        prompt_numbers: `(n,)` int64, index into `prompts`.
+    """
+
+    latents: Tensor
+    rewards: Tensor
+    prompts: list[str]
+    prompt_numbers: Tensor
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> SFTSamples:
+        """Read what `generate_samples` made, all shards in one frame.
+
+        Raises:
+            InputError: no row, a column is missing, or latents differ in shape or are not finite.
+        """
+        missing = [column for column in COLUMNS if column not in frame]
+        if missing or frame.empty:
+            problem = f"no column {missing[0]!r}" if missing else "no row"
+            raise InputError(f"sft_samples: {problem}; run sample_generation again")
+        shapes = {tuple(int(size) for size in shape) for shape in frame["latent_shape"]}
+        if len(shapes) != 1:
+            raise InputError(
+                f"sft_samples: latents of several shapes {sorted(shapes)}; the shards are of "
+                "different base models, run sample_generation again"
+            )
+        flat = np.stack([np.asarray(latent, np.float32) for latent in frame["latent"]])
+        rewards = frame["reward"].to_numpy(np.float32, copy=True)
+        if not (np.isfinite(flat).all() and np.isfinite(rewards).all()):
+            raise InputError("sft_samples: a latent or reward is not finite; generate them again")
+        prompts = list(dict.fromkeys(frame["prompt"]))
+        numbers: Mapping[str, int] = {prompt: number for number, prompt in enumerate(prompts)}
+        return cls(
+            latents=torch.from_numpy(flat).reshape(len(frame), *shapes.pop()),
+            rewards=torch.from_numpy(rewards),
+            prompts=prompts,
+            prompt_numbers=torch.tensor([numbers[prompt] for prompt in frame["prompt"]]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.latents)
