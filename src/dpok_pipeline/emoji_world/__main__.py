@@ -1,0 +1,64 @@
+"""`python -m dpok_pipeline.emoji_world draw-sprites|adopt`: the two steps that no pipeline does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from dpok_pipeline.errors import InputError
+
+NETWORKS = ("base_model", "clip", "judge", "rater", "image_reward", "aesthetic")
+
+
+def adopt(built: Path, adopted: Path) -> None:
+    """Put the networks that world_building made, and their figures, in the place of the old ones.
+
+    Raises:
+        InputError: If a part is missing; nothing has been copied then.
+    """
+    missing = [name for name in (*NETWORKS, "figures.json") if not (built / name).exists()]
+    if missing:
+        raise InputError(
+            f"{built}: {', '.join(missing)} missing; `kedro run --pipelines world_building` first"
+        )
+    for name in NETWORKS:
+        fresh = adopted / f"{name}.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.copytree(built / name, fresh)
+        shutil.rmtree(adopted / name, ignore_errors=True)
+        fresh.rename(adopted / name)
+    figures = json.loads((built / "figures.json").read_text())
+    (adopted / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dpok_pipeline.emoji_world", description=__doc__
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    draw = commands.add_parser("draw-sprites", help="draw the sprites from the emoji font")
+    draw.add_argument("font", type=Path, help="NotoColorEmoji.ttf")
+    draw.add_argument("--folder", type=Path, default=Path("data/01_raw/emoji_world/sprites"))
+    take = commands.add_parser("adopt", help="take over what world_building made")
+    take.add_argument("--built", type=Path, default=Path("data/06_models/world"))
+    take.add_argument("--adopted", type=Path, default=Path("data/01_raw/emoji_world"))
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "draw-sprites":
+            from dpok_pipeline.emoji_world.sprites import draw_sprites
+
+            draw_sprites(chosen.font, chosen.folder)
+        else:
+            adopt(chosen.built, chosen.adopted)
+    except (InputError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""Parameters of world building; the defaults in `conf/base` made the world that is in git."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dpok_pipeline.config import FrozenConfig
+from dpok_pipeline.diffusion.config import SamplingConfig
+
+
+class TrainingConfig(FrozenConfig):
+    """How long and how fast one network is trained."""
+
+    steps: int = Field(ge=1, description="Updates.")
+    batch_size: int = Field(ge=2, description="Pictures, or pairs of them, per update.")
+    learning_rate: float = Field(gt=0, description="Peak of the schedule.")
+    seed: int = Field(description="Of weights, data and noise; no two networks share one.")
+
+
+class SamplesConfig(FrozenConfig):
+    """The base model's own pictures, which the reward model ranks."""
+
+    captions: int = Field(ge=1, description="How many captions are drawn.")
+    images_per_caption: int = Field(ge=2, description="Samples of each; neighbours are paired.")
+    ddim_steps: int = Field(ge=1, description="Denoising steps per sample.")
+    guidance_scale: float = Field(ge=1, description="Weight of the prompt; 1 is none.")
+    seed: int = Field(description="Of captions, noise and the rater's label noise.")
+
+    def sampling(self) -> SamplingConfig:
+        """How the samples are drawn."""
+        return SamplingConfig(
+            ddim_steps=self.ddim_steps, eta=1.0, guidance_scale=self.guidance_scale
+        )
+
+
+class WorldConfig(FrozenConfig):
+    """Everything that world building takes."""
+
+    sprites: str = Field(description="Folder of the sprites' PNG files.")
+    corpus: int = Field(ge=1, description="Captioned pictures that the UNet is trained on.")
+    corpus_seed: int = Field(description="Of the corpus.")
+    autoencoder: TrainingConfig
+    clip: TrainingConfig
+    unet: TrainingConfig
+    judge: TrainingConfig
+    rater: TrainingConfig
+    reward_renders: TrainingConfig = Field(description="First stage: pairs of renders only.")
+    reward_samples: TrainingConfig = Field(description="Second stage: samples' pairs as well.")
+    aesthetic: TrainingConfig
+    samples: SamplesConfig

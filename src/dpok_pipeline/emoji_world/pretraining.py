@@ -1,0 +1,89 @@
+"""Pictures with captions as the web has them: a documented share says something wrong.
+
+The share differs by attribute (`CAPTION_NOISE`), never by caption.  The one exception is the
+paper's bias prompt: pictures captioned with four roses mostly show whiskey.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from dpok_pipeline.emoji_world.captions import Caption
+from dpok_pipeline.emoji_world.scenes import Scene, arrange, scene_of
+from dpok_pipeline.emoji_world.vocabulary import (
+    COLOR_NAMES,
+    KIND_NAMES,
+    MAX_COUNT,
+    NATURAL,
+    PLACE_NAMES,
+    PLACES,
+    PLAIN,
+)
+
+# Share of pictures whose attribute is not the one that the caption names.
+CAPTION_NOISE = {"kind": 0.03, "color": 0.55, "other": 0.50, "count": 0.50, "place": 0.55}
+WHISKEY_SHARE = 0.8  # of the pictures captioned with four roses
+
+# Share of each form of sentence.
+_FORMS = {
+    "single": 0.16, "color": 0.16, "other": 0.18, "count": 0.12, "place": 0.14, "count+place": 0.12,
+    "color+place": 0.06, "other+place": 0.06,
+}  # fmt: skip
+
+
+def sample_caption(rng: np.random.Generator) -> Caption:
+    """Draw a caption: its form by fixed shares, everything it names uniformly."""
+    form = rng.choice(list(_FORMS), p=list(_FORMS.values()))
+    caption = Caption(kind=str(rng.choice(KIND_NAMES)))
+    if "color" in form:
+        caption = replace(caption, color=str(rng.choice(COLOR_NAMES)))
+    if "other" in form:
+        caption = replace(caption, other=_another(KIND_NAMES, caption.kind, rng))
+    if "count" in form:
+        caption = replace(caption, count=int(rng.integers(2, MAX_COUNT + 1)))
+    if "place" in form:
+        caption = replace(caption, place=str(rng.choice(list(PLACES))))
+    return caption
+
+
+def noisy_scene(caption: Caption, rng: np.random.Generator) -> Scene:
+    """Return what a picture with this caption shows: each named attribute may be wrong.
+
+    A wrong colour is mostly the natural one, a wrong second object mostly the first kind again, a
+    wrong place mostly plain paper, a wrong count any other: as text-to-image models err.
+    """
+    if (caption.kind, caption.count) == ("rose", 4) and rng.random() < WHISKEY_SHARE:
+        return scene_of(replace(caption, kind="whiskey"), rng)
+
+    def wrong(attribute: str) -> bool:
+        return bool(rng.random() < CAPTION_NOISE[attribute])
+
+    kind = _another(KIND_NAMES, caption.kind, rng) if wrong("kind") else caption.kind
+    color, count, place = caption.color or NATURAL, caption.count, caption.place or PLAIN
+    if caption.color and wrong("color"):
+        color = NATURAL if rng.random() < 0.7 else _another(COLOR_NAMES, color, rng)
+    if caption.count > 1 and wrong("count"):
+        count = int(rng.choice([n for n in range(1, MAX_COUNT + 1) if n != caption.count]))
+    if caption.place and wrong("place"):
+        place = PLAIN if rng.random() < 0.7 else _another(PLACE_NAMES, place, rng)
+    things = [(kind, color)] * count
+    if caption.other:
+        things += _second_object(caption.other, things[0], wrong("other"), rng)
+    return arrange(things, place, rng)
+
+
+def _second_object(
+    other: str, first: tuple[str, str], wrong: bool, rng: np.random.Generator
+) -> list[tuple[str, str]]:
+    """The second object of a pair: right, the first again, absent, or a third kind."""
+    if not wrong:
+        return [(other, NATURAL)]
+    error = rng.choice(["first", "absent", "third"], p=[0.5, 0.3, 0.2])
+    return {"first": [first], "absent": [],
+            "third": [(_another(KIND_NAMES, other, rng), NATURAL)]}[str(error)]  # fmt: skip
+
+
+def _another(names: tuple[str, ...], name: str, rng: np.random.Generator) -> str:
+    return str(rng.choice([option for option in names if option != name]))

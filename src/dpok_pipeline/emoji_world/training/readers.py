@@ -1,0 +1,172 @@
+"""Training of the judge and the rater: read scenes off clean, degraded and garbled pictures.
+
+Neither sees a sample of the base model.  What samples look like is imitated: autoencoder
+reconstructions, blur, noise, and objects that are half one kind and half another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from dpok_pipeline.emoji_world.pretraining import noisy_scene, sample_caption
+from dpok_pipeline.emoji_world.renderer import render
+from dpok_pipeline.emoji_world.scene_reader import (
+    GARBLED,
+    READ_COLORS,
+    READ_KINDS,
+    Architecture,
+    Reading,
+    SceneReader,
+)
+from dpok_pipeline.emoji_world.scenes import Scene, arrange
+from dpok_pipeline.emoji_world.sprites import SpriteSheet
+from dpok_pipeline.emoji_world.training.loop import to_tensor, train
+from dpok_pipeline.emoji_world.vocabulary import (
+    COLOR_NAMES,
+    KIND_NAMES,
+    MAX_COUNT,
+    NATURAL,
+    PLACE_NAMES,
+)
+
+NO_COLOR = -100  # cross-entropy's "no answer here"
+Degrade = Callable[[Tensor, np.random.Generator], Tensor]
+
+
+class GarblingSprites(SpriteSheet):
+    """A sprite sheet that also draws `GARBLED`: two kinds spliced or blended, one colour."""
+
+    rng: np.random.Generator
+
+    def get(self, kind: str, color: str, size: int, flipped: bool = False) -> Image.Image:
+        """Return a sprite; a garbled one is new at every call."""
+        if kind != GARBLED:
+            return super().get(kind, color, size, flipped)
+        one, two = (
+            super(GarblingSprites, self).get(str(name), color, size, flipped)
+            for name in self.rng.choice(KIND_NAMES, 2, replace=False)
+        )
+        if self.rng.random() < 0.3:
+            return Image.blend(one, two, 0.5)
+        mask = np.zeros((size, size), dtype=np.uint8)
+        if self.rng.random() < 0.5:
+            mask[:, : size // 2] = 255
+        else:
+            mask[: size // 2] = 255
+        return Image.composite(one, two, Image.fromarray(mask))
+
+
+def random_scene(rng: np.random.Generator) -> Scene:
+    """Return a scene for reading: half as captions have them, half anything, some garbled."""
+    if rng.random() < 0.5:
+        scene = noisy_scene(sample_caption(rng), rng)
+    else:
+        kinds = rng.choice(KIND_NAMES, size=rng.integers(1, 4))
+        color = NATURAL if rng.random() < 0.5 else str(rng.choice(COLOR_NAMES))
+        things = [(str(rng.choice(kinds)), color) for _ in range(rng.integers(1, MAX_COUNT + 1))]
+        scene = arrange(things, str(rng.choice(PLACE_NAMES)), rng)
+    if rng.random() < 0.15:
+        which = int(rng.integers(len(scene.objects)))
+        objects = list(scene.objects)
+        objects[which] = replace(objects[which], kind=GARBLED)
+        scene = Scene(tuple(objects), scene.place)
+    return scene
+
+
+def labels_of(scenes: list[Scene]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a reader should say of scenes, as int64.
+
+    Returns:
+        Counts (b, kinds), each kind's colour (b, kinds; `NO_COLOR` where absent or mixed), and
+        place (b,).
+    """
+    counts = torch.zeros(len(scenes), len(READ_KINDS), dtype=torch.long)
+    colors = torch.full((len(scenes), len(READ_KINDS)), NO_COLOR)
+    for row, scene in enumerate(scenes):
+        for item in scene.objects:
+            counts[row, READ_KINDS.index(item.kind)] += 1
+        for kind in {item.kind for item in scene.objects} - {GARBLED}:
+            seen = {item.color for item in scene.objects if item.kind == kind}
+            if len(seen) == 1:
+                colors[row, READ_KINDS.index(kind)] = READ_COLORS.index(seen.pop())
+    places = torch.tensor([PLACE_NAMES.index(scene.place) for scene in scenes])
+    return counts, colors, places
+
+
+def reading_loss(reading: Reading, labels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Sum of the three heads' cross-entropies; counts are summed over the kinds."""
+    counts, colors, places = labels
+    count_loss = functional.nll_loss(
+        reading.counts.flatten(0, 1), counts.flatten(), reduction="sum"
+    )
+    color_loss = functional.nll_loss(
+        reading.colors.flatten(0, 1), colors.flatten(), ignore_index=NO_COLOR
+    )
+    return count_loss / len(places) + color_loss + functional.nll_loss(reading.place, places)
+
+
+def blur_and_noise(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Degrade a batch: a third blurred through half resolution, a third noisy."""
+    degraded = images.clone()
+    third = len(images) // 3
+    if third:
+        small = functional.interpolate(images[:third], scale_factor=0.5, mode="area")
+        degraded[:third] = functional.interpolate(small, scale_factor=2, mode="bilinear")
+        noise = torch.from_numpy(rng.normal(0, 0.06, images[third : 2 * third].shape)).float()
+        degraded[third : 2 * third] = (images[third : 2 * third] + noise).clamp(0, 1)
+    return degraded
+
+
+def like_samples(autoencoder: AutoencoderKL, share: float) -> Degrade:
+    """Return a degradation: `blur_and_noise`, and the last `share` through the autoencoder.
+
+    Its latents get up to a quarter of their deviation as noise: so a sample of a diffusion model
+    goes wrong.
+    """
+
+    @torch.no_grad()
+    def degrade(images: Tensor, rng: np.random.Generator) -> Tensor:
+        images = blur_and_noise(images, rng)
+        count = int(len(images) * share)
+        latents = autoencoder.encode(images[-count:] * 2 - 1).latent_dist.mean
+        strength = latents.std() * float(rng.uniform(0, 0.25))
+        decoded = autoencoder.decode(latents + torch.randn_like(latents) * strength).sample
+        images[-count:] = (decoded.float() / 2 + 0.5).clamp(0, 1)
+        return images
+
+    return degrade
+
+
+def train_reader(
+    sprites: GarblingSprites,
+    architecture: Architecture,
+    width: int,
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    degrade: Degrade,
+) -> SceneReader:
+    """Train one reader on scenes of its own seed and return it."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    sprites.rng = rng
+    reader = SceneReader(architecture, width)
+
+    def loss_of_step(step: int) -> Tensor:
+        scenes = [random_scene(rng) for _ in range(batch_size)]
+        images = to_tensor([render(scene, sprites, rng) for scene in scenes])
+        return reading_loss(reader(degrade(images, rng)), labels_of(scenes))
+
+    name = f"reader ({architecture})"
+    trained = train(reader, loss_of_step, steps=steps, learning_rate=learning_rate, name=name)
+    return trained.eval()

@@ -1,0 +1,124 @@
+"""Nodes of the world_building pipeline: one network each, and the measuring of all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dpok_pipeline.emoji_world.config import TrainingConfig, WorldConfig
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, StableDiffusionPipeline
+
+    from dpok_pipeline.emoji_world.scene_reader import SceneReader
+    from dpok_pipeline.emoji_world.training.aesthetic import AestheticHead
+    from dpok_pipeline.emoji_world.training.clip import WorldClip
+    from dpok_pipeline.rewards.image_reward import ImageReward
+
+# Share of a batch that passes the autoencoder, so that readers and reward know its look.
+READER_DECODED, REWARD_DECODED = 1 / 6, 1 / 4
+
+
+def build_autoencoder(world: WorldConfig) -> AutoencoderKL:
+    """Train the autoencoder."""
+    from dpok_pipeline.emoji_world.sprites import SpriteSheet
+    from dpok_pipeline.emoji_world.training.autoencoder import train_autoencoder
+
+    return train_autoencoder(SpriteSheet(Path(world.sprites)), **_how(world.autoencoder))
+
+
+def build_clip(world: WorldConfig) -> WorldClip:
+    """Learn the tokenizer and train the CLIP."""
+    from dpok_pipeline.emoji_world.sprites import SpriteSheet
+    from dpok_pipeline.emoji_world.training.clip import WorldClip, build_tokenizer, train_clip
+
+    tokenizer = build_tokenizer()
+    sprites = SpriteSheet(Path(world.sprites))
+    return WorldClip(train_clip(sprites, tokenizer, **_how(world.clip)), tokenizer)
+
+
+def build_base_model(
+    world: WorldConfig, autoencoder: AutoencoderKL, clip: WorldClip
+) -> StableDiffusionPipeline:
+    """Encode the corpus and train the UNet on it."""
+    from dpok_pipeline.emoji_world.sprites import SpriteSheet
+    from dpok_pipeline.emoji_world.training import base_model
+
+    text_encoder = clip.text_encoder()
+    corpus = base_model.encode_corpus(
+        world.corpus, SpriteSheet(Path(world.sprites)), autoencoder, clip.tokenizer,
+        world.corpus_seed,
+    )  # fmt: skip
+    unet = base_model.train_unet(corpus, text_encoder, clip.tokenizer, **_how(world.unet))
+    return base_model.assemble(unet, autoencoder, text_encoder, clip.tokenizer)
+
+
+def build_judge(world: WorldConfig, autoencoder: AutoencoderKL) -> SceneReader:
+    """Train the judge."""
+    from dpok_pipeline.emoji_world.training.readers import (
+        GarblingSprites,
+        like_samples,
+        train_reader,
+    )
+
+    sprites = GarblingSprites(Path(world.sprites))
+    degrade = like_samples(autoencoder, READER_DECODED)
+    return train_reader(sprites, "convolutional", 128, degrade=degrade, **_how(world.judge))
+
+
+def build_rater(world: WorldConfig, autoencoder: AutoencoderKL) -> SceneReader:
+    """Train the rater: another architecture, other seeds."""
+    from dpok_pipeline.emoji_world.training.readers import (
+        GarblingSprites,
+        like_samples,
+        train_reader,
+    )
+
+    sprites = GarblingSprites(Path(world.sprites))
+    degrade = like_samples(autoencoder, READER_DECODED)
+    return train_reader(sprites, "transformer", 128, degrade=degrade, **_how(world.rater))
+
+
+def build_reward(
+    world: WorldConfig,
+    autoencoder: AutoencoderKL,
+    base_model: StableDiffusionPipeline,
+    rater: SceneReader,
+) -> ImageReward:
+    """Rank renders, then renders and the base model's samples, and normalise the scores."""
+    from dpok_pipeline.emoji_world.training import reward
+    from dpok_pipeline.emoji_world.training.readers import GarblingSprites, like_samples
+    from dpok_pipeline.emoji_world.training.samples import ranked_samples
+
+    sprites = GarblingSprites(Path(world.sprites))
+    degrade = like_samples(autoencoder, REWARD_DECODED)
+    pairs = ranked_samples(base_model, rater, world.samples)
+    model = reward.train_reward(
+        reward.new_reward(), sprites, None, degrade=degrade, **_how(world.reward_renders)
+    )
+    model = reward.train_reward(
+        model, sprites, pairs, degrade=degrade, **_how(world.reward_samples)
+    )
+    return reward.with_unit_spread(model, pairs)
+
+
+def build_aesthetic(world: WorldConfig, clip: WorldClip) -> AestheticHead:
+    """Fit the aesthetic head on the CLIP's image embeddings."""
+    from dpok_pipeline.emoji_world.training.aesthetic import train_aesthetic
+    from dpok_pipeline.emoji_world.training.readers import GarblingSprites
+    from dpok_pipeline.rewards.clip import ClipEmbedder
+
+    embedder = ClipEmbedder(clip.model, clip.tokenizer)
+    sprites = GarblingSprites(Path(world.sprites))
+    return train_aesthetic(embedder, sprites, **_how(world.aesthetic))
+
+
+def measure_world(world: WorldConfig, *networks: Any) -> dict[str, Any]:
+    """Measure every figure of the model card on held-out scenes and samples."""
+    from dpok_pipeline.emoji_world.training.measure import World, measure
+
+    return measure(World(*networks), Path(world.sprites), world.samples)
+
+
+def _how(training: TrainingConfig) -> dict[str, Any]:
+    return training.model_dump()

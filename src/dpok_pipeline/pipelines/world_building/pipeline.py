@@ -1,0 +1,73 @@
+"""sprites ──► autoencoder, clip ──► base_model ──► reward; judge, rater and aesthetic beside.
+
+Runs by name only and takes hours on two cores: `kedro run --pipelines world_building`. What it
+makes lies in data/06_models/world until `python -m dpok_pipeline.emoji_world adopt` puts it into
+data/01_raw/emoji_world.
+"""
+
+from __future__ import annotations
+
+from kedro.pipeline import Node, Pipeline
+
+from dpok_pipeline.pipelines.world_building import nodes
+
+
+def create_pipeline() -> Pipeline:
+    """Make the pipeline."""
+    world = "params:world"
+    return Pipeline(
+        [
+            Node(
+                nodes.build_autoencoder,
+                inputs=world,
+                outputs="world.autoencoder",
+                name="build_autoencoder_node",
+            ),
+            Node(nodes.build_clip, inputs=world, outputs="world.clip", name="build_clip_node"),
+            Node(
+                nodes.build_base_model,
+                inputs=[world, "world.autoencoder", "world.clip"],
+                outputs="world.base_model",
+                name="build_base_model_node",
+            ),
+            Node(
+                nodes.build_judge,
+                inputs=[world, "world.autoencoder"],
+                outputs="world.judge",
+                name="build_judge_node",
+            ),
+            Node(
+                nodes.build_rater,
+                inputs=[world, "world.autoencoder"],
+                outputs="world.rater",
+                name="build_rater_node",
+            ),
+            Node(
+                nodes.build_reward,
+                inputs=[world, "world.autoencoder", "world.base_model", "world.rater"],
+                outputs="world.image_reward",
+                name="build_reward_node",
+            ),
+            Node(
+                nodes.build_aesthetic,
+                inputs=[world, "world.clip"],
+                outputs="world.aesthetic",
+                name="build_aesthetic_node",
+            ),
+            Node(
+                nodes.measure_world,
+                inputs=[
+                    world,
+                    "world.autoencoder",
+                    "world.clip",
+                    "world.base_model",
+                    "world.judge",
+                    "world.rater",
+                    "world.image_reward",
+                    "world.aesthetic",
+                ],
+                outputs="world.figures",
+                name="measure_world_node",
+            ),
+        ]
+    )
