@@ -76,6 +76,8 @@ def _field_error(field: str, reason: str, kind: str, value: str) -> str:
     where = f"conf/*/parameters*.yml or --params: {field}"
     if kind == "extra_forbidden":
         return f"{where}: no such parameter; check its spelling or remove it"
+    if kind == "missing":
+        return f"{where} is missing: set it"
     return f"{where} is {value}: {_lower_first(reason)}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
@@ -97,6 +98,24 @@ class ScorersDataset(_Named):
     def load(self) -> dict[str, Any]:
         """Return a `ScorerConfig` for each name."""
         return {name: _scorer_config(name, given) for name, given in self._given.items()}
+
+
+class ModelFolderDataset(_Named):
+    """A folder with a model of whatever kind, passed on as its path."""
+
+    def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:
+        super().__init__(metadata=metadata, path=path)
+
+    def load(self) -> Path:
+        """Return the folder.
+
+        Raises:
+            InputError: There is none.
+        """
+        folder = Path(self._given["path"])
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; correct its entry in conf/*/catalog*.yml")
+        return folder
 
 
 def _scorer_config(name: str, given: dict[str, Any]) -> Any:

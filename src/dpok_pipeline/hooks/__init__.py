@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dpok_pipeline.hooks.preconditions import PreconditionHooks
 from dpok_pipeline.hooks.progress import ProgressHooks
+from dpok_pipeline.hooks.summary import SummaryHooks
 from dpok_pipeline.hooks.tracking import TrackingHooks
 from dpok_pipeline.hooks.work_folders import WorkFolderHooks
 
-HOOKS = (PreconditionHooks(), TrackingHooks(), WorkFolderHooks(), ProgressHooks())
+HOOKS = (PreconditionHooks(), TrackingHooks(), WorkFolderHooks(), ProgressHooks(), SummaryHooks())

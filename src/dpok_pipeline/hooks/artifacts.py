@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def log_dataset_input(run_id: str, name: str, data: Any) -> None:
         table = data
     else:
         return
-    described = mlflow.data.from_pandas(table, name=name)
+    with warnings.catch_warnings(action="ignore"):  # that integers cannot be missing
+        described = mlflow.data.from_pandas(table, name=name)
     entry = DatasetInput(
         described._to_mlflow_entity(), tags=[InputTag("mlflow.data.context", "input")]
     )

@@ -53,7 +53,7 @@ class ProgressHooks:
         left = self._estimate()
         estimate = f", about {_clock(left)} left" if left is not None else ""
         title = f"{node.namespace}: " if node.namespace else ""
-        what = node.short_name.rpartition(".")[2].replace("_", " ").lower()
+        what = node.func.__name__.replace("_", " ")
         logger.info(
             "[%d/%d] %s%s (elapsed %s%s)", number, self._total, title, what, elapsed, estimate
         )

@@ -11,7 +11,7 @@ from kedro.pipeline import Node, Pipeline
 EXPERIMENTS = ("color", "composition", "count", "location")
 
 # What all experiments have in common. Everything else in a template gets the experiment's name.
-SHARED_INPUTS = ("prompts", "base_model", "reward_model", "scorers")
+SHARED_INPUTS = ("prompts", "base_model", "reward_model", "scorers", "embedder")
 
 
 def for_each_experiment(template: Callable[[], Iterable[Node]], shared: set[str]) -> Pipeline:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 from pydantic import Field
 
 from dpok_pipeline.config import FrozenConfig
+from dpok_pipeline.datasets.sealed_folder import describe
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
 from dpok_pipeline.diffusion.config import Precision
 from dpok_pipeline.errors import InputError
@@ -50,6 +53,16 @@ def open_scorer(scorer: ScorerConfig, compute: ComputeConfig) -> Scorer:
     from dpok_pipeline.rewards.load import load_scorer
 
     return load_scorer(scorer, compute.torch_device())
+
+
+def scorer_identity(scorer: ScorerConfig) -> str:
+    """Hash a scorer's specification and files: checkpoints of another reward are not continued."""
+    digest = hashlib.sha256(scorer.model_dump_json().encode())
+    path = Path(scorer.path or "")
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(describe(file)["sha256"].encode())
+    return digest.hexdigest()
 
 
 def select_prompts(prompts: pd.DataFrame, experiment: str, split: str | None) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from dpok_pipeline.pipelines.inputs import (
     ComputeConfig,
     open_model,
     open_scorer,
+    scorer_identity,
     select_prompts,
 )
 from dpok_pipeline.rewards.load import ScorerConfig
@@ -46,6 +47,7 @@ def train_rl_lora(
         lora=lora,
         config=config,
         work_dir=work_folder,
+        identity=scorer_identity(reward_model),
         tracker=tracker,
     )
     return result.lora_folder, result.curves

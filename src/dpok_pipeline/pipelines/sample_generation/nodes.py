@@ -14,6 +14,7 @@ from dpok_pipeline.pipelines.inputs import (
     ComputeConfig,
     open_model,
     open_scorer,
+    scorer_identity,
     select_prompts,
 )
 from dpok_pipeline.rewards.load import ScorerConfig
@@ -45,5 +46,6 @@ def generate_sft_samples(
         sampling=sampling,
         config=config,
         work_dir=work_folder,
+        identity=scorer_identity(reward_model),
     )
     yield EndOfShards({"experiment": experiment, "base_model": base_model.content_hash})

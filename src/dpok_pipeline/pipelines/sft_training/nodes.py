@@ -28,11 +28,12 @@ def train_sft_lora(
     Returns:
         The folder of the finished LoRA, and the learning curves.
     """
-    from dpok_pipeline.training.sft import SFTSamples, train_sft
+    from dpok_pipeline.training.sft import train_sft
+    from dpok_pipeline.training.sft_samples import COLUMNS, SFTSamples
 
     result = train_sft(
         open_model(base_model, compute),
-        SFTSamples.from_frame(samples.frame()),
+        SFTSamples.from_frame(samples.frame(COLUMNS)),
         lora=lora,
         config=config,
         work_dir=work_folder,

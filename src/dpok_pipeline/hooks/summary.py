@@ -1,0 +1,40 @@
+"""What a finished evaluation says on the terminal: the table, and where everything is."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
+
+
+class SummaryHooks:
+    """Ends a run that made a comparison with its numbers."""
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Print prompt × model, and the paths of the reports."""
+        made = pipeline.all_outputs()
+        tables = sorted(name for name in made if name.rpartition(".")[2] == "comparison")
+        reports = sorted(name for name in made if name.rpartition(".")[2] == "report")
+        if not tables:
+            return
+        from dpok_pipeline.evaluation.headline import caveat
+        from dpok_pipeline.evaluation.tables import terminal_table
+
+        chosen = ["comparison"] if "comparison" in tables else tables
+        comparison = pd.concat([catalog.load(name) for name in chosen], ignore_index=True)
+        logger.info("\n%s\n\n%s\n", terminal_table(comparison), caveat(comparison))
+        for name in reports:
+            logger.info("%-20s %s", name, _path(catalog, name))
+        logger.info("\nMLflow runs: make mlflow    Pipelines and previews: make viz")
+
+
+def _path(catalog: CatalogProtocol, name: str) -> Path:
+    path = Path(catalog.get(name)._get_load_path())
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

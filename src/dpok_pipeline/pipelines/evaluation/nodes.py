@@ -1,0 +1,114 @@
+"""Nodes of the evaluation pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dpok_pipeline.datasets.shards import EndOfShards, Shards
+from dpok_pipeline.diffusion.base_model import BaseModelHandle
+from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.pipelines.evaluation.config import EvaluationConfig
+from dpok_pipeline.pipelines.evaluation.sampling import decode_images, sample_models
+from dpok_pipeline.pipelines.inputs import (
+    ComputeConfig,
+    open_model,
+    open_scorer,
+    select_prompts,
+)
+from dpok_pipeline.rewards.load import ScorerConfig
+from dpok_pipeline.training.tracking import Tracker
+
+
+def draw_evaluation_images(
+    prompts: pd.DataFrame,
+    base_model: BaseModelHandle,
+    sft_lora: Path,
+    rl_lora: Path,
+    sampling: SamplingConfig,
+    config: EvaluationConfig,
+    compute: ComputeConfig,
+    experiment: str,
+) -> Iterator[pd.DataFrame | EndOfShards]:
+    """Draw train and unseen prompts with base, SFT and DPOK on the same noise.
+
+    Yields:
+        One frame per model and prompt, saved as it comes, and the end mark.
+    """
+    yield from sample_models(
+        open_model(base_model, compute),
+        {"base": None, "sft": sft_lora, "rl": rl_lora},
+        select_prompts(prompts, experiment, None),
+        sampling,
+        config,
+    )
+    yield EndOfShards(
+        {
+            "experiment": experiment,
+            "seed": config.seed,
+            "base_model": base_model.content_hash,
+            "sft_lora": sft_lora.parent.name,
+            "rl_lora": rl_lora.parent.name,
+        }
+    )
+
+
+def score_evaluation_images(
+    images: Shards,
+    scorers: dict[str, ScorerConfig],
+    embedder: Path,
+    config: EvaluationConfig,
+    compute: ComputeConfig,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score every image, and embed it.
+
+    Returns:
+        The scores, one row per image; the CLIP embeddings `(rows, d)` in the same order.
+    """
+    from dpok_pipeline.evaluation.scores import embed_images, score_images
+    from dpok_pipeline.rewards.clip import ClipEmbedder
+
+    opened = {name: open_scorer(scorer, compute) for name, scorer in scorers.items()}
+    clip = ClipEmbedder.from_folder(embedder).to(compute.torch_device())
+    scores, embeddings = [], []
+    for shard in images:
+        pixels = decode_images(shard["image"]).to(compute.torch_device())
+        scored = score_images(pixels, list(shard["prompt"]), opened, config.batch_size)
+        scores.append(pd.concat([shard.drop(columns="image"), scored], axis=1))
+        embeddings.append(embed_images(pixels, clip, config.batch_size))
+    return pd.concat(scores, ignore_index=True), _embedding_table(np.concatenate(embeddings))
+
+
+def _embedding_table(embeddings: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(embeddings, columns=[f"d{i}" for i in range(embeddings.shape[1])])
+
+
+def compare_models(
+    scores: pd.DataFrame, embeddings: pd.DataFrame, config: EvaluationConfig, tracker: Tracker
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Estimate levels, paired differences and win rates, and judge the paper's claims.
+
+    Returns:
+        The comparison, one row per number; the claims, one row each.
+    """
+    from dpok_pipeline.evaluation.claims import judge_claims
+    from dpok_pipeline.evaluation.comparison import compare
+
+    comparison = compare(
+        scores, embeddings.to_numpy(), replicates=config.replicates, seed=config.seed
+    )
+    tracker.log(level_metrics(comparison), step=0)
+    return comparison, judge_claims(comparison)
+
+
+def level_metrics(comparison: pd.DataFrame) -> dict[str, float]:
+    """Name each model's level as a metric: `evaluation/train/rl/image_reward`."""
+    levels = comparison[comparison["quantity"].isin(["base", "sft", "rl"])]
+    columns = ["split", "quantity", "metric", "mean"]
+    return {
+        f"evaluation/{split}/{model}/{metric}": float(mean)
+        for split, model, metric, mean in levels[columns].itertuples(index=False)
+    }

@@ -1,0 +1,66 @@
+"""A whole project in a temporary folder: this one's code and configuration, a tiny world."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests import tiny
+
+ROOT = Path(__file__).parents[1]
+PROMPTS = """\
+color: {train: [a green cat], unseen: [a green dog]}
+composition: {train: [a cat and a dog], unseen: [a cat and a moon]}
+count: {train: [cat in the park], unseen: [dog in the park]}
+location: {train: [a dog on the moon], unseen: [a cat on the moon]}
+"""
+
+
+def make_project(folder: Path) -> Path:
+    """Copy the configuration beside a tiny random world with the same paths as the real one.
+
+    Args:
+        folder: Made; becomes the project's root.
+
+    Returns:
+        The folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / "src").mkdir()  # Kedro wants one; the code is the installed package
+    shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
+    (folder / "conf" / "local").mkdir()
+    (folder / "data" / "01_raw" / "prompts").mkdir(parents=True)
+    (folder / "data" / "01_raw" / "prompts" / "paper.yml").write_text(PROMPTS)
+    write_world(folder / "data" / "01_raw" / "emoji_world")
+    # The tiny world has no scene reader: a judge by the same dotted path as a user's would be.
+    catalog = folder / "conf" / "base" / "catalog_01_raw.yml"
+    text = catalog.read_text().replace(
+        "dpok_pipeline.emoji_world.judge.JudgeScorer", "tests.project.BrightJudge"
+    )
+    catalog.write_text(text.replace("      path: data/01_raw/emoji_world/judge\n", ""))
+    return folder
+
+
+def write_world(folder: Path) -> None:
+    """Write base_model, clip, image_reward and aesthetic, all random and tiny."""
+    import torch
+    from safetensors.torch import save_file
+
+    from dpok_pipeline.rewards.heads import ScoreHead
+    from tests.rewards.conftest import tiny_image_reward, write_clip
+
+    tiny.write_base_model(folder / "base_model")
+    write_clip(folder / "clip")
+    tiny_image_reward().save(folder / "image_reward")
+    torch.manual_seed(2)
+    (folder / "aesthetic").mkdir()
+    save_file(ScoreHead(12, (8, 8, 4, 4)).state_dict(), folder / "aesthetic" / "head.safetensors")
+
+
+class BrightJudge:
+    """Finds bright images right."""
+
+    def score(self, images, prompts):
+        """1.0 for right, 0.0 for wrong."""
+        return (images.mean((1, 2, 3)) > 0.5).float()
