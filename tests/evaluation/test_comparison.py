@@ -9,6 +9,8 @@ from dpok_pipeline.evaluation.comparison import compare, estimates
 from dpok_pipeline.evaluation.diversity import cosine_distances, mean_pairwise_distance
 from tests.evaluation.synthetic import make_scores
 
+NAMES = ("color", "composition", "count", "location")
+
 
 @pytest.fixture(scope="module")
 def made():
@@ -69,6 +71,8 @@ def test_the_mean_over_prompts_pairs_the_same_noise(made, comparison):
     cells = of(comparison, "mean")
     mean = train[train["model"] == "rl"]["image_reward"].mean()
     assert cells["image_reward", "rl"].mean == pytest.approx(mean)
+    rates = [of(comparison, f"{name}-train")["image_reward", "rl beats sft"].mean for name in NAMES]
+    assert cells["image_reward", "rl beats sft"].mean == pytest.approx(np.mean(rates))
     single = of(comparison, "color-train")["image_reward", "rl - sft"]
     joint = cells["image_reward", "rl - sft"]
     assert joint.high - joint.low < single.high - single.low

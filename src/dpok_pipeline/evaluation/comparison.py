@@ -20,7 +20,7 @@ training_seeds  training runs
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,9 @@ from dpok_pipeline.evaluation.names import CONTRASTS, IDENTITY, MODELS
 
 #: One prompt's values by model: `(s, n)` for a score, `(s, n, n)` for pairwise distances.
 Values = dict[str, Array]
+#: One prompt's values by metric.
+Prompt = dict[str, Values]
+Prompts = list[Prompt]
 Row = tuple[str, str, Interval]
 
 PROMPT_KEYS = ["experiment", "prompt_id", "prompt", "split"]
@@ -72,10 +75,10 @@ def compare(
     tables, rows = {}, []
     for key, part in scores.groupby(PROMPT_KEYS, sort=False):
         tables[tuple(map(str, key))] = _prompt_values(part, embeddings)
-    for key, values in [*tables.items(), *_means_over_prompts(tables)]:
-        runs, images = next(iter(next(iter(values.values())).values())).shape[:2]
+    for key, prompts in [*((k, [v]) for k, v in tables.items()), *_by_split(tables)]:
+        runs, images = _shape(prompts[0])
         bootstrap = Bootstrap(images, runs, replicates, seed)
-        for name, quantity, estimate in _estimates(values, bootstrap, reward):
+        for name, quantity, estimate in _estimates(prompts, bootstrap, reward):
             rows.append((*key, name, quantity, *estimate, images, runs))
     columns = [*PROMPT_KEYS, "metric", "quantity", *Interval._fields, "images", "training_seeds"]
     return pd.DataFrame(rows, columns=columns)
@@ -96,14 +99,12 @@ def estimates(part: pd.DataFrame) -> dict[tuple[str, str], Interval]:
     }
 
 
-def _prompt_values(
-    part: pd.DataFrame, embeddings: NDArray[np.floating] | None
-) -> dict[str, Values]:
+def _prompt_values(part: pd.DataFrame, embeddings: NDArray[np.floating] | None) -> Prompt:
     """Every metric of one prompt as arrays that are aligned over models, runs and noise."""
     runs = sorted(part["training_seed"].unique())
     noises = sorted(part["index"].unique())
     cells = pd.MultiIndex.from_product([runs, noises])
-    values: dict[str, Values] = {name: {} for name in metric_columns(part)}
+    values: Prompt = {name: {} for name in metric_columns(part)}
     if embeddings is not None:
         values["diversity"] = {}
     for model in (name for name in MODELS if name in set(part["model"])):
@@ -124,44 +125,45 @@ def _prompt_values(
     return {name: by_model for name, by_model in values.items() if by_model}
 
 
-def _means_over_prompts(
-    tables: dict[tuple[str, ...], dict[str, Values]],
-) -> Iterator[tuple[tuple[str, ...], dict[str, Values]]]:
-    """The mean over the prompts of each split that has several, noise by noise."""
+def _shape(prompt: Prompt) -> tuple[int, int]:
+    """Training runs and noise indices of a prompt."""
+    array = next(array for values in prompt.values() for array in values.values())
+    return array.shape[0], array.shape[1]
+
+
+def _by_split(tables: dict[tuple[str, ...], Prompt]) -> Iterator[tuple[tuple[str, ...], Prompts]]:
+    """The prompts of each split that has several, all on the same noise."""
     for split in dict.fromkeys(key[3] for key in tables):
-        group = [values for key, values in tables.items() if key[3] == split]
-        shapes = {next(iter(v.values())).shape[:2] for t in group for v in t.values()}
-        if len(group) < 2 or len(shapes) > 1:
-            continue
-        first = group[0]
-        yield (
-            ("all", "mean", "Mean over prompts", split),
-            {
-                name: {
-                    model: np.mean([table[name][model] for table in group], axis=0)
-                    for model in first[name]
-                    if all(model in table.get(name, {}) for table in group)
-                }
-                for name in first
-                if all(name in table for table in group)
-            },
-        )
+        group = [prompt for key, prompt in tables.items() if key[3] == split]
+        if len(group) > 1 and len({_shape(prompt) for prompt in group}) == 1:
+            yield ("all", "mean", "Mean over prompts", split), group
 
 
-def _estimates(values: dict[str, Values], bootstrap: Bootstrap, reward: str) -> Iterator[Row]:
-    """All numbers of one prompt."""
-    for name, by_model in values.items():
-        pairs = [(a, b) for a, b in CONTRASTS if a in by_model and b in by_model]
+def _estimates(prompts: Prompts, bootstrap: Bootstrap, reward: str) -> Iterator[Row]:
+    """All numbers of one prompt, or of the mean over several, noise by noise."""
+    shared = [name for name in prompts[0] if all(name in prompt for prompt in prompts)]
+    for name in shared:
+        values = [prompt[name] for prompt in prompts]
+        models = [model for model in values[0] if all(model in one for one in values)]
+        pairs = [(a, b) for a, b in CONTRASTS if a in models and b in models]
         estimate = _pair_mean if name == "diversity" else _mean
-        for model, own in by_model.items():
-            yield name, model, estimate(own, bootstrap)
+        for model in models:
+            yield name, model, estimate(_over(values, model), bootstrap)
         for a, b in pairs:
-            yield name, f"{a} - {b}", estimate(by_model[a] - by_model[b], bootstrap)
+            difference = _over(values, a) - _over(values, b)
+            yield name, f"{a} - {b}", estimate(difference, bootstrap)
         if name not in ("diversity", "kl"):
             for a, b in pairs:
-                yield name, f"{a} beats {b}", bootstrap.mean(wins(by_model[a], by_model[b]))
-    if reward in values and "kl" in values:
-        yield from _reward_per_kl(values[reward], values["kl"], bootstrap)
+                won = np.mean([wins(one[a], one[b]) for one in values], axis=0)
+                yield name, f"{a} beats {b}", bootstrap.mean(won)
+    if reward in shared and "kl" in shared:
+        yield from _reward_per_kl(prompts, bootstrap, reward)
+
+
+def _over(values: Sequence[Values], model: str) -> Array:
+    """One model's values, averaged over the prompts."""
+    mean: Array = np.mean([one[model] for one in values], axis=0)
+    return mean
 
 
 def _mean(values: Array, bootstrap: Bootstrap) -> Interval:
@@ -173,21 +175,22 @@ def _pair_mean(distances: Array, bootstrap: Bootstrap) -> Interval:
     return interval(mean, bootstrap.pair_means(distances))
 
 
-def _reward_per_kl(reward: Values, kl: Values, bootstrap: Bootstrap) -> Iterator[Row]:
+def _reward_per_kl(prompts: Prompts, bootstrap: Bootstrap, reward: str) -> Iterator[Row]:
     """Reward gained over the base model, divided by the distance from it."""
+    rewards, distances = ([prompt[name] for prompt in prompts] for name in (reward, "kl"))
     estimates, replicates = {}, {}
     for model in ("sft", "rl"):
-        if model not in kl or model not in reward or "base" not in reward:
+        if any(m not in one for one in rewards for m in (model, "base")):
             continue
-        gain = reward[model] - reward["base"]
-        distance = np.nanmean(kl[model])
-        if distance <= 0:
+        if any(model not in one for one in distances):
             continue
-        estimates[model] = float(np.nanmean(gain) / distance)
-        replicates[model] = bootstrap.means(gain) / bootstrap.means(kl[model])
+        gain, distance = _over(rewards, model) - _over(rewards, "base"), _over(distances, model)
+        if np.nanmean(distance) <= 0:
+            continue
+        estimates[model] = float(np.nanmean(gain) / np.nanmean(distance))
+        with np.errstate(divide="ignore", invalid="ignore"):  # replicates without a known KL
+            replicates[model] = bootstrap.means(gain) / bootstrap.means(distance)
         yield "reward_per_kl", model, interval(estimates[model], replicates[model])
     if len(estimates) == 2:
-        difference = interval(
-            estimates["rl"] - estimates["sft"], replicates["rl"] - replicates["sft"]
-        )
-        yield "reward_per_kl", "rl - sft", difference
+        gap = estimates["rl"] - estimates["sft"]
+        yield "reward_per_kl", "rl - sft", interval(gap, replicates["rl"] - replicates["sft"])

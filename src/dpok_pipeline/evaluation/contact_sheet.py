@@ -58,7 +58,8 @@ def contact_sheet(
             left = _left(column, cell)
             sheet.paste(_fit(image, cell), (left, top))
             if scores:
-                text = metric(score_metric).number(scores[model][column])
+                # Pillow's font has no minus sign.
+                text = metric(score_metric).number(scores[model][column]).replace("−", "-")
                 below = (left + cell / 2, top + cell + caption / 2)
                 draw.text(below, text, QUIET, _font(13), anchor="mm")
     return sheet

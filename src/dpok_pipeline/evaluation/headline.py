@@ -9,6 +9,7 @@ from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.names import MODEL_LABELS, MODELS, metric
 
 DECISIVE = ("reward_above_base", "reward_above_sft")
+SENTENCE_LABELS = {**MODEL_LABELS, "base": "base model"}
 RIVALS = {"reward_above_base": "the base model", "reward_above_sft": "SFT"}
 COUNTS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -34,7 +35,7 @@ def answer(comparison: pd.DataFrame, claims: pd.DataFrame) -> str:
     levels = train_levels(comparison)
     shown = metric("image_reward")
     numbers = ", ".join(
-        f"{MODEL_LABELS[model]} {shown.number(levels['image_reward', model].mean)}"
+        f"{SENTENCE_LABELS[model]} {shown.number(levels['image_reward', model].mean)}"
         for model in reversed(MODELS)
         if ("image_reward", model) in levels
     )
@@ -64,9 +65,9 @@ def train_levels(comparison: pd.DataFrame) -> dict[tuple[str, str], Interval]:
 def _over_prompts(decisive: pd.DataFrame) -> str:
     marks = decisive.groupby("experiment")["verdict"].agg(set)
     won, total = sum(verdicts == {"holds"} for verdicts in marks), len(marks)
-    share = f"{_count(won)} of the {_count(total)}"
+    share = f"{in_words(won)} of the {in_words(total)}"
     if won == total:
-        share = "both" if total == 2 else f"all {_count(total)}"
+        share = "both" if total == 2 else f"all {in_words(total)}"
     rivals = " and ".join(RIVALS[name] for name in DECISIVE if name in set(decisive["claim"]))
     return f"DPOK scores higher on ImageReward than {rivals} on {share} training prompts"
 
@@ -82,7 +83,8 @@ def _on_one_prompt(decisive: pd.DataFrame) -> str:
     return f"{place} scores higher on ImageReward than {' and '.join(beaten)}{but}"
 
 
-def _count(number: int) -> str:
+def in_words(number: int) -> str:
+    """A small number as a word."""
     return COUNTS[number] if number < len(COUNTS) else str(number)
 
 

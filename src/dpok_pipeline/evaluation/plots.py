@@ -7,8 +7,6 @@ and `kl/noise_mse`; a curve without a column that a figure needs is left out of 
 
 from __future__ import annotations
 
-import html
-import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
@@ -16,12 +14,8 @@ import plotly.graph_objects as go
 
 from dpok_pipeline.evaluation.comparison import estimates
 from dpok_pipeline.evaluation.intervals import Interval
+from dpok_pipeline.evaluation.look import INK, dress, wrapped
 from dpok_pipeline.evaluation.names import MODEL_COLOURS, MODEL_LABELS, MODELS, metric
-
-INK = "#1f1f1c"
-QUIET = "#6b6a64"
-RULE = "#e4e1d8"
-FONT = "'Helvetica Neue', Helvetica, Arial, sans-serif"
 
 Curves = Mapping[str, pd.DataFrame]
 
@@ -52,7 +46,7 @@ def score_bars(
         scale = 100 if shown.share else 1
         mean, low, high = (scale * own[column] for column in Interval._fields)
         bars = {
-            "x": [_wrap(prompt) for prompt in own["prompt"]],
+            "x": [wrapped(prompt) for prompt in own["prompt"]],
             "y": mean,
             "name": MODEL_LABELS[model],
             "offsetgroup": model,
@@ -73,7 +67,7 @@ def score_bars(
             figure.add_bar(**bars, marker_color=colour)
     unit = " (%)" if shown.share else ""
     figure.update_layout(barmode="group", scattermode="group", bargap=0.28, scattergap=0.4)
-    return _dress(figure, y_title=shown.label + unit, y_range=y_range)
+    return dress(figure, y_title=shown.label + unit, y_range=y_range)
 
 
 def value_range(comparison: pd.DataFrame, name: str) -> tuple[float, float]:
@@ -120,19 +114,11 @@ def learning_curves(
             name=f"{MODEL_LABELS[model]}, while training",
         )
     for model, level in _levels(comparison, reward).items():
-        figure.add_hline(
-            y=level.mean,
-            line={"color": MODEL_COLOURS[model], "dash": "dash", "width": 1.5},
-            annotation={
-                "text": f"{MODEL_LABELS[model]}, evaluated",
-                "font": {"color": MODEL_COLOURS[model], "size": 12},
-                "xanchor": "left",
-                "yanchor": "bottom",
-            },
-            annotation_position="top left",
-        )
+        line = {"color": MODEL_COLOURS[model], "dash": "dash", "width": 1.5}
+        figure.add_hline(y=level.mean, line=line)
+    _label_levels(figure, _levels(comparison, reward))
     figure.update_xaxes(title="images seen", rangemode="tozero")
-    return _dress(figure, y_title=metric(reward).label, legend=False)
+    return dress(figure, y_title=metric(reward).label, legend=False)
 
 
 def reward_against_kl(
@@ -143,11 +129,12 @@ def reward_against_kl(
     The line is the path of a training run from its first iteration to its last; the marks with
     intervals are the finished models on the evaluation noise.
     """
-    figure = go.Figure()
+    figure, furthest = go.Figure(), 1e-9
     for model, curve in curves.items():
         if not {"kl/noise_mse", "reward/mean"} <= set(curve.columns):
             continue
         points = curve.dropna(subset=["kl/noise_mse", "reward/mean"])
+        furthest = max(furthest, points["kl/noise_mse"].max())
         figure.add_scatter(
             x=smooth(points["kl/noise_mse"]),
             y=smooth(points["reward/mean"]),
@@ -162,6 +149,7 @@ def reward_against_kl(
         at = distances.get(model, Interval(0, 0, 0) if model == "base" else None)
         if at is None:
             continue
+        furthest = max(furthest, at.high)
         figure.add_scatter(
             x=[at.mean],
             y=[level.mean],
@@ -169,21 +157,43 @@ def reward_against_kl(
             error_y=_bars(level, MODEL_COLOURS[model]),
             mode="markers+text",
             text=[f"<b>{MODEL_LABELS[model]}</b>"],
-            textposition="top right" if model == "base" else "bottom center",
+            textposition="middle right",
             textfont={"color": MODEL_COLOURS[model]},
             marker={"color": MODEL_COLOURS[model], "size": 12},
             name=MODEL_LABELS[model],
         )
     figure.update_xaxes(
-        title="KL to the base model (mean squared noise difference)", rangemode="tozero"
+        title="KL to the base model (mean squared noise difference)",
+        # Room for the base model's mark at 0 and for the last label.
+        range=(-0.04 * furthest, 1.2 * furthest),
     )
-    return _dress(figure, y_title=metric(reward).label, legend=False)
+    return dress(figure, y_title=metric(reward).label, legend=False)
 
 
 def smooth(values: pd.Series[float]) -> pd.Series[float]:
     """Centred moving mean over a tenth of the run."""
     window = max(1, len(values) // 10)
     return values.rolling(window, center=True, min_periods=1).mean()
+
+
+def _label_levels(figure: go.Figure, levels: Mapping[str, Interval]) -> None:
+    """Name the dashed lines at the right edge, moved apart where they would overlap."""
+    drawn = [value for trace in figure.data for value in trace.y]
+    drawn += [level.mean for level in levels.values()]
+    apart = 0.065 * (max(drawn) - min(drawn)) if drawn else 0
+    lowest = float("-inf")
+    for model, level in sorted(levels.items(), key=lambda item: item[1].mean):
+        lowest = max(level.mean, lowest + apart)
+        figure.add_annotation(
+            text=f"<b>{MODEL_LABELS[model]}</b>",
+            x=1.01,
+            xref="paper",
+            xanchor="left",
+            y=lowest,
+            yanchor="middle",
+            showarrow=False,
+            font={"color": MODEL_COLOURS[model], "size": 12},
+        )
 
 
 def _levels(comparison: pd.DataFrame, name: str) -> dict[str, Interval]:
@@ -202,37 +212,3 @@ def _bars(estimate: Interval, colour: str) -> dict[str, object]:
         "thickness": 1.2,
         "width": 0,
     }
-
-
-def _wrap(prompt: str) -> str:
-    """A prompt as a short axis label. Plotly reads tags in labels, so it is escaped."""
-    return "<br>".join(html.escape(line) for line in textwrap.wrap(prompt, 14))
-
-
-def _dress(
-    figure: go.Figure,
-    *,
-    y_title: str,
-    y_range: tuple[float, float] | None = None,
-    legend: bool = True,
-) -> go.Figure:
-    """The look that all figures share."""
-    axis = {"gridcolor": RULE, "zerolinecolor": QUIET, "linecolor": QUIET, "ticks": ""}
-    figure.update_layout(
-        template="none",
-        font={"family": FONT, "size": 13, "color": INK},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 52, "r": 16, "t": 36, "b": 56},
-        height=360,
-        showlegend=legend,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        hoverlabel={"font": {"family": FONT}},
-    )
-    figure.update_xaxes(showgrid=False, automargin=True, zeroline=False, **_without_zero(axis))
-    figure.update_yaxes(title=y_title, automargin=True, zeroline=True, range=y_range, **axis)
-    return figure
-
-
-def _without_zero(axis: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in axis.items() if not key.startswith("zero")}

@@ -75,6 +75,7 @@ def render_report(
     )
     return environment.get_template("report.html.j2").render(
         joint=len(experiments) > 1,
+        count=headline.in_words(len(experiments)),
         prompts=_train_prompts(comparison),
         verdict=headline.verdict_word(claims),
         answer=headline.answer(comparison, claims),
@@ -94,9 +95,10 @@ def render_report(
 
 
 def figure_html(figure: go.Figure) -> Markup:
-    """A figure as a piece of HTML that needs plotly.js on the page."""
-    config = {"displayModeBar": False, "responsive": True}
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
+    """A figure as data that the page's own script draws once the whole page is laid out."""
+    # No text inside may end the script element early.
+    data = str(figure.to_json()).replace("<", "\\u003c")
+    return Markup(f'<div class="plot"><script type="application/json">{data}</script></div>')
 
 
 def _train_prompts(comparison: pd.DataFrame) -> list[str]:
@@ -111,9 +113,11 @@ def _bars(comparison: pd.DataFrame) -> list[Figure]:
     for name in present(comparison, MAIN_METRICS):
         axis = value_range(comparison, name)
         for split in splits:
-            drawing = figure_html(score_bars(comparison, name, split, axis))
+            figure = score_bars(comparison, name, split, axis)
+            # The page has one legend for all.
+            figure.update_layout(showlegend=False, margin={"t": 12})
             title = f"{METRICS[name].label}, {SPLIT_LABELS[split].lower()}"
-            figures.append(Figure(title, drawing))
+            figures.append(Figure(title, figure_html(figure)))
     return figures
 
 

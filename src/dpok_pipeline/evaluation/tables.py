@@ -21,6 +21,7 @@ class Cell(NamedTuple):
     number: str = ""
     interval: str = ""
     best: bool = False
+    note: str = ""
 
 
 class TableRow(NamedTuple):
@@ -56,32 +57,30 @@ def level_table(comparison: pd.DataFrame, metrics: Sequence[str] = MAIN_METRICS)
     def cells(values: dict[tuple[str, str], Interval]) -> list[Cell]:
         row = []
         for name in names:
-            means = {model: values[name, model].mean for model in models if (name, model) in values}
-            best = max(means, key=lambda model: means[model]) if len(means) > 1 else None
-            marked = best if name in MAIN_METRICS else None
-            row += [_cell(values.get((name, m)), name, best=m == marked) for m in models]
+            own = [_cell(values.get((name, model)), name) for model in models]
+            row += _mark_best(own, values, name) if name in MAIN_METRICS else own
         return row
 
     return Table(header, _groups(comparison, cells))
 
 
 def difference_table(comparison: pd.DataFrame, metrics: Sequence[str] = MAIN_METRICS) -> Table:
-    """Paired difference and win rate of each contrast with SFT or DPOK against another."""
+    """Paired difference of DPOK to base model and SFT, and how often it wins."""
     names, models = present(comparison, metrics), _models(comparison)
     pairs = [(a, b) for a, b in CONTRASTS[:2] if a in models and b in models]
-    header = [
-        (f"{metric(name).label}: {MODEL_LABELS[a]} − {MODEL_LABELS[b]}", ["difference", "wins"])
-        for name in names
-        for a, b in pairs
-    ]
+    columns = [f"{MODEL_LABELS[a]} − {MODEL_LABELS[b]}" for a, b in pairs]
+    header = [(metric(name).label + _unit(name), columns) for name in names]
 
     def cells(values: dict[tuple[str, str], Interval]) -> list[Cell]:
         row = []
         for name in names:
             for a, b in pairs:
-                row.append(_cell(values.get((name, f"{a} - {b}")), name, signed=True))
+                cell = _cell(values.get((name, f"{a} - {b}")), name, signed=True)
                 won = values.get((name, f"{a} beats {b}"))
-                row.append(_cell(won, "judge"))  # a share, too
+                # Yes and no tie too often for a win rate to say more than the difference.
+                if won is not None and not metric(name).share:
+                    cell = cell._replace(note=f"wins {100 * won.mean:.0f} %")
+                row.append(cell)
         return row
 
     return Table(header, _groups(comparison, cells))
@@ -115,14 +114,28 @@ def _models(comparison: pd.DataFrame) -> list[str]:
     return [model for model in MODELS if model in quantities]
 
 
-def _cell(
-    estimate: Interval | None, name: str, *, signed: bool = False, best: bool = False
-) -> Cell:
+def _unit(name: str) -> str:
+    """Differences of shares are points, not per cent."""
+    return ", points" if metric(name).share else ""
+
+
+def _cell(estimate: Interval | None, name: str, *, signed: bool = False) -> Cell:
     if estimate is None:
         return Cell()
     shown = metric(name)
     ends = " to ".join(shown.number(end, signed).removesuffix(" %") for end in estimate[1:])
-    return Cell(shown.number(estimate.mean, signed), ends, best)
+    # The base model's distance from itself is 0 and has no interval.
+    exact = estimate.low == estimate.high == estimate.mean
+    return Cell(shown.number(estimate.mean, signed), "" if exact else ends)
+
+
+def _mark_best(cells: list[Cell], values: dict[tuple[str, str], Interval], name: str) -> list[Cell]:
+    """Mark the highest of one metric's cells; cells that read the same are marked together."""
+    means = [values[name, model].mean for model in MODELS if (name, model) in values]
+    if len(means) < 2:
+        return cells
+    highest = metric(name).number(max(means))
+    return [cell._replace(best=cell.number == highest) for cell in cells]
 
 
 def _groups(comparison: pd.DataFrame, cells: CellsOf) -> list[tuple[str, list[TableRow]]]:
