@@ -52,7 +52,10 @@ def log_output(
     """
     import mlflow
 
-    if folder := wanted.get("artifact"):
+    if kind := wanted.get("artifact"):
+        # Experiments have files of one name; in the command's own run they would meet.
+        experiment, _, _ = name.rpartition(".")
+        folder = f"{experiment}/{kind}" if experiment else kind
         mlflow.MlflowClient().log_artifact(run_id, str(path), folder)
     if wanted.get("model") == "diffusers":
         base_model = next(value for value in inputs.values() if hasattr(value, "content_hash"))

@@ -33,7 +33,8 @@ class TrackingHooks:
         # The trackers and inputs of the node that runs.
         self._tracker: MlflowTracker | None = None
         self._inputs: dict[str, Any] = {}
-        self._read: dict[str, Any] = {}
+        # Which run has been told of which input.
+        self._read: set[tuple[str, str]] = set()
 
     @hook_impl
     def after_catalog_created(self, catalog: CatalogProtocol) -> None:
@@ -78,9 +79,11 @@ class TrackingHooks:
         version = self._version(dataset_name, "load")
         if version is not None:
             self._tag(f"input.{dataset_name}", version, of_node=False)
-            if self._run_id() is not None and self._read.get(dataset_name) != version:
-                log_dataset_input(self._run_id(), dataset_name, data)
-                self._read[dataset_name] = version
+            run_id = self._run_id()
+            wanted = self._wanted(dataset_name).get("input")
+            if wanted and run_id is not None and (run_id, dataset_name) not in self._read:
+                log_dataset_input(run_id, dataset_name, data)
+                self._read.add((run_id, dataset_name))
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
@@ -90,7 +93,7 @@ class TrackingHooks:
         if version is None or getattr(dataset, "unfinished", False):
             return
         self._tag(f"output.{dataset_name}", version)
-        wanted = (getattr(dataset, "metadata", None) or {}).get("mlflow")
+        wanted = self._wanted(dataset_name)
         run_id = self._tracker.run_id if self._tracker else self._run_id()
         if wanted and run_id is not None:
             path = Path(dataset._get_versioned_path(version))
@@ -110,6 +113,11 @@ class TrackingHooks:
 
     def _dataset(self, name: str) -> Any:
         return None if self._catalog is None else self._catalog.get(name)
+
+    def _wanted(self, name: str) -> dict[str, Any]:
+        """Read what the catalog entry wants MLflow to have of it."""
+        metadata = getattr(self._dataset(name), "metadata", None) or {}
+        return dict(metadata.get("mlflow", {}))
 
     def _version(self, name: str, kind: str) -> str | None:
         """Give the version of a dataset that was loaded or saved; None if it has none."""
