@@ -50,12 +50,7 @@ class WorldClip(NamedTuple):
     def text_encoder(self) -> CLIPTextModel:
         """Return the text half as the class that Stable Diffusion uses."""
         encoder = CLIPTextModel(self.model.config.text_config)
-        encoder.load_state_dict(
-            {
-                f"text_model.{name}": value
-                for name, value in self.model.text_model.state_dict().items()
-            }
-        )
+        encoder.load_state_dict(self.model.text_model.state_dict())
         return encoder.eval().requires_grad_(False)
 
 
