@@ -23,10 +23,12 @@ Curves = Mapping[str, pd.DataFrame]
 def score_bars(
     comparison: pd.DataFrame,
     name: str,
-    split: str = "train",
+    split: str | None = "train",
     y_range: tuple[float, float] | None = None,
 ) -> go.Figure:
     """One group per prompt, one bar per model, with 95 % intervals (the paper's Figures 2, 3).
+
+    `split` None shows training and unseen prompts together.
 
     A score whose scale does not begin at 0, such as the aesthetic one, is drawn as points: the
     length of a bar would say nothing.
@@ -34,7 +36,7 @@ def score_bars(
     shown = metric(name)
     rows = comparison[
         (comparison["metric"] == name)
-        & (comparison["split"] == split)
+        & (comparison["split"].eq(split) if split else True)
         & (comparison["prompt_id"] != "mean")
     ]
     points = name == "aesthetic"

@@ -80,6 +80,7 @@ def render_report(
         verdict=headline.verdict_word(claims),
         answer=headline.answer(comparison, claims),
         caveat=headline.caveat(comparison),
+        has_judge="judge" in set(comparison["metric"]),
         levels=level_table(comparison),
         differences=difference_table(comparison),
         further=level_table(comparison, FURTHER_METRICS),
@@ -109,14 +110,17 @@ def _train_prompts(comparison: pd.DataFrame) -> list[str]:
 def _bars(comparison: pd.DataFrame) -> list[Figure]:
     """Train and unseen prompts on the same axis, metric by metric."""
     figures = []
-    splits = [split for split in SPLIT_LABELS if split in set(comparison["split"])]
+    splits: list[str | None] = [s for s in SPLIT_LABELS if s in set(comparison["split"])]
+    if len(_train_prompts(comparison)) == 1:
+        splits = [None]  # one figure is enough for two prompts
     for name in present(comparison, MAIN_METRICS):
         axis = value_range(comparison, name)
         for split in splits:
             figure = score_bars(comparison, name, split, axis)
             # The page has one legend for all.
-            figure.update_layout(showlegend=False, margin={"t": 12})
-            title = f"{METRICS[name].label}, {SPLIT_LABELS[split].lower()}"
+            figure.update_layout(showlegend=False, margin={"t": 12, "r": 12})
+            place = f", {SPLIT_LABELS[split].lower()}" if split else ""
+            title = METRICS[name].label + place
             figures.append(Figure(title, figure_html(figure)))
     return figures
 
