@@ -1,49 +1,62 @@
 """The aesthetic head: rates clean pictures above damaged ones, on LAION's scale of 1 to 10.
 
-A linear-map head on the frozen CLIP's image embedding, as LAION's.  The ratings are made: a clean
+A head on a CLIP's image embedding, as LAION's. The ratings are made: a clean
 render gets 7, the worst damage 2, with the spread of people's ratings on top.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dpok_pipeline.emoji_world.renderer import render
+from dpok_pipeline.emoji_world.training.clip import WorldClip, normalise
 from dpok_pipeline.emoji_world.training.loop import to_tensor, train
 from dpok_pipeline.emoji_world.training.readers import GarblingSprites, random_scene
-from dpok_pipeline.rewards.clip import ClipEmbedder
 from dpok_pipeline.rewards.heads import ScoreHead
 
 CLEAN_RATING, WORST_RATING = 7.0, 2.0
 RATING_SPREAD = 0.3  # standard deviation of a rating around the rule, in points
 
 
-class AestheticHead(ScoreHead):
-    """LAION's head with the widths of the small CLIP; saves itself as `head.safetensors`."""
+class Aesthetic(nn.Module):
+    """A CLIP and LAION's head on its image embedding.
 
-    def __init__(self, width: int) -> None:
-        """Build the head for embeddings of `width` values."""
-        super().__init__(width, (128, 64, 32, 16))
+    The world's CLIP learns from captions alone to see through damage, so its image half is tuned
+    along with the head; LAION's CLIP, which read the whole web, is not.
+    """
+
+    def __init__(self, clip: WorldClip) -> None:
+        """Start from a copy of `clip` and an untrained head."""
+        super().__init__()
+        self.model = copy.deepcopy(clip.model)
+        self.tokenizer = clip.tokenizer
+        self.head = ScoreHead(clip.model.config.projection_dim, (128, 64, 32, 16))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Rate (b, 3, 64, 64) pictures in [0, 1]; returns (b,)."""
+        pooled = self.model.vision_model(pixel_values=normalise(images)).pooler_output
+        embedding = self.model.visual_projection(pooled).float()
+        return self.head(functional.normalize(embedding, dim=-1))
 
     def save(self, folder: Path) -> None:
-        """Write `head.safetensors`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.state_dict(), folder / "head.safetensors")
+        """Write `head.safetensors` and the CLIP in `clip`."""
+        WorldClip(self.model, self.tokenizer).save_pretrained(folder / "clip")
+        save_file(self.head.state_dict(), folder / "head.safetensors")
 
     @classmethod
-    def from_folder(cls, folder: Path) -> AestheticHead:
+    def from_folder(cls, folder: Path) -> Aesthetic:
         """Load what `save` wrote."""
-        state = load_file(folder / "head.safetensors")
-        head = cls(state["layers.0.weight"].shape[1])
-        head.load_state_dict(state)
-        return head.eval()
+        aesthetic = cls(WorldClip.from_pretrained(folder / "clip"))
+        aesthetic.head.load_state_dict(load_file(folder / "head.safetensors"))
+        return aesthetic.eval()
 
 
 def blur(images: Tensor, severity: Tensor) -> Tensor:
@@ -93,26 +106,28 @@ def rated_batch(
 
 
 def train_aesthetic(
-    clip: ClipEmbedder,
+    clip: WorldClip,
     sprites: GarblingSprites,
     *,
     steps: int,
     batch_size: int,
     learning_rate: float,
     seed: int,
-) -> AestheticHead:
-    """Fit the head by squared error to noisy ratings; the CLIP stays frozen."""
+) -> Aesthetic:
+    """Fit head and image half by squared error to noisy ratings; the text half stays."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     sprites.rng = rng
-    head = AestheticHead(clip.width)
+    aesthetic = Aesthetic(clip)
+    aesthetic.model.text_model.requires_grad_(False)
+    # The ratings' mean, which five linear maps from a short vector take long to find.
+    nn.init.constant_(aesthetic.head.layers[-1].bias, (CLEAN_RATING + WORST_RATING) / 2)
 
     def loss_of_step(step: int) -> Tensor:
         images, ratings = rated_batch(batch_size, sprites, rng)
-        with torch.no_grad():
-            embedding = clip.embed(images)
         noisy = ratings + RATING_SPREAD * torch.randn_like(ratings)
-        return functional.mse_loss(head(embedding).float(), noisy)
+        return functional.mse_loss(aesthetic(images).float(), noisy)
 
-    trained = train(head, loss_of_step, steps=steps, learning_rate=learning_rate, name="aesthetic")
+    name = "aesthetic"
+    trained = train(aesthetic, loss_of_step, steps=steps, learning_rate=learning_rate, name=name)
     return trained.eval()

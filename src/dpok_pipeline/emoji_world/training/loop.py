@@ -36,7 +36,8 @@ def train(
 ) -> Network:
     """Run AdamW for `steps` updates and return the exponential average of the weights.
 
-    The learning rate warms up over 100 updates (a tenth of a short run) and falls to nothing along half a cosine.
+    The learning rate warms up over 100 updates (a tenth of a short run) and falls to nothing
+    along half a cosine.
 
     Args:
         module: The network; its trainable parameters are updated in place.

@@ -16,7 +16,7 @@ from dpok_pipeline.emoji_world.pretraining import noisy_scene, sample_caption
 from dpok_pipeline.emoji_world.renderer import render
 from dpok_pipeline.emoji_world.scene_reader import SceneReader
 from dpok_pipeline.emoji_world.scenes import scene_of
-from dpok_pipeline.emoji_world.training.aesthetic import AestheticHead, rated_batch
+from dpok_pipeline.emoji_world.training.aesthetic import Aesthetic, rated_batch
 from dpok_pipeline.emoji_world.training.clip import WorldClip
 from dpok_pipeline.emoji_world.training.loop import to_tensor
 from dpok_pipeline.emoji_world.training.readers import GarblingSprites, like_samples
@@ -27,7 +27,6 @@ from dpok_pipeline.emoji_world.training.samples import (
     sample_pictures,
 )
 from dpok_pipeline.emoji_world.vocabulary import KIND_NAMES
-from dpok_pipeline.rewards.clip import ClipEmbedder
 from dpok_pipeline.rewards.image_reward import ImageReward
 
 HELD_OUT_SEED = 90_001
@@ -47,7 +46,7 @@ class World(NamedTuple):
     judge: SceneReader
     rater: SceneReader
     image_reward: ImageReward
-    aesthetic: AestheticHead
+    aesthetic: Aesthetic
 
 
 @torch.no_grad()
@@ -116,7 +115,7 @@ def _base_accuracy(
 
 def _aesthetic_order(world: World, sprites: GarblingSprites) -> dict[str, float]:
     images, ratings = rated_batch(600, sprites, sprites.rng)
-    predicted = world.aesthetic(ClipEmbedder(world.clip.model, world.clip.tokenizer).embed(images))
+    predicted = world.aesthetic(images)
     clean, damaged = predicted[:200], predicted[200:]
     return {
         "clean_above_damaged": (clean[:, None] > damaged).float().mean().item(),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL, StableDiffusionPipeline
 
     from dpok_pipeline.emoji_world.scene_reader import SceneReader
-    from dpok_pipeline.emoji_world.training.aesthetic import AestheticHead
+    from dpok_pipeline.emoji_world.training.aesthetic import Aesthetic
     from dpok_pipeline.emoji_world.training.clip import WorldClip
     from dpok_pipeline.rewards.image_reward import ImageReward
 
@@ -102,15 +102,12 @@ def build_reward(
     return reward.with_unit_spread(model, pairs)
 
 
-def build_aesthetic(world: WorldConfig, clip: WorldClip) -> AestheticHead:
-    """Fit the aesthetic head on the CLIP's image embeddings."""
+def build_aesthetic(world: WorldConfig, clip: WorldClip) -> Aesthetic:
+    """Train the aesthetic score from the CLIP."""
     from dpok_pipeline.emoji_world.training.aesthetic import train_aesthetic
     from dpok_pipeline.emoji_world.training.readers import GarblingSprites
-    from dpok_pipeline.rewards.clip import ClipEmbedder
-
-    embedder = ClipEmbedder(clip.model, clip.tokenizer)
     sprites = GarblingSprites(Path(world.sprites))
-    return train_aesthetic(embedder, sprites, **_how(world.aesthetic))
+    return train_aesthetic(clip, sprites, **_how(world.aesthetic))
 
 
 def measure_world(world: WorldConfig, *networks: Any) -> dict[str, Any]:
