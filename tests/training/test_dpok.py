@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dpok_pipeline.diffusion.base_model import (
+    DiffusionModel,
+    describe_base_model,
+    load_base_model,
+)
+from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.diffusion.decode import decode
+from dpok_pipeline.diffusion.lora import load_lora, lora_layers
+from dpok_pipeline.diffusion.sampler import sample
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.training.dpok import train_dpok
+from tests.training.support import (
+    LORA,
+    PROMPTS,
+    SAMPLING,
+    Brightness,
+    largest_difference,
+    lora_bytes,
+    lora_tensors,
+    run_dpok,
+    small_config,
+)
+
+
+def test_two_runs_give_the_same_bytes(tiny_model: DiffusionModel, tmp_path: Path) -> None:
+    one, two = (run_dpok(tiny_model, tmp_path / name) for name in ("one", "two"))
+    assert lora_bytes(one) == lora_bytes(two)
+    other = run_dpok(tiny_model, tmp_path / "three", seed=1)
+    assert lora_bytes(other) != lora_bytes(one)
+    assert not lora_layers(tiny_model.unet)  # the model is left as it came
+
+
+def test_what_a_run_reports(tiny_model: DiffusionModel, tmp_path: Path) -> None:
+    logged: list[tuple[int, set[str]]] = []
+    grids = []
+
+    class Recorder:
+        def log(self, metrics: Any, step: int) -> None:
+            logged.append((step, set(metrics)))
+
+        def log_images(self, key: str, images: Tensor, step: int) -> None:
+            grids.append((key, tuple(images.shape), step))
+
+    result = train_dpok(
+        tiny_model,
+        PROMPTS,
+        Brightness(),
+        sampling=SAMPLING,
+        lora=LORA,
+        config=small_config(log_images_every=2),
+        work_dir=tmp_path,
+        tracker=Recorder(),
+    )
+    curves = result.curves
+    assert curves["step"].tolist() == [1, 2, 3]
+    assert curves["images_seen"].tolist() == [4, 8, 12]
+    assert {name.split("/")[0] for name in curves if "/" in name} == {
+        "reward",
+        "policy",
+        "kl",
+        "value",
+        "grad",
+        "perf",
+    }
+    assert [step for step, _ in logged] == [1, 2, 3]
+    assert logged[0][1] == {name for name in curves if "/" in name}
+    assert grids == [("samples", (4, 3, 32, 32), 2)]
+    assert result.summary["images"] == 12
+    assert curves.notna().all(axis=None)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("reading", ["mean", "sum"])
+def test_importance_ratio_is_one_on_unchanged_weights(
+    tiny_model_folder: Path, tmp_path: Path, precision: Any, reading: str
+) -> None:
+    model = load_base_model(describe_base_model(tiny_model_folder), precision=precision)
+    # The later iterations' rollouts come from a LoRA that has moved.
+    result = run_dpok(model, tmp_path, log_prob=reading, microbatch=3, rollout_batch=4)
+    latent_size = 256 if reading == "sum" else 1
+    assert result.curves["policy/fresh_log_ratio"].max() < 1e-6 * latent_size
+    assert result.curves["policy/approx_kl"].max() > 0
+
+
+def test_kl_is_zero_at_initialisation(tiny_model: DiffusionModel, tmp_path: Path) -> None:
+    result = run_dpok(tiny_model, tmp_path, iterations=2, updates_per_iteration=1)
+    assert result.curves["kl/noise_mse"][0] == 0
+    assert result.curves["kl/gaussian"][0] == 0
+    assert result.curves["kl/noise_mse"][1] > 0
+
+
+def test_every_lora_b_moves_first_then_every_lora_a(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    model = load_base_model(describe_base_model(tiny_model_folder))
+    frozen = {key: value.clone() for key, value in model.unet.state_dict().items()}
+    states = [
+        lora_tensors(run_dpok(model, tmp_path / str(updates), iterations=1, **{
+            "updates_per_iteration": updates, "learning_rate": learning_rate
+        }))
+        for updates, learning_rate in ((1, 1e-30), (1, 1e-2), (2, 1e-2))
+    ]  # fmt: skip
+    initial, once, twice = states
+    for key in initial:
+        if "lora_B" in key:
+            assert not torch.equal(once[key], initial[key]), key
+        else:
+            assert torch.equal(once[key], initial[key]), key
+            assert not torch.equal(twice[key], initial[key]), key
+    assert all(torch.equal(value, frozen[key]) for key, value in model.unet.state_dict().items())
+
+
+def test_one_microbatch_equals_several(tiny_model: DiffusionModel, tmp_path: Path) -> None:
+    options = {"iterations": 1, "transitions_per_update": 12}
+    whole = lora_tensors(run_dpok(tiny_model, tmp_path / "12", microbatch=12, **options))
+    parts = lora_tensors(run_dpok(tiny_model, tmp_path / "5", microbatch=5, **options))
+    # AdamW divides by the gradient's size: where that is 0 up to rounding, signs may differ.
+    assert largest_difference(whole, parts) < 2e-2
+    close = [
+        torch.isclose(whole[key], parts[key], rtol=1e-2, atol=1e-4).float().mean().item()
+        for key in whole
+    ]
+    assert sum(close) / len(close) > 0.99
+
+
+def test_the_reward_rises_on_unseen_noise(tiny_model: DiffusionModel, tmp_path: Path) -> None:
+    prompts = list(PROMPTS) * 16
+
+    def rewards() -> Tensor:
+        samples = sample(tiny_model, prompts, SAMPLING, seed=123, indices=range(len(prompts)))
+        return Brightness().score(decode(tiny_model, samples.latents), prompts)
+
+    before = rewards()
+    result = run_dpok(
+        tiny_model,
+        tmp_path,
+        iterations=15,
+        images_per_iteration=16,
+        updates_per_iteration=4,
+        transitions_per_update=48,
+        microbatch=48,
+        baseline="prompt_mean",
+        ratio_clip=0.02,
+        learning_rate=3e-2,
+        max_grad_norm=1.0,
+        checkpoint_every=15,
+    )
+    load_lora(tiny_model.unet, result.lora_folder)
+    gain = rewards() - before
+    assert gain.mean() > 5 * gain.std() / len(prompts) ** 0.5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"baseline": "none"},
+        {"baseline": "prompt_mean"},
+        {"kl_form": "gaussian"},
+        {"log_prob": "sum", "kl_form": "gaussian"},
+        {"clip_rule": "ppo_minimum"},
+        {"buffer_rollouts": 1},
+    ],
+)
+def test_named_options(tiny_model: DiffusionModel, tmp_path: Path, changes: dict[str, Any]) -> None:
+    default = lora_bytes(run_dpok(tiny_model, tmp_path / "default", iterations=2))
+    result = run_dpok(tiny_model, tmp_path / "changed", iterations=2, **changes)
+    assert lora_bytes(result) != default
+    assert ("value/loss" in result.curves) == ("baseline" not in changes)
+
+
+def test_the_literal_summed_pair_warns(
+    tiny_model: DiffusionModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: dict[str, Any] = {"iterations": 1, "updates_per_iteration": 4, "log_prob": "sum"}
+    with caplog.at_level(logging.WARNING):
+        scaled = run_dpok(tiny_model, tmp_path / "scaled", **options)
+        assert not caplog.records
+        literal = run_dpok(tiny_model, tmp_path / "literal", literal_ratio_clip=True, **options)
+    assert "literal_ratio_clip: false" in caplog.text
+    clipped = "policy/clip_fraction"
+    assert literal.curves[clipped][0] > scaled.curves[clipped][0]
+
+
+class Wrong:
+    """Gives what it is told to."""
+
+    def __init__(self, scores: Any) -> None:
+        self.scores = scores
+
+    def score(self, images: Tensor, prompts: Sequence[str]) -> Any:
+        return self.scores
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (torch.full((4,), torch.nan), "no finite score"),
+        (torch.zeros(4, 1), r"gave \(4, 1\) for 4 images"),
+        (torch.zeros(3), r"gave \(3,\) for 4 images"),
+        ([0.0] * 4, "gave list for 4 images"),
+    ],
+)
+def test_unusable_rewards(
+    tiny_model: DiffusionModel, tmp_path: Path, scores: Any, message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as raised:
+        run_dpok(tiny_model, tmp_path, reward=Wrong(scores))
+    assert "\n" not in str(raised.value)
+    assert not lora_layers(tiny_model.unet)
+
+
+def test_one_unscored_image_gets_the_others_mean(
+    tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    scores = torch.tensor([1.0, torch.nan, 2.0, 3.0])
+    result = run_dpok(tiny_model, tmp_path, reward=Wrong(scores), iterations=1)
+    assert result.curves["reward/mean"][0] == 2
+
+
+def test_updates_with_a_broken_gradient_are_skipped_and_counted(
+    tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    # A finite reward whose advantage overflows the loss.
+    rewards = Wrong(torch.tensor([3e38, -3e38, 3e38, -3e38]))
+    result = run_dpok(tiny_model, tmp_path, reward=rewards, baseline="none", iterations=1)
+    assert result.summary["skipped_updates"] == 2
+    assert result.curves["grad/skipped_updates"][0] == 2
+    assert all(bool(value.isfinite().all()) for value in lora_tensors(result).values())
+
+
+def test_unusable_prompts_and_sampling(tiny_model: DiffusionModel, tmp_path: Path) -> None:
+    def train(prompts: Sequence[str], sampling: SamplingConfig = SAMPLING) -> None:
+        train_dpok(
+            tiny_model,
+            prompts,
+            Brightness(),
+            sampling=sampling,
+            lora=LORA,
+            config=small_config(),
+            work_dir=tmp_path,
+        )
+
+    with pytest.raises(InputError, match="run prompt_preparation"):
+        train([])
+    with pytest.raises(InputError, match="is empty"):
+        train(["A cat.", " "])
+    with pytest.raises(InputError, match="eta is 0"):
+        train(PROMPTS, SamplingConfig(ddim_steps=3, guidance_scale=3, eta=0))
+    with pytest.raises(InputError, match="tokens"):
+        train(["zebra " * 20])

@@ -1,0 +1,136 @@
+"""Stopped anywhere and started again, training gives the bits of the uninterrupted run."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from dpok_pipeline.diffusion.base_model import DiffusionModel
+from dpok_pipeline.training.dpok_trainer import DPOKTrainer
+from tests.training.support import Brightness, lora_bytes, run_dpok
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Scores(Brightness):
+    """Scores so many batches, then raises."""
+
+    def __init__(self, batches: int) -> None:
+        self.left = batches
+
+    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        if self.left == 0:
+            raise Interrupted
+        self.left -= 1
+        return super().score(images, prompts)
+
+
+class Draws(Scores):
+    """Draws from torch's global generator, as a careless reward may."""
+
+    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        return super().score(images, prompts) + torch.rand(len(prompts))
+
+
+def numbers(curves: pd.DataFrame) -> pd.DataFrame:
+    return curves[[name for name in curves if not name.startswith("perf/")]]
+
+
+@pytest.mark.parametrize(("stop", "every"), [(1, 1), (3, 1), (3, 2)])
+def test_interrupted_dpok(
+    tiny_model: DiffusionModel, tmp_path: Path, stop: int, every: int
+) -> None:
+    options: dict[str, Any] = {"iterations": 4, "checkpoint_every": every}
+    torch.manual_seed(7)
+    whole = run_dpok(tiny_model, tmp_path / "whole", reward=Draws(99), **options)
+    torch.manual_seed(7)
+    with pytest.raises(Interrupted):
+        run_dpok(tiny_model, tmp_path / "parts", reward=Draws(stop), **options)
+    torch.manual_seed(8)
+    parts = run_dpok(tiny_model, tmp_path / "parts", reward=Draws(99), **options)
+    assert lora_bytes(parts) == lora_bytes(whole)
+    pd.testing.assert_frame_equal(numbers(parts.curves), numbers(whole.curves), check_exact=True)
+
+
+def test_interrupted_inside_an_update(
+    tiny_model: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_dpok(tiny_model, tmp_path / "whole")
+    original = DPOKTrainer._update_policy
+
+    def interrupted(trainer: DPOKTrainer) -> Any:
+        metrics = original(trainer)
+        if trainer.iteration == 1:
+            raise Interrupted
+        return metrics
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DPOKTrainer, "_update_policy", interrupted)
+        with pytest.raises(Interrupted):
+            run_dpok(tiny_model, tmp_path / "parts")
+    assert lora_bytes(run_dpok(tiny_model, tmp_path / "parts")) == lora_bytes(whole)
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(
+    tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    whole = run_dpok(tiny_model, tmp_path / "whole", iterations=3)
+    run_dpok(tiny_model, tmp_path / "parts", iterations=2)
+    one_left = Scores(1)  # a second call would raise
+    parts = run_dpok(tiny_model, tmp_path / "parts", reward=one_left, iterations=3)
+    assert lora_bytes(parts) == lora_bytes(whole)
+
+
+def test_other_parameters_start_anew(tiny_model: DiffusionModel, tmp_path: Path) -> None:
+    run_dpok(tiny_model, tmp_path / "used", iterations=2)
+    used = run_dpok(tiny_model, tmp_path / "used", iterations=2, seed=5)
+    clean = run_dpok(tiny_model, tmp_path / "clean", iterations=2, seed=5)
+    assert lora_bytes(used) == lora_bytes(clean)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from dpok_pipeline.diffusion.base_model import describe_base_model, load_base_model
+from tests.training.support import Brightness, run_dpok
+
+class Kills(Brightness):
+    calls = 0
+    def score(self, images, prompts):
+        self.calls += 1
+        if self.calls == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().score(images, prompts)
+
+model = load_base_model(describe_base_model(sys.argv[1]))
+run_dpok(model, Path(sys.argv[2]), reward=Kills())
+"""
+
+
+def test_killed_process(
+    tiny_model: DiffusionModel, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    root = Path(__file__).parents[2]
+    finished = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tiny_model_folder), str(tmp_path / "parts")],
+        cwd=root,
+        env={"PYTHONPATH": f"{root / 'src'}:{root}", "OMP_NUM_THREADS": "1", "PATH": ""},
+        capture_output=True,
+        check=False,
+    )
+    assert finished.returncode == -signal.SIGKILL, finished.stderr.decode()
+    whole = run_dpok(tiny_model, tmp_path / "whole")
+    parts = run_dpok(tiny_model, tmp_path / "parts")
+    assert (tmp_path / "parts" / "checkpoints" / "step-00000003").is_dir()
+    assert lora_bytes(parts) == lora_bytes(whole)
