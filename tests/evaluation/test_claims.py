@@ -74,6 +74,17 @@ def test_without_sft_only_the_claims_about_the_base_are_left(scores):
     assert set(claims["claim"]) == {"reward_above_base", "unseen_above_base", "judge_above_base"}
 
 
+def test_an_experiment_with_several_prompts_is_judged_on_their_mean(scores):
+    merged = scores.assign(experiment="all four")
+    comparison = compare(merged, replicates=100)
+    claims = judge_claims(comparison)
+    assert len(claims) == len(CLAIMS)
+    assert set(claims["prompt"]) == {"Mean over prompts"}
+    mean = merged[(merged["model"] == "rl") & (merged["split"] == "train")]["image_reward"].mean()
+    first = claims.set_index("claim").loc["reward_above_base", "evidence"]
+    assert first.startswith(f"DPOK {mean:.2f}, ")
+
+
 def test_the_summary_counts_experiments(claims):
     summary = summarise_claims(claims).set_index("claim")
     assert summary.loc["reward_above_sft", "holds"] == 4

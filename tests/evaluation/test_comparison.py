@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.evaluation.comparison import compare, estimates
+from dpok_pipeline.evaluation.comparison import compare, estimates, overall
 from dpok_pipeline.evaluation.diversity import cosine_distances, mean_pairwise_distance
 from tests.evaluation.synthetic import make_scores
 
@@ -82,6 +82,23 @@ def test_one_experiment_has_no_mean_over_prompts(made):
     scores, _ = made
     one = compare(scores[scores["experiment"] == "color"], replicates=50)
     assert set(one["prompt_id"]) == {"color-train", "color-unseen"}
+
+
+def test_an_experiment_with_several_prompts_has_its_own_mean(made):
+    scores, _ = made
+    merged = scores.assign(experiment=scores["experiment"].replace("count", "color"))
+    several = compare(merged, replicates=50)
+    means = several[several["prompt_id"] == "mean"]
+    assert set(means["experiment"]) == {"color", "all"}
+    assert set(means["prompt"]) == {"Mean over color", "Mean over prompts"}
+    rows = (means["experiment"] == "color") & (means["split"] == "train")
+    expected = scores[
+        scores["prompt_id"].isin(["color-train", "count-train"]) & (scores["model"] == "rl")
+    ]["image_reward"].mean()
+    assert estimates(means[rows])["image_reward", "rl"].mean == pytest.approx(expected)
+    assert overall(several, "train") != estimates(means[rows])
+    one = compare(merged[merged["experiment"] == "color"], replicates=50)
+    assert set(one[one["prompt_id"] == "mean"]["prompt"]) == {"Mean over prompts"}
 
 
 def test_the_order_of_rows_does_not_matter(made, comparison):

@@ -5,7 +5,8 @@ import torch
 
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.diffusion.lora import attach_lora, lora_parameters
-from dpok_pipeline.evaluation.divergence import divergence_from_base
+from dpok_pipeline.diffusion.sampler import sample
+from dpok_pipeline.evaluation.divergence import divergence_along, divergence_from_base
 
 SAMPLING = SamplingConfig(ddim_steps=3, guidance_scale=2.0)
 PROMPTS = ["a cat", "a dog", "a cat"]
@@ -24,4 +25,7 @@ def test_it_is_zero_until_the_lora_moves_and_does_not_depend_on_the_batch(tiny_m
             parameter.add_(0.05)
     moved = measure(3)
     assert moved.min() > 0
+    samples = sample(tiny_model, PROMPTS, SAMPLING, seed=0, indices=[0, 1, 2], keep_trajectory=True)
+    along = divergence_along(tiny_model, PROMPTS[1:], samples.trajectory[:, 1:], SAMPLING)
+    assert along.tolist() == pytest.approx(moved[1:].tolist(), rel=1e-3)
     assert measure(2).tolist() == pytest.approx(moved.tolist(), rel=1e-3)

@@ -49,6 +49,12 @@ def test_no_prompt(scores):
     assert "on none of the four training prompts" in sentence
 
 
+def test_experiments_of_several_prompts(scores):
+    names = {"color": "one", "count": "one", "composition": "two", "location": "two"}
+    _, sentence, _ = read(scores.assign(experiment=scores["experiment"].map(names)))
+    assert "on both experiments" in sentence
+
+
 def test_one_prompt(scores):
     one = scores[scores["experiment"] == "color"]
     word, sentence, _ = read(one)

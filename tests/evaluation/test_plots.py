@@ -56,6 +56,11 @@ def test_both_splits_in_one_figure(one):
     assert len(score_bars(one, "image_reward", None).data[0].y) == 2
 
 
+def test_too_many_prompts_are_shown_by_their_mean(comparison, monkeypatch):
+    monkeypatch.setattr("dpok_pipeline.evaluation.plots.MOST_GROUPS", 3)
+    assert list(score_bars(comparison, "image_reward").data[0].x) == ["Mean over<br>prompts"]
+
+
 @pytest.mark.parametrize("name", ["image_reward", "aesthetic", "judge", "saturation"])
 def test_the_axis_holds_every_interval(comparison, name):
     low, high = value_range(comparison, name)

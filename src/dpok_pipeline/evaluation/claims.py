@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from dpok_pipeline.evaluation.comparison import estimates
+from dpok_pipeline.evaluation.comparison import overall
 from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.names import MODEL_LABELS, metric
 
@@ -63,7 +63,7 @@ CLAIMS = (
     ),
     Claim(
         "aesthetic_above_sft",
-        "SFT's aesthetic score is below DPOK's.",
+        "SFT’s aesthetic score is below DPOK’s.",
         "train",
         "aesthetic",
         "rl",
@@ -87,7 +87,7 @@ CLAIMS = (
     ),
     Claim(
         "saturation_below_sft",
-        "SFT's images are more saturated than DPOK's.",
+        "SFT’s images are more saturated than DPOK’s.",
         "train",
         "saturation",
         "sft",
@@ -103,8 +103,8 @@ CLAIMS = (
     ),
     Claim(
         "judge_above_base",
-        "The gain is real: the judge finds DPOK's images right at least 15 points more often "
-        "than the base model's.",
+        "The gain is real: the judge finds DPOK’s images right at least 15 points more often "
+        "than the base model’s.",
         "train",
         "judge",
         "rl",
@@ -126,7 +126,7 @@ def verdict(difference: Interval, at_least: float = 0.0) -> Verdict:
 
 
 def judge_claims(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Judge every claim on every prompt that it is about.
+    """Judge every claim on every experiment: on its prompt, or on the mean over its prompts.
 
     Args:
         comparison: as `comparison.compare` returns it.
@@ -136,12 +136,10 @@ def judge_claims(comparison: pd.DataFrame) -> pd.DataFrame:
         evidence, and the difference's mean, low and high in the claimed direction. A claim
         whose metric was not measured is absent.
     """
-    prompts = comparison[comparison["prompt_id"] != "mean"]
     rows = []
-    for (experiment, prompt, split), part in prompts.groupby(
-        ["experiment", "prompt", "split"], sort=False
-    ):
-        cells = estimates(part)
+    own = comparison[comparison["experiment"] != "all"]
+    for (experiment, split), part in own.groupby(["experiment", "split"], sort=False):
+        cells, prompt = overall(part, str(split)), part["prompt"].iloc[-1]  # means come last
         for claim in CLAIMS:
             difference = _difference(cells, claim) if claim.split == split else None
             if difference is None:

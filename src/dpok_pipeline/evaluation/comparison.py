@@ -6,8 +6,8 @@ per number:
 ==============  ===================================================================================
 column          meaning
 ==============  ===================================================================================
-experiment      as in the scores; `all` for a mean over prompts
-prompt_id       as in the scores; `mean` for a mean over prompts
+experiment      as in the scores; `all` for a mean over experiments
+prompt_id       as in the scores; `mean` for a mean over several prompts
 prompt, split   as in the scores
 metric          the score's column, `diversity`, or `reward_per_kl`
 quantity        `base`, `sft`, `rl` for a level; `rl - sft` and the like for a paired difference;
@@ -99,6 +99,14 @@ def estimates(part: pd.DataFrame) -> dict[tuple[str, str], Interval]:
     }
 
 
+def overall(comparison: pd.DataFrame, split: str) -> dict[tuple[str, str], Interval]:
+    """Estimates of a whole split: the mean over all its prompts, or its only prompt."""
+    rows = comparison[comparison["split"] == split]
+    means = rows[rows["prompt_id"] == "mean"]
+    joint = means[means["experiment"] == "all"]
+    return estimates(next((part for part in (joint, means) if not part.empty), rows))
+
+
 def _prompt_values(part: pd.DataFrame, embeddings: NDArray[np.floating] | None) -> Prompt:
     """Every metric of one prompt as arrays that are aligned over models, runs and noise."""
     runs = sorted(part["training_seed"].unique())
@@ -132,11 +140,19 @@ def _shape(prompt: Prompt) -> tuple[int, int]:
 
 
 def _by_split(tables: dict[tuple[str, ...], Prompt]) -> Iterator[tuple[tuple[str, ...], Prompts]]:
-    """The prompts of each split that has several, all on the same noise."""
-    for split in dict.fromkeys(key[3] for key in tables):
-        group = [prompt for key, prompt in tables.items() if key[3] == split]
-        if len(group) > 1 and len({_shape(prompt) for prompt in group}) == 1:
-            yield ("all", "mean", "Mean over prompts", split), group
+    """Each experiment's prompts, then all experiments', where there are several in a split."""
+    experiments = list(dict.fromkeys(key[0] for key in tables))
+    splits = list(dict.fromkeys(key[3] for key in tables))
+    groups = [(name, {name}) for name in experiments]
+    if len(experiments) > 1:
+        groups.append(("all", set(experiments)))
+    for name, members in groups:
+        title = f"Mean over {'prompts' if name == 'all' or len(experiments) == 1 else name}"
+        for split in splits:
+            group = [v for key, v in tables.items() if key[0] in members and key[3] == split]
+            # Only what was drawn from the same noise can be averaged noise by noise.
+            if len(group) > 1 and len({_shape(prompt) for prompt in group}) == 1:
+                yield (name, "mean", title, split), group
 
 
 def _estimates(prompts: Prompts, bootstrap: Bootstrap, reward: str) -> Iterator[Row]:

@@ -44,7 +44,6 @@ def divergence_from_base(
     Returns:
         `(n,)` float32.
     """
-    steps = DDIMTransitions.build(model.scheduler, sampling, model.device)
     parts = []
     for start in range(0, len(prompts), batch_size):
         part = slice(start, start + batch_size)
@@ -52,19 +51,31 @@ def divergence_from_base(
             model, prompts[part], sampling, seed=seed, indices=indices[part], keep_trajectory=True
         ).trajectory
         assert trajectory is not None  # asked for above
-        parts.append(_along(model, prompts[part], trajectory, steps, sampling, form))
+        parts.append(divergence_along(model, prompts[part], trajectory, sampling, form))
     return torch.cat(parts)
 
 
-def _along(
+@torch.no_grad()
+def divergence_along(
     model: DiffusionModel,
     prompts: Sequence[str],
     trajectory: Tensor,
-    steps: DDIMTransitions,
     sampling: SamplingConfig,
-    form: KLForm,
+    form: KLForm = "noise_mse",
 ) -> Tensor:
-    """Mean KL over the transitions of `trajectory` `(steps + 1, b, c, h, w)`, `(b,)`."""
+    """The same along a trajectory that `sample` has kept, so that nothing is drawn twice.
+
+    Args:
+        model: with the LoRA that the trajectory was drawn with.
+        prompts: b texts.
+        trajectory: `(steps + 1, b, c, h, w)`; a slice of its images measures those alone.
+        sampling: as it was sampled.
+        form: as in `divergence_from_base`.
+
+    Returns:
+        `(b,)` float32.
+    """
+    steps = DDIMTransitions.build(model.scheduler, sampling, model.device)
     prompt, empty = encode(model, prompts), encode(model, [""])
     total = torch.zeros(len(prompts), device=model.device)
     for i in range(len(steps)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dpok_pipeline.evaluation.comparison import estimates
+from dpok_pipeline.evaluation.comparison import overall
 from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.names import MODEL_LABELS, MODELS, metric
 
@@ -32,7 +32,7 @@ def answer(comparison: pd.DataFrame, claims: pd.DataFrame) -> str:
     decisive = claims[claims["claim"].isin(DECISIVE)]
     several = decisive["experiment"].nunique() > 1
     subject = _over_prompts(decisive) if several else _on_one_prompt(decisive)
-    levels = train_levels(comparison)
+    levels = overall(comparison, "train")
     shown = metric("image_reward")
     numbers = ", ".join(
         f"{SENTENCE_LABELS[model]} {shown.number(levels['image_reward', model].mean)}"
@@ -55,21 +55,15 @@ def caveat(comparison: pd.DataFrame) -> str:
     return f"{drawn} and over {runs} training seeds, so they cover the luck of both."
 
 
-def train_levels(comparison: pd.DataFrame) -> dict[tuple[str, str], Interval]:
-    """Estimates on the training prompt, or on the mean of several."""
-    train = comparison[comparison["split"] == "train"]
-    means = train[train["prompt_id"] == "mean"]
-    return estimates(means if not means.empty else train)
-
-
 def _over_prompts(decisive: pd.DataFrame) -> str:
     marks = decisive.groupby("experiment")["verdict"].agg(set)
     won, total = sum(verdicts == {"holds"} for verdicts in marks), len(marks)
     share = f"{in_words(won)} of the {in_words(total)}"
     if won == total:
         share = "both" if total == 2 else f"all {in_words(total)}"
+    kind = "experiments" if decisive["prompt"].str.startswith("Mean").any() else "training prompts"
     rivals = " and ".join(RIVALS[name] for name in DECISIVE if name in set(decisive["claim"]))
-    return f"DPOK scores higher on ImageReward than {rivals} on {share} training prompts"
+    return f"DPOK scores higher on ImageReward than {rivals} on {share} {kind}"
 
 
 def _on_one_prompt(decisive: pd.DataFrame) -> str:
@@ -96,5 +90,5 @@ def _judge(levels: dict[tuple[str, str], Interval]) -> str:
     number = metric("judge").number
     return (
         f"; a judge that no training saw finds {number(ours.mean)} of its images right, "
-        f"against {number(base.mean)} of the base model's"
+        f"against {number(base.mean)} of the base model’s"
     )

@@ -48,7 +48,7 @@ class Metric(NamedTuple):
 METRICS: dict[str, Metric] = {
     "image_reward": Metric(
         "ImageReward",
-        "How well the image answers the prompt, by a model trained on people's rankings. This is "
+        "How well the image answers the prompt, by a model trained on people’s rankings. This is "
         "the reward that both methods were given.",
     ),
     "aesthetic": Metric(
@@ -59,7 +59,7 @@ METRICS: dict[str, Metric] = {
     "judge": Metric(
         "Judge",
         "Share of images in which an independent reader of the scene finds everything that the "
-        "prompt asks for. It stands in for the paper's human raters; no training used it.",
+        "prompt asks for. It stands in for the paper’s human raters; no training used it.",
         digits=0,
         share=True,
     ),

@@ -12,10 +12,13 @@ from collections.abc import Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
-from dpok_pipeline.evaluation.comparison import estimates
+from dpok_pipeline.evaluation.comparison import overall
 from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.look import INK, dress, wrapped
 from dpok_pipeline.evaluation.names import MODEL_COLOURS, MODEL_LABELS, MODELS, metric
+
+#: Groups of bars that can still be read side by side.
+MOST_GROUPS = 12
 
 Curves = Mapping[str, pd.DataFrame]
 
@@ -34,11 +37,7 @@ def score_bars(
     length of a bar would say nothing.
     """
     shown = metric(name)
-    rows = comparison[
-        (comparison["metric"] == name)
-        & (comparison["split"].eq(split) if split else True)
-        & (comparison["prompt_id"] != "mean")
-    ]
+    rows = _groups(comparison[comparison["metric"] == name], split)
     points = name == "aesthetic"
     figure = go.Figure()
     for model in MODELS:
@@ -70,6 +69,15 @@ def score_bars(
     unit = " (%)" if shown.share else ""
     figure.update_layout(barmode="group", scattermode="group", bargap=0.28, scattergap=0.4)
     return dress(figure, y_title=shown.label + unit, y_range=y_range)
+
+
+def _groups(rows: pd.DataFrame, split: str | None) -> pd.DataFrame:
+    """What one figure of bars can hold: the prompts, or the means where there are too many."""
+    if split:
+        rows = rows[rows["split"] == split]
+    is_mean = rows["prompt_id"] == "mean"
+    crowded = rows[~is_mean]["prompt_id"].nunique() > MOST_GROUPS
+    return rows[is_mean if crowded and is_mean.any() else ~is_mean]
 
 
 def value_range(comparison: pd.DataFrame, name: str) -> tuple[float, float]:
@@ -199,10 +207,8 @@ def _label_levels(figure: go.Figure, levels: Mapping[str, Interval]) -> None:
 
 
 def _levels(comparison: pd.DataFrame, name: str) -> dict[str, Interval]:
-    """The models' levels on the training prompt, or on the mean of several."""
-    train = comparison[comparison["split"] == "train"]
-    means = train[train["prompt_id"] == "mean"]
-    cells = estimates(means if not means.empty else train)
+    """The models' levels on the training prompts."""
+    cells = overall(comparison, "train")
     return {model: cells[name, model] for model in MODELS if (name, model) in cells}
 
 

@@ -75,8 +75,7 @@ def render_report(
     )
     return environment.get_template("report.html.j2").render(
         joint=len(experiments) > 1,
-        count=headline.in_words(len(experiments)),
-        prompts=_train_prompts(comparison),
+        subject=_subject(_train_prompts(comparison)),
         verdict=headline.verdict_word(claims),
         answer=headline.answer(comparison, claims),
         caveat=headline.caveat(comparison),
@@ -100,6 +99,12 @@ def figure_html(figure: go.Figure) -> Markup:
     # No text inside may end the script element early.
     data = str(figure.to_json()).replace("<", "\\u003c")
     return Markup(f'<div class="plot"><script type="application/json">{data}</script></div>')
+
+
+def _subject(prompts: Sequence[str]) -> str:
+    if len(prompts) == 1:
+        return f"the prompt “{prompts[0]}”"
+    return f"{headline.in_words(len(prompts))} prompts"
 
 
 def _train_prompts(comparison: pd.DataFrame) -> list[str]:
