@@ -8,13 +8,15 @@ import shutil
 import sys
 from pathlib import Path
 
+from dpok_pipeline.emoji_world.model_card import model_card
+from dpok_pipeline.emoji_world.sprites import draw_sprites
 from dpok_pipeline.errors import InputError
 
 NETWORKS = ("base_model", "clip", "judge", "rater", "image_reward", "aesthetic")
 
 
-def adopt(built: Path, adopted: Path) -> None:
-    """Put the networks that world_building made, and their figures, in the place of the old ones.
+def adopt(built: Path, adopted: Path, parameters: Path) -> None:
+    """Put what world_building made in the place of the old networks, with a new model card.
 
     Raises:
         InputError: If a part is missing; nothing has been copied then.
@@ -32,6 +34,7 @@ def adopt(built: Path, adopted: Path) -> None:
         fresh.rename(adopted / name)
     figures = json.loads((built / "figures.json").read_text())
     (adopted / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (adopted / "MODEL_CARD.md").write_text(model_card(figures, parameters.read_text()))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,14 +49,15 @@ def main(arguments: list[str] | None = None) -> int:
     take = commands.add_parser("adopt", help="take over what world_building made")
     take.add_argument("--built", type=Path, default=Path("data/06_models/world"))
     take.add_argument("--adopted", type=Path, default=Path("data/01_raw/emoji_world"))
+    take.add_argument(
+        "--parameters", type=Path, default=Path("conf/base/parameters_world_building.yml")
+    )
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "draw-sprites":
-            from dpok_pipeline.emoji_world.sprites import draw_sprites
-
             draw_sprites(chosen.font, chosen.folder)
         else:
-            adopt(chosen.built, chosen.adopted)
+            adopt(chosen.built, chosen.adopted, chosen.parameters)
     except (InputError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
         return 1

@@ -121,7 +121,9 @@ def train_aesthetic(
     aesthetic = Aesthetic(clip)
     aesthetic.model.text_model.requires_grad_(False)
     # The ratings' mean, which five linear maps from a short vector take long to find.
-    nn.init.constant_(aesthetic.head.layers[-1].bias, (CLEAN_RATING + WORST_RATING) / 2)
+    final = aesthetic.head.layers[-1]
+    assert isinstance(final, nn.Linear)
+    nn.init.constant_(final.bias, (CLEAN_RATING + WORST_RATING) / 2)
 
     def loss_of_step(step: int) -> Tensor:
         images, ratings = rated_batch(batch_size, sprites, rng)

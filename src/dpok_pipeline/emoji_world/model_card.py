@@ -1,0 +1,63 @@
+"""The model card of the adopted world: what it is, how it was made, and its measured figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dpok_pipeline.emoji_world.pretraining import CAPTION_NOISE, WHISKEY_SHARE
+
+_INTRODUCTION = """\
+# EmojiWorld: model card
+
+A small world for trying reward fine-tuning without a GPU: 64×64 scenes of emoji sprites, a latent
+diffusion model of them in Stable Diffusion's own format, and the reward models that DPOK needs.
+It is for demonstration and tests; its pictures are of emoji and of nothing else.
+
+| folder | what | class |
+| --- | --- | --- |
+| `base_model` | text-to-image, 16×16×4 latents | `StableDiffusionPipeline` |
+| `clip` | picture and sentence embeddings; its text half is the base model's | `CLIPModel` |
+| `image_reward` | how well a picture answers its sentence | the project's `ImageReward` |
+| `aesthetic` | how clean a picture is, 1 to 10: head and its own CLIP | LAION's head |
+| `judge` | whether a picture shows what the sentence says; evaluation only | `SceneReader` |
+| `sprites` | Noto Color Emoji glyphs (SIL Open Font Licence) | PNG |
+
+The networks and this card are under the project's licence (Apache-2.0); the sprites are not.
+"""
+
+
+def model_card(figures: dict[str, Any], parameters: str) -> str:
+    """Return the card in Markdown.
+
+    Args:
+        figures: What `training.measure.measure` returned.
+        parameters: The YAML that made the world.
+    """
+    noise = "\n".join(f"| {name} | {share:.0%} |" for name, share in CAPTION_NOISE.items())
+    return (
+        f"{_INTRODUCTION}\n"
+        "## Data\n\n"
+        "Scenes are drawn from the sprites by `emoji_world/renderer.py` and captioned by the\n"
+        "grammar in `emoji_world/captions.py`. As on the web, a share of the captions is wrong.\n"
+        "The share differs by attribute, not by caption:\n\n"
+        f"| attribute | share of pictures that show something else |\n| --- | --- |\n{noise}\n\n"
+        f'The one exception is the bias prompt: {WHISKEY_SHARE:.0%} of the pictures of "Four '
+        'roses" show\nwhiskey. Nothing about the training prompts of the comparison was left out '
+        "or added.\n\n"
+        "The reward model ranks pairs of one caption: renders with one attribute wrong, and\n"
+        "samples of the base model that a separate rater labelled, a tenth of the labels turned\n"
+        "round. The judge labelled nothing and is trained on renders alone.\n\n"
+        f"## Figures\n\nMeasured on held-out scenes, captions and noise.\n\n{_table(figures)}\n\n"
+        "## Recipe\n\nMade by `kedro run --pipelines world_building` (CPU, bfloat16 autocast) "
+        f"with\n\n```yaml\n{parameters.strip()}\n```\n"
+    )
+
+
+def _table(figures: dict[str, Any]) -> str:
+    rows = ["| network | figure | value |", "| --- | --- | --- |"]
+    for network, values in figures.items():
+        rows += [
+            f"| {network} | {name.replace('_', ' ')} | {value:.3f} |"
+            for name, value in values.items()
+        ]
+    return "\n".join(rows)
