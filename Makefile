@@ -45,7 +45,8 @@ format: install ## Let ruff put the files in order
 	$(BIN)/ruff format .
 
 test: lint ## Linters, then all tests with the engine's coverage floor
-	$(BIN)/pytest $(COVERAGE) --cov-report=term --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup $(COVERAGE) \
+		--cov-report=term --cov-fail-under=90
 
 bench: install ## Speed and memory of rollout and update, against the machine's own rate
 	$(BIN)/python -m benchmarks

@@ -64,3 +64,19 @@ class BrightJudge:
     def score(self, images, prompts):
         """1.0 for right, 0.0 for wrong."""
         return (images.mean((1, 2, 3)) > 0.5).float()
+
+
+class NotANumber:
+    """Returns NaN for every image."""
+
+    def score(self, images, prompts):
+        """As many NaN as images."""
+        return images.mean((1, 2, 3)) * float("nan")
+
+
+class WrongShape:
+    """Returns one number for the whole batch."""
+
+    def score(self, images, prompts):
+        """A single number."""
+        return images.mean()

@@ -1,20 +1,184 @@
-"""The five pipelines on a tiny random world, and parts of them from what is in the catalog."""
+"""The five pipelines on a tiny random world: what they leave, and parts of them run again."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from tests.end_to_end.conftest import Command
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.io import CatalogProtocol
+from safetensors.numpy import load_file
+
+from dpok_pipeline.datasets.sealed_folder import copy_sealed
+from dpok_pipeline.pipelines.experiments import EXPERIMENTS
+from tests.end_to_end.conftest import Command, Outcome, error_of, versions
+
+pytestmark = pytest.mark.xdist_group("whole run")
+
+MODELS = ("base", "sft", "rl")
 
 
-def test_a_missing_table_of_prompts_names_the_pipeline_that_makes_it(kedro_run: Command) -> None:
-    result = kedro_run("--pipelines", "rl_training", "--namespaces", "color")
-    assert result.exit_code == 1
-    assert "run prompt_preparation first" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+def weights(catalog: CatalogProtocol, name: str) -> dict[str, np.ndarray]:
+    return load_file(catalog.load(name) / "pytorch_lora_weights.safetensors")
 
 
-def test_prompts(kedro_run: Command, project: Path) -> None:
-    result = kedro_run("--pipelines", "prompt_preparation")
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("method", ["sft", "rl"])
+def test_every_lora_has_learned(catalog: CatalogProtocol, experiment: str, method: str) -> None:
+    found = weights(catalog, f"{experiment}.{method}_lora")
+    moved = [np.abs(value).max() > 0 for name, value in found.items() if "lora_B" in name]
+    assert moved
+    assert all(moved)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_scores_are_finite_and_varied(catalog: CatalogProtocol, experiment: str) -> None:
+    scores = catalog.load(f"{experiment}.scores")
+    assert set(scores["model"]) == set(MODELS)
+    assert set(scores["split"]) == {"train", "unseen"}
+    for name in ("image_reward", "aesthetic", "saturation"):
+        assert np.isfinite(scores[name]).all()
+        assert scores[name].std() > 0
+    assert set(scores["judge"]) <= {0.0, 1.0}
+
+
+def test_the_models_share_their_noise_and_tuned_images_differ(catalog: CatalogProtocol) -> None:
+    images = catalog.load("color.evaluation_images").frame()
+    images["bytes"] = [image["bytes"] for image in images["image"]]
+    by_model = {name: part.reset_index() for name, part in images.groupby("model")}
+    for name in ("sft", "rl"):
+        assert list(by_model[name]["index"]) == list(by_model["base"]["index"])
+        assert (by_model[name]["bytes"] != by_model["base"]["bytes"]).any()
+
+
+def test_a_report_row_per_prompt_and_model(catalog: CatalogProtocol) -> None:
+    comparison = catalog.load("comparison")
+    prompts = comparison[comparison["prompt_id"] != "mean"]
+    rewards = prompts[prompts["metric"] == "image_reward"]
+    for model in MODELS:
+        assert (rewards["quantity"] == model).sum() == 2 * len(EXPERIMENTS)
+    report = catalog.load("report")
+    assert "a dog on the moon" in report
+    assert 'src="http' not in report
+
+
+def test_the_table_and_the_paths_end_the_run(finished: Outcome) -> None:
+    assert "[47/47] " in finished.log
+    assert "ImageReward" in finished.log
+    assert "08_reporting/report.html" in finished.log
+    assert "one training seed" in finished.log
+
+
+def test_nothing_is_warned_about(finished: Outcome) -> None:
+    odd = [line for line in finished.stderr.splitlines() if "arning" in line or "ERROR" in line]
+    assert odd == []
+
+
+def test_the_work_folders_are_cleared(finished: Outcome, project: Path) -> None:
+    assert not any("/work/" in path.as_posix() for path in versions(project, "smoke"))
+
+
+def test_the_base_model_of_another_lora_is_refused(
+    finished: Outcome, kedro_run: Command, catalog: CatalogProtocol, project: Path
+) -> None:
+    from dpok_pipeline.diffusion.base_model import describe_base_model, load_base_model
+    from dpok_pipeline.diffusion.config import LoRAConfig
+    from dpok_pipeline.diffusion.lora import attach_lora, save_lora
+
+    other = load_base_model(describe_base_model(_wider_model(project / "other")))
+    attach_lora(other.unet, LoRAConfig(rank=2), seed=0)
+    save_lora(other.unet, project / "other_lora", {})
+    folder = catalog.load("color.rl_lora").parents[1]
+    newer = folder / "9999-01-01T00.00.00.000Z" / "rl_lora"
+    copy_sealed(project / "other_lora", newer, {})
+    result = kedro_run("--pipelines", "evaluation", "--namespaces", "color")
+    shutil.rmtree(newer.parent)
+    line = error_of(result)
+    assert "pytorch_lora_weights.safetensors" in line
+    assert "base model" in line
+
+
+def _wider_model(folder: Path) -> Path:
+    from diffusers import UNet2DConditionModel
+
+    from tests import tiny
+
+    tiny.write_base_model(folder)
+    config = UNet2DConditionModel.load_config(folder / "unet")
+    config["block_out_channels"] = (8, 24)
+    UNet2DConditionModel.from_config(config).save_pretrained(folder / "unet")
+    return folder
+
+
+def test_one_experiment_of_one_pipeline_runs_from_the_catalog(
+    finished: Outcome, kedro_run: Command
+) -> None:
+    result = kedro_run("--pipelines", "sft_training", "--namespaces", "count")
     assert result.exit_code == 0, result.output
-    assert list(project.glob("data/smoke/03_primary/prompts.parquet/*/prompts.parquet"))
+    assert "[1/1] count: train sft lora" in result.log
+
+
+def test_nodes_run_from_the_catalog(finished: Outcome, kedro_run: Command) -> None:
+    result = kedro_run("--from-nodes", "location.compare_models_node", "--namespaces", "location")
+    assert result.exit_code == 0, result.output
+    assert "location: write report" in result.log
+
+
+def test_the_same_seed_gives_the_same_lora_bytes(
+    finished: Outcome, kedro_run: Command, catalog: CatalogProtocol
+) -> None:
+    before = (catalog.load("color.rl_lora") / "pytorch_lora_weights.safetensors").read_bytes()
+    assert kedro_run("--pipelines", "rl_training", "--namespaces", "color").exit_code == 0
+    catalog.release("color.rl_lora")
+    after = (catalog.load("color.rl_lora") / "pytorch_lora_weights.safetensors").read_bytes()
+    assert after == before
+
+
+def test_another_training_seed_gives_another_lora(
+    finished: Outcome, kedro_run: Command, catalog: CatalogProtocol
+) -> None:
+    before = weights(catalog, "count.rl_lora")
+    result = kedro_run(
+        "--pipelines", "rl_training", "--namespaces", "count", "--params", "training_seed=1"
+    )
+    assert result.exit_code == 0, result.output
+    catalog.release("count.rl_lora")
+    after = weights(catalog, "count.rl_lora")
+    assert any((after[name] != before[name]).any() for name in before)
+
+
+def test_an_interrupted_run_started_again_gives_the_uninterrupted_lora(
+    finished: Outcome, kedro_run: Command, catalog: CatalogProtocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dpok_pipeline.training import dpok_trainer
+
+    before = weights(catalog, "location.rl_lora")
+    real = (
+        dpok_trainer.DPOKTrainer._iterate if hasattr(dpok_trainer.DPOKTrainer, "_iterate") else None
+    )
+    assert real is not None
+    calls = []
+
+    def interrupted(self, *arguments, **keywords):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(self, *arguments, **keywords)
+
+    monkeypatch.setattr(dpok_trainer.DPOKTrainer, "_iterate", interrupted)
+    arguments = ("--pipelines", "rl_training", "--namespaces", "location")
+    assert kedro_run(*arguments).exit_code != 0
+    monkeypatch.undo()
+    assert kedro_run(*arguments).exit_code == 0
+    catalog.release("location.rl_lora")
+    after = weights(catalog, "location.rl_lora")
+    assert all((after[name] == before[name]).all() for name in before)
+
+
+def test_samples_open_as_one_table(catalog: CatalogProtocol) -> None:
+    samples = catalog.load("color.sft_samples").frame(["prompt", "reward", "latent"])
+    assert isinstance(samples, pd.DataFrame)
+    assert len(samples) == 16
+    assert len(samples["latent"].iloc[0]) == 4 * 8 * 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import warnings
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,9 @@ def log_dataset_input(run_id: str, name: str, data: Any) -> None:
         table = data
     else:
         return
-    with warnings.catch_warnings(action="ignore"):  # that integers cannot be missing
-        described = mlflow.data.from_pandas(table, name=name)
-    entry = DatasetInput(
-        described._to_mlflow_entity(), tags=[InputTag("mlflow.data.context", "input")]
-    )
+    with warnings.catch_warnings(action="ignore"):  # about integers that cannot be missing
+        described = mlflow.data.from_pandas(table, name=name)._to_mlflow_entity()
+    entry = DatasetInput(described, tags=[InputTag("mlflow.data.context", "input")])
     mlflow.MlflowClient().log_inputs(run_id, [entry])
 
 
@@ -64,4 +63,12 @@ def log_output(
                 adapter_path=str(path),
                 base_model=base_model.path,
                 name=name.replace(".", "_"),
+                pip_requirements=_requirements(),
             )
+
+
+def _requirements() -> list[str]:
+    """Name what a LoRA needs; left to itself, MLflow imports everything to find out."""
+    packages = ("diffusers", "peft", "safetensors", "torch", "transformers")
+    # Without the build's label (2.13.0+cpu), under which a package index does not know it.
+    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in packages]

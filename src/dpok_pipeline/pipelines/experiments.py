@@ -14,26 +14,32 @@ EXPERIMENTS = ("color", "composition", "count", "location")
 SHARED_INPUTS = ("prompts", "base_model", "reward_model", "scorers", "embedder")
 
 
-def for_each_experiment(template: Callable[[], Iterable[Node]], shared: set[str]) -> Pipeline:
+def for_each_experiment(
+    template: Callable[[], Iterable[Node]], shared: set[str], handed_on: Iterable[str] = ()
+) -> Pipeline:
     """Instantiate one template once per experiment, as a namespace each.
 
     Args:
         template: Makes the nodes, with names that carry no experiment.
         shared: The parameters (`params:…`) that all experiments read from the same place.
+        handed_on: Outputs that a node outside the namespaces reads. They are called
+            `color_NAME` and not `color.NAME`: Kedro keeps the dot for a namespace's own.
 
     Returns:
         The sum of the namespaced pipelines.
     """
-    return sum(
-        (_instance(Pipeline(template()), experiment, shared) for experiment in EXPERIMENTS),
-        start=Pipeline([]),
+    instances = (
+        Pipeline(
+            template(),
+            namespace=experiment,
+            inputs=_shared_inputs(template),
+            outputs={name: f"{experiment}_{name}" for name in handed_on},
+            parameters=shared,
+        )
+        for experiment in EXPERIMENTS
     )
+    return sum(instances, start=Pipeline([]))
 
 
-def _instance(template: Pipeline, experiment: str, shared: set[str]) -> Pipeline:
-    return Pipeline(
-        template,
-        namespace=experiment,
-        inputs={name for name in SHARED_INPUTS if name in template.inputs()},
-        parameters=shared,
-    )
+def _shared_inputs(template: Callable[[], Iterable[Node]]) -> set[str]:
+    return Pipeline(template()).inputs() & set(SHARED_INPUTS)

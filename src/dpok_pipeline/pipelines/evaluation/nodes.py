@@ -12,6 +12,7 @@ from dpok_pipeline.datasets.shards import EndOfShards, Shards
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.pipelines.evaluation.config import EvaluationConfig
+from dpok_pipeline.pipelines.evaluation.metrics import level_metrics
 from dpok_pipeline.pipelines.evaluation.sampling import decode_images, sample_models
 from dpok_pipeline.pipelines.inputs import (
     ComputeConfig,
@@ -102,13 +103,3 @@ def compare_models(
     )
     tracker.log(level_metrics(comparison), step=0)
     return comparison, judge_claims(comparison)
-
-
-def level_metrics(comparison: pd.DataFrame) -> dict[str, float]:
-    """Name each model's level as a metric: `evaluation/train/rl/image_reward`."""
-    levels = comparison[comparison["quantity"].isin(["base", "sft", "rl"])]
-    columns = ["split", "quantity", "metric", "mean"]
-    return {
-        f"evaluation/{split}/{model}/{metric}": float(mean)
-        for split, model, metric, mean in levels[columns].itertuples(index=False)
-    }

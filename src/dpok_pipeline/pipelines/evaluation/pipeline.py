@@ -33,6 +33,11 @@ RECORDED = {
 }
 
 
+def template() -> list[Node]:
+    """Make the nodes of one experiment."""
+    return [*measuring(), *reporting()]
+
+
 def measuring() -> list[Node]:
     """Make the nodes that draw, score and compare one experiment's images."""
     return [
@@ -119,11 +124,11 @@ def reporting() -> list[Node]:
 
 def joint() -> list[Node]:
     """Make the nodes over all experiments."""
-    parts = [f"{experiment}.report_parts" for experiment in EXPERIMENTS]
+    parts = [f"{experiment}_report_parts" for experiment in EXPERIMENTS]
     return [
         Node(
             func=compare_experiments,
-            inputs=["params:evaluation", *parts],
+            inputs=["params:evaluation", "joint_tracker", *parts],
             outputs=["comparison", "claims"],
             name="compare_experiments_node",
         ),
@@ -139,5 +144,5 @@ def joint() -> list[Node]:
 def create_pipeline() -> Pipeline:
     """Make the pipeline: the templates once per experiment, and the joint report."""
     shared = {*RECORDED.values(), "params:compute"}
-    per_experiment = for_each_experiment(lambda: [*measuring(), *reporting()], shared)
+    per_experiment = for_each_experiment(template, shared, handed_on=["report_parts"])
     return per_experiment + Pipeline(joint())

@@ -12,7 +12,9 @@ from dpok_pipeline.datasets.shards import Shards
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.evaluation.config import EvaluationConfig
+from dpok_pipeline.pipelines.evaluation.metrics import level_metrics
 from dpok_pipeline.training.config import DPOKConfig, GenerationConfig, SFTConfig
+from dpok_pipeline.training.tracking import Tracker
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -137,7 +139,7 @@ def describe_making(
 
 
 def compare_experiments(
-    config: EvaluationConfig, *parts: ReportParts | None
+    config: EvaluationConfig, tracker: Tracker, *parts: ReportParts | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare over all experiments that have been evaluated.
 
@@ -154,6 +156,7 @@ def compare_experiments(
         replicates=config.replicates,
         seed=config.seed,
     )
+    tracker.log(level_metrics(comparison[comparison["prompt_id"] == "mean"]), step=0)
     return comparison, judge_claims(comparison)
 
 

@@ -1,0 +1,88 @@
+"""What MLflow holds after the whole run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from dpok_pipeline.pipelines.experiments import EXPERIMENTS
+from tests.end_to_end.conftest import Outcome
+
+pytestmark = pytest.mark.xdist_group("whole run")
+METHODS = ("sft", "rl")
+
+
+@pytest.fixture(scope="module")
+def client(finished: Outcome, project: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+
+
+@pytest.fixture(scope="module")
+def runs(client: MlflowClient) -> dict[str, Run]:
+    """The whole run's parent as `parent`, and its children by name."""
+    experiment = client.get_experiment_by_name("dpok_pipeline_smoke")
+    found = client.search_runs([experiment.experiment_id], order_by=["start_time"])
+    parent = next(run for run in found if run.info.run_name == "__default__")
+    children = {
+        run.info.run_name: run
+        for run in found
+        if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+    }
+    return {"parent": parent, **children}
+
+
+def test_a_child_for_each_experiment_and_method(runs: dict[str, Run]) -> None:
+    methods = ("sft", "rl", "evaluation")
+    expected = {f"{name} {method}" for name in EXPERIMENTS for method in methods}
+    assert set(runs) == expected | {"parent", "all evaluation"}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+
+
+def test_parameters_are_flat(runs: dict[str, Run]) -> None:
+    assert runs["parent"].data.params["rl_training.value.minibatch"] == "16"
+    assert runs["color rl"].data.params["rl_training.ratio_clip"] == "0.001"
+    assert not any("=" in key for key in runs["parent"].data.params)
+
+
+def test_curves_have_a_point_per_iteration(client: MlflowClient, runs: dict[str, Run]) -> None:
+    history = client.get_metric_history(runs["color rl"].info.run_id, "reward/mean")
+    assert len(history) == 2
+    assert [point.step for point in history] == sorted({point.step for point in history})
+    families = {key.partition("/")[0] for key in runs["color rl"].data.metrics}
+    assert families == {"reward", "kl", "policy", "value", "grad", "perf"}
+
+
+def test_what_one_run_wrote_is_what_another_read(runs: dict[str, Run]) -> None:
+    written = runs["parent"].data.tags["output.color.sft_samples"]
+    assert runs["color sft"].data.tags["input.color.sft_samples"] == written
+    assert runs["parent"].data.tags["command"].startswith("kedro ")
+
+
+def test_inputs_have_digests(runs: dict[str, Run]) -> None:
+    named = {entry.dataset.name for entry in runs["parent"].inputs.dataset_inputs}
+    assert {"prompts", "color.sft_samples", "color.evaluation_images"} <= named
+
+
+def test_reports_curves_and_sample_grids_are_artifacts(
+    client: MlflowClient, runs: dict[str, Run]
+) -> None:
+    def listed(name: str, folder: str | None = None) -> set[str]:
+        entries = client.list_artifacts(runs[name].info.run_id, folder)
+        return {entry.path for entry in entries}
+
+    assert "report/report.html" in listed("parent", "report")
+    assert "color/report/report.html" in listed("parent", "color/report")
+    assert "images" in listed("color rl")
+    assert "color/curves" in listed("color rl", "color")
+
+
+def test_the_lora_is_a_diffusers_model(client: MlflowClient, project: Path) -> None:
+    experiment = client.get_experiment_by_name("dpok_pipeline_smoke")
+    models = client.search_logged_models([experiment.experiment_id])
+    names = {model.name for model in models}
+    assert names == {f"{name}_{method}_lora" for name in EXPERIMENTS for method in ("sft", "rl")}
+    folder = Path(models[0].artifact_location.removeprefix("file://"))
+    assert list(folder.rglob("pytorch_lora_weights.safetensors"))
