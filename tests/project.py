@@ -54,7 +54,7 @@ def write_world(folder: Path) -> None:
     write_clip(folder / "clip")
     tiny_image_reward().save(folder / "image_reward")
     torch.manual_seed(2)
-    (folder / "aesthetic").mkdir()
+    write_clip(folder / "aesthetic" / "clip")
     save_file(ScoreHead(12, (8, 8, 4, 4)).state_dict(), folder / "aesthetic" / "head.safetensors")
 
 

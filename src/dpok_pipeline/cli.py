@@ -36,7 +36,7 @@ def run(traceback: bool, **options: Any) -> Any:
     """Run the pipeline; end with status 1 and one line where the input is at fault."""
     try:
         _check_choices(options)
-        return kedro_run.callback(**options)  # type: ignore[misc]
+        return kedro_run.callback(**options)
     except Exception as error:
         message = explain(error)
         if message is None or traceback or os.environ.get("DPOK_TRACEBACK"):

@@ -21,7 +21,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     Kedro imports only the folders named on the command line, so the sum below holds those
     that were asked for; `__default__` itself always loads all.
     """
-    pipelines = find_pipelines(raise_errors=True)
+    pipelines: dict[str, Pipeline] = find_pipelines(raise_errors=True)
     chosen = (pipelines[name] for name in DEFAULT_PIPELINES if name in pipelines)
     pipelines["__default__"] = sum(chosen, start=Pipeline([]))
     return pipelines

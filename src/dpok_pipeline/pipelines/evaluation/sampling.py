@@ -53,8 +53,8 @@ def sample_models(
                     "split": prompt.split,
                     "model": name,
                     "index": np.arange(config.images_per_prompt),
-                    "kl": kl,
-                    "image": [{"bytes": png_bytes(image), "path": None} for image in images.cpu()],
+                    "kl": kl.numpy(),
+                    "image": [{"bytes": png_bytes(image), "path": None} for image in images],
                 }
             )
         detach_lora(model.unet)
@@ -66,23 +66,28 @@ def _images_and_kl(
     sampling: SamplingConfig,
     config: EvaluationConfig,
     is_base: bool,
-) -> tuple[Tensor, np.ndarray]:
+) -> tuple[Tensor, Tensor]:
     """Images `(n, 3, H, W)` of one prompt, and each one's KL `(n,)` to the base model."""
+    import torch
+
     from dpok_pipeline.diffusion.decode import decode
     from dpok_pipeline.diffusion.sampler import sample
-    from dpok_pipeline.evaluation.divergence import divergence_from_base
+    from dpok_pipeline.evaluation.divergence import divergence_along
 
-    texts = [prompt] * config.images_per_prompt
-    noise = {"seed": config.seed, "indices": range(config.images_per_prompt)}
-    latents = sample(model, texts, sampling, batch_size=config.batch_size, **noise).latents
-    if is_base:
-        kl = np.zeros(config.images_per_prompt, dtype=np.float32)
-    else:
-        measured = divergence_from_base(
-            model, texts, sampling, batch_size=config.batch_size, **noise
+    images, divergences = [], []
+    indices = range(config.images_per_prompt)
+    for start in range(0, len(indices), config.batch_size):
+        batch = indices[start : start + config.batch_size]
+        texts = [prompt] * len(batch)
+        drawn = sample(
+            model, texts, sampling, seed=config.seed, indices=batch, keep_trajectory=not is_base
         )
-        kl = measured.cpu().numpy()
-    return decode(model, latents, config.batch_size), kl
+        images.append(decode(model, drawn.latents, config.batch_size).cpu())
+        if drawn.trajectory is None:
+            divergences.append(torch.zeros(len(batch)))
+        else:
+            divergences.append(divergence_along(model, texts, drawn.trajectory, sampling).cpu())
+    return torch.cat(images), torch.cat(divergences)
 
 
 def decode_images(column: pd.Series) -> Tensor:

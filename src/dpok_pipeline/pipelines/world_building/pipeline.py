@@ -30,18 +30,8 @@ def create_pipeline() -> Pipeline:
                 outputs="base_model",
                 name="build_base_model_node",
             ),
-            Node(
-                nodes.build_judge,
-                inputs=[world, "autoencoder"],
-                outputs="judge",
-                name="build_judge_node",
-            ),
-            Node(
-                nodes.build_rater,
-                inputs=[world, "autoencoder"],
-                outputs="rater",
-                name="build_rater_node",
-            ),
+            Node(nodes.build_judge, [world, "autoencoder"], "judge", name="build_judge_node"),
+            Node(nodes.build_rater, [world, "autoencoder"], "rater", name="build_rater_node"),
             Node(
                 nodes.build_reward,
                 inputs=[world, "autoencoder", "base_model", "rater"],
