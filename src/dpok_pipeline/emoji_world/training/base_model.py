@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -124,9 +125,18 @@ def assemble(
     text_encoder: CLIPTextModel,
     tokenizer: CLIPTokenizer,
 ) -> StableDiffusionPipeline:
-    """Return the parts as a Stable Diffusion pipeline, which saves itself as a folder."""
+    """Return the parts as a Stable Diffusion pipeline, which saves itself as a folder.
+
+    The UNet's weights are kept in half precision, which loading turns into float32 again: all of
+    the world has to fit a repository.
+    """
     return StableDiffusionPipeline(
-        vae=autoencoder, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet,
-        scheduler=new_scheduler(), safety_checker=None, feature_extractor=None,
+        vae=autoencoder,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=copy.deepcopy(unet).half(),
+        scheduler=new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
