@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor
 
 from dpok_pipeline.emoji_world.config import SamplesConfig
+from dpok_pipeline.emoji_world.eye_labels import agreement, read_eye_labels
 from dpok_pipeline.emoji_world.judge import JudgeScorer
 from dpok_pipeline.emoji_world.pretraining import noisy_scene, sample_caption
 from dpok_pipeline.emoji_world.renderer import render
@@ -75,6 +76,9 @@ def measure(world: World, sprites_folder: Path, samples: SamplesConfig) -> dict[
     pictures = _unit(sample_pictures(base_folder, prompts, samples.sampling(), HELD_OUT_SEED))
     agree = judge.score(pictures, prompts) == rater.score(pictures, prompts)
     figures["judge"]["agreement_with_rater_on_samples"] = agree.float().mean().item()
+    labels = sprites_folder.parent / "eye_labels"
+    if labels.is_dir():
+        figures["judge"]["agreement_with_eye"] = agreement(judge, read_eye_labels(labels))
     return figures
 
 
@@ -126,7 +130,7 @@ def _aesthetic_order(world: World, sprites: GarblingSprites) -> dict[str, float]
 
 
 def _render_pair_accuracy(world: World, sprites: GarblingSprites) -> float:
-    degrade = like_samples(world.autoencoder, 1 / 4)
+    degrade = like_samples(world.autoencoder, 1 / 8)
     prompts, right, wrong = render_pairs(512, sprites, degrade, sprites.rng)
     return _share_ranked_right(world.image_reward, prompts, right, wrong)
 
@@ -136,16 +140,3 @@ def _share_ranked_right(
 ) -> float:
     margin = model.score(better, prompts) - model.score(worse, prompts)
     return (margin > 0).float().mean().item()
-
-
-def agreement_with_eye(judge: JudgeScorer, labels: list[dict[str, Any]], pictures: Tensor) -> float:
-    """Share of eye-labelled samples on which the judge says the same.
-
-    Args:
-        judge: The judge; where it cannot tell it says wrong, and is so counted.
-        labels: Rows with `prompt` and `right` (True where a person saw what the prompt says).
-        pictures: (n, 3, 64, 64) in [0, 1], in the labels' order.
-    """
-    verdicts = judge.score(pictures, [row["prompt"] for row in labels])
-    said = torch.tensor([bool(row["right"]) for row in labels])
-    return (verdicts.bool() == said).float().mean().item()

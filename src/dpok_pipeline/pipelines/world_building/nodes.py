@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dpok_pipeline.rewards.image_reward import ImageReward
 
 # Share of a batch that passes the autoencoder, so that readers and reward know its look.
-READER_DECODED, REWARD_DECODED = 1 / 6, 1 / 4
+READER_DECODED, REWARD_DECODED = 1 / 6, 1 / 8
 
 
 def build_autoencoder(world: WorldConfig) -> AutoencoderKL:

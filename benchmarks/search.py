@@ -1,0 +1,199 @@
+"""The hyper-parameter search behind `conf/base`: one trial per method, prompt and setting.
+
+    python -m benchmarks.search rl  learning_rate=1e-3 kl_weight=0.01 --experiments color
+    python -m benchmarks.search sft learning_rate=1e-3 sft_shift=0.1
+
+Every trial trains with the values of `conf/base` but for those given, draws images on noise that
+neither the demo's training nor its evaluation uses, and adds a row to
+`benchmarks/results/search.csv`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from kedro.config import OmegaConfigLoader
+
+from dpok_pipeline.diffusion.base_model import DiffusionModel, describe_base_model, load_base_model
+from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
+from dpok_pipeline.diffusion.decode import decode
+from dpok_pipeline.diffusion.lora import detach_lora, load_lora
+from dpok_pipeline.diffusion.sampler import sample
+from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
+from dpok_pipeline.training.config import DPOKConfig, GenerationConfig, SFTConfig
+from dpok_pipeline.training.dpok import train_dpok
+from dpok_pipeline.training.generation import generate_samples
+from dpok_pipeline.training.sft import train_sft
+from dpok_pipeline.training.sft_samples import SFTSamples
+
+WORLD = Path("data/01_raw/emoji_world")
+LOG = Path("benchmarks/results/search.csv")
+TRAINING_SEED, EVALUATION_SEED, IMAGES = 7_000, 8_000, 64
+FIELDS = (
+    "method", "experiment", "changed", "image_reward_base", "image_reward", "judge_base", "judge",
+    "aesthetic_base", "aesthetic", "training_seconds", "commit",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Run one setting on every experiment asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("method", choices=("rl", "sft"))
+    parser.add_argument("changed", nargs="*", metavar="NAME=VALUE", help="e.g. learning_rate=2e-3")
+    parser.add_argument("--experiments", default="color,composition,count,location")
+    chosen = parser.parse_args()
+    changed = {name: _number(value) for name, value in (c.split("=") for c in chosen.changed)}
+    for experiment in chosen.experiments.split(","):
+        row = trial(chosen.method, experiment, changed)
+        print({key: row[key] for key in FIELDS if key != "commit"}, flush=True)
+        _append(row)
+
+
+def trial(method: str, experiment: str, changed: dict[str, Any]) -> dict[str, Any]:
+    """Train one model and score it against the base model on the same noise."""
+    parameters = OmegaConfigLoader("conf", base_env="base", default_run_env="base")["parameters"]
+    prompt = yaml.safe_load(Path("data/01_raw/prompts/paper.yml").read_text())[experiment]["train"][
+        0
+    ]
+    precision = parameters["compute"]["precision"]
+    sampling = SamplingConfig(**_with(parameters["sampling"], changed))
+    model = load_base_model(describe_base_model(WORLD / "base_model"), "cpu", precision)
+    scorers = _scorers()
+    before = _scores(model, prompt, sampling, scorers)
+    with tempfile.TemporaryDirectory() as folder:
+        lora = LoRAConfig(**_with(parameters["lora"], changed))
+        train = _train_rl if method == "rl" else _train_sft
+        started = time.perf_counter()
+        trained = train(model, prompt, scorers, sampling, lora, parameters, changed, Path(folder))
+        seconds = time.perf_counter() - started
+        load_lora(model.unet, trained)
+        after = _scores(model, prompt, sampling, scorers)
+        detach_lora(model.unet)
+    settings = " ".join(f"{name}={value}" for name, value in changed.items())
+    return {
+        "method": method, "experiment": experiment, "changed": settings or "conf/base",
+        "training_seconds": round(seconds, 1), "commit": _commit(),
+        **{f"{name}_base": value for name, value in before.items()}, **after,
+    }  # fmt: skip
+
+
+def _train_rl(
+    model: DiffusionModel,
+    prompt: str,
+    scorers: dict[str, Any],
+    sampling: SamplingConfig,
+    lora: LoRAConfig,
+    parameters: dict[str, Any],
+    changed: dict[str, Any],
+    folder: Path,
+) -> Path:
+    values = {**parameters["rl_training"], "seed": TRAINING_SEED}
+    values["value"] = _with(values["value"], _under("value.", changed))
+    config = DPOKConfig(**_with(values, changed))
+    reward = scorers["image_reward"]
+    return train_dpok(
+        model, [prompt], reward, sampling=sampling, lora=lora, config=config, work_dir=folder
+    ).lora_folder
+
+
+def _train_sft(
+    model: DiffusionModel,
+    prompt: str,
+    scorers: dict[str, Any],
+    sampling: SamplingConfig,
+    lora: LoRAConfig,
+    parameters: dict[str, Any],
+    changed: dict[str, Any],
+    folder: Path,
+) -> Path:
+    config = SFTConfig(**_with({**parameters["sft_training"], "seed": TRAINING_SEED}, changed))
+    drawn = {**parameters["sample_generation"], "seed": TRAINING_SEED}
+    samples = _samples(model, prompt, scorers["image_reward"], sampling, GenerationConfig(**drawn))
+    return train_sft(model, samples, lora=lora, config=config, work_dir=folder / "sft").lora_folder
+
+
+def _samples(
+    model: DiffusionModel,
+    prompt: str,
+    reward: Any,
+    sampling: SamplingConfig,
+    drawn: GenerationConfig,
+) -> SFTSamples:
+    """SFT's images, kept between trials: they depend on neither learning rate nor γ."""
+    name = f"{prompt}{sampling}{drawn}{model.handle.content_hash}".encode()
+    cache = Path(tempfile.gettempdir()) / f"dpok_search_{hashlib.sha256(name).hexdigest()[:16]}"
+    cache.mkdir(exist_ok=True)
+    shards = generate_samples(
+        model, [("prompt", prompt)], reward, sampling=sampling, config=drawn, work_dir=cache
+    )
+    return SFTSamples.from_frame(pd.concat(shards))
+
+
+def _scorers() -> dict[str, Any]:
+    specifications = {
+        "image_reward": ScorerConfig(kind="image_reward", path=str(WORLD / "image_reward")),
+        "judge": ScorerConfig(
+            kind="dpok_pipeline.emoji_world.judge.JudgeScorer", path=str(WORLD / "judge")
+        ),
+        "aesthetic": ScorerConfig(
+            kind="aesthetic",
+            path=str(WORLD / "aesthetic"),
+            clip_path=str(WORLD / "aesthetic" / "clip"),
+        ),
+    }
+    return {name: load_scorer(specification) for name, specification in specifications.items()}
+
+
+@torch.no_grad()
+def _scores(
+    model: DiffusionModel, prompt: str, sampling: SamplingConfig, scorers: dict[str, Any]
+) -> dict[str, float]:
+    texts = [prompt] * IMAGES
+    drawn = sample(model, texts, sampling, seed=EVALUATION_SEED, indices=range(IMAGES))
+    images = decode(model, drawn.latents)
+    return {
+        name: round(scorer.score(images, texts).mean().item(), 3)
+        for name, scorer in scorers.items()
+    }
+
+
+def _with(values: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+    return {**values, **{name: value for name, value in changed.items() if name in values}}
+
+
+def _under(prefix: str, changed: dict[str, Any]) -> dict[str, Any]:
+    return {n.removeprefix(prefix): v for n, v in changed.items() if n.startswith(prefix)}
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text) if "e-" in text else int(text)
+    except ValueError:
+        return yaml.safe_load(text)
+
+
+def _commit() -> str:
+    return subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True).strip()
+
+
+def _append(row: dict[str, Any]) -> None:
+    fresh = not LOG.exists()
+    with LOG.open("a", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        if fresh:
+            writer.writeheader()
+        writer.writerow({field: row[field] for field in FIELDS})
+
+
+if __name__ == "__main__":
+    main()
