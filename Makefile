@@ -32,7 +32,7 @@ smoke: install ## The same five pipelines with tiny budgets, to try an edit
 	$(KEDRO) run --env smoke
 
 claims: install ## The demo over three training seeds: what README quotes
-	$(BIN)/python -m dpok_pipeline.claims
+	$(KEDRO) claims
 
 lint: install ## ruff, mypy and the import rule
 	$(BIN)/ruff check .

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from kedro.utils import find_kedro_project
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.failures import explain
+from dpok_pipeline.hooks import TRACKING
 from dpok_pipeline.pipelines.experiments import EXPERIMENTS
 
+INTERRUPTED = 130  # as shells count: 128 and the number of SIGINT
 PIPELINES_FOLDER = Path(__file__).parent / "pipelines"
 
 
@@ -34,9 +38,37 @@ def cli() -> None:
 )
 def run(traceback: bool, **options: Any) -> Any:
     """Run the pipeline; end with status 1 and one line where the input is at fault."""
-    try:
+    with one_line_errors(traceback):
         _check_choices(options)
         return kedro_run.callback(**options)
+
+
+@cli.command(name="claims")
+@click.option("--seeds", default="0,1,2", show_default=True, help="Training seeds, by commas.")
+@click.option("--env", default=None, help="Environment.")
+def claims(seeds: str, env: str | None) -> None:
+    """Make the whole comparison once per training seed, and judge the paper's claims."""
+    from dpok_pipeline.seeds import compare_over_seeds
+
+    with one_line_errors():
+        if not all(seed.strip().isdigit() for seed in seeds.split(",")):
+            raise InputError(f"--seeds {seeds}: give whole numbers, such as 0,1,2")
+        compare_over_seeds([int(seed) for seed in seeds.split(",")], env)
+
+
+@contextmanager
+def one_line_errors(traceback: bool = False) -> Iterator[None]:
+    """End with status 1 and one line where the input is at fault.
+
+    Args:
+        traceback: Show where the error came from instead.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        TRACKING.interrupted()
+        click.secho("\nInterrupted. The same command goes on from the last checkpoint.", err=True)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         message = explain(error)
         if message is None or traceback or os.environ.get("DPOK_TRACEBACK"):

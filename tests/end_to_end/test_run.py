@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -169,12 +170,40 @@ def test_an_interrupted_run_started_again_gives_the_uninterrupted_lora(
 
     monkeypatch.setattr(dpok_trainer.DPOKTrainer, "_iterate", interrupted)
     arguments = ("--pipelines", "rl_training", "--namespaces", "location")
-    assert kedro_run(*arguments).exit_code != 0
+    result = kedro_run(*arguments)
+    assert result.exit_code == 130
+    assert "goes on from the last checkpoint" in result.stderr
     monkeypatch.undo()
     assert kedro_run(*arguments).exit_code == 0
     catalog.release("location.rl_lora")
     after = weights(catalog, "location.rl_lora")
     assert all((after[name] == before[name]).all() for name in before)
+
+
+def test_a_full_disk_is_said_in_one_line_and_the_same_command_goes_on(
+    finished: Outcome, kedro_run: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dpok_pipeline.training import generation
+
+    real = generation.write_durably
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name.startswith("shard-00001"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path, content)
+
+    arguments = ("--pipelines", "sample_generation", "--namespaces", "count")
+    folder = project / "data" / "smoke" / "05_model_input" / "count" / "sft_samples"
+    before = set(folder.glob("*/sft_samples"))
+    monkeypatch.setattr(generation, "write_durably", full)
+    assert "The disk is full" in error_of(kedro_run(*arguments))
+    assert set(folder.glob("*/sft_samples")) == before
+    monkeypatch.undo()
+    assert kedro_run(*arguments).exit_code == 0
+    (made,) = set(folder.glob("*/sft_samples")) - before
+    (old,) = before
+    for shard in old.glob("*.parquet"):
+        assert (made / shard.name).read_bytes() == shard.read_bytes()
 
 
 def test_samples_open_as_one_table(catalog: CatalogProtocol) -> None:

@@ -84,7 +84,7 @@ class MlflowTracker:
         """Close the child run, if one was opened.
 
         Args:
-            status: `FINISHED` or `FAILED`.
+            status: `FINISHED`, `FAILED` or `KILLED`.
         """
         import mlflow
 

@@ -8,4 +8,5 @@ from dpok_pipeline.hooks.summary import SummaryHooks
 from dpok_pipeline.hooks.tracking import TrackingHooks
 from dpok_pipeline.hooks.work_folders import WorkFolderHooks
 
-HOOKS = (PreconditionHooks(), TrackingHooks(), WorkFolderHooks(), ProgressHooks(), SummaryHooks())
+TRACKING = TrackingHooks()
+HOOKS = (PreconditionHooks(), TRACKING, WorkFolderHooks(), ProgressHooks(), SummaryHooks())

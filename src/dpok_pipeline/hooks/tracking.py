@@ -111,6 +111,15 @@ class TrackingHooks:
         if self._tracker is not None:
             self._tracker.finish("FAILED")
 
+    def interrupted(self) -> None:
+        """Close every open run as killed: Kedro calls no hook when a run is interrupted."""
+        import mlflow
+
+        if self._tracker is not None:
+            self._tracker.finish("KILLED")
+        while mlflow.active_run() is not None:
+            mlflow.end_run("KILLED")
+
     def _dataset(self, name: str) -> Any:
         return None if self._catalog is None else self._catalog.get(name)
 
