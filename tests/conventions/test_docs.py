@@ -1,0 +1,218 @@
+"""What the documentation names exists, and what exists is documented."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from kedro.framework.project import find_pipelines
+from kedro.framework.startup import bootstrap_project
+from kedro.io.core import is_parameter
+from kedro.pipeline import Pipeline
+
+from dpok_pipeline.cli import cli
+from dpok_pipeline.evaluation.claims import CLAIMS
+from dpok_pipeline.evaluation.claims import COLUMNS as CLAIM_COLUMNS
+from dpok_pipeline.evaluation.names import IDENTITY, METRICS
+from dpok_pipeline.pipelines.experiments import EXPERIMENTS
+
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf"
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
+# Set on the command line only, by a resolver in conf.
+RUNTIME_PARAMETERS = {"training_seed", "run_name"}
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+@pytest.fixture(scope="module")
+def pipelines() -> dict[str, Pipeline]:
+    bootstrap_project(ROOT)
+    return {name: made for name, made in find_pipelines(True).items() if name != "__default__"}
+
+
+def parameters() -> set[str]:
+    """Every parameter of conf/base by its dotted name, groups included."""
+    found: set[str] = set()
+
+    def walk(prefix: str, value: dict[str, Any]) -> None:
+        for key, inner in value.items():
+            found.add(f"{prefix}{key}")
+            if isinstance(inner, dict):
+                walk(f"{prefix}{key}.", inner)
+
+    for path in CONF.glob("base/parameters*.yml"):
+        walk("", yaml.safe_load(path.read_text()))
+    return found
+
+
+def leaves() -> set[str]:
+    every = parameters()
+    return {name for name in every if not any(other.startswith(f"{name}.") for other in every)}
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def code_in(page: Path) -> list[str]:
+    """The content of every inline code and every line of every code block."""
+    text = text_of(page)
+    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    rest = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    inline = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", rest)]
+    return [*inline, *(line.strip() for block in blocks for line in block.splitlines())]
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", text_of(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pages
+def test_links_resolve(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        assert path.exists(), f"{target}: no such file"
+        assert not anchor or anchor in anchors(path), f"{target}: no such heading"
+
+
+@pages
+def test_make_targets_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for code in code_in(page):
+        if command := re.match(r"make ([a-z-]+)", code):
+            assert command[1] in targets, code
+
+
+def commands(page: Path) -> Iterator[tuple[str, list[str]]]:
+    for code in code_in(page):
+        words = shlex.split(code, comments=True) if code.startswith(("kedro ", ".venv/")) else []
+        if words[:1] and words[0].endswith("kedro") and words[1:2] == ["run"]:
+            yield code, words[2:]
+
+
+@pages
+def test_kedro_commands_are_possible(page: Path, pipelines: dict[str, Pipeline]) -> None:
+    run = cli.commands["run"]
+    nodes = {node.name for made in pipelines.values() for node in made.nodes}
+    known = {
+        "pipelines": set(pipelines),
+        "namespaces": set(EXPERIMENTS),
+        "env": {path.name for path in CONF.iterdir()},
+        "from_nodes": nodes,
+        "to_nodes": nodes,
+        "node_names": nodes,
+        "params": parameters() | RUNTIME_PARAMETERS,
+    }
+    for code, words in commands(page):
+        given = run.make_context("run", list(words), resilient_parsing=False).params
+        for option, names in known.items():
+            value = given.get(option) or []
+            chosen = [value] if isinstance(value, str) else list(flat_keys(value))
+            assert set(chosen) <= names, f"{code}: {set(chosen) - names}"
+
+
+def flat_keys(value: Any, prefix: str = "") -> Iterator[str]:
+    """Names in a list, or dotted names in nested parameters."""
+    for key in value:
+        if isinstance(value, dict) and isinstance(value[key], dict):
+            yield from flat_keys(value[key], f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+@pages
+def test_other_commands_exist(page: Path) -> None:
+    for code in code_in(page):
+        if command := re.match(r"(?:\.venv/bin/)?kedro ([a-z]+)", code):
+            assert command[1] in {*cli.commands, "mlflow", "viz"}, code
+        if module := re.match(r"python -m ([\w.]+)", code):
+            assert importlib.util.find_spec(module[1]), code
+
+
+def test_the_commands_are_found() -> None:
+    assert isinstance(cli.commands["run"], click.Command)
+    assert len(list(commands(ROOT / "README.md"))) > 5
+
+
+@pages
+def test_parameters_that_are_named_exist(page: Path) -> None:
+    entries = {name for path in CONF.glob("base/catalog*.yml") for name in read_keys(path)}
+    groups = {name.partition(".")[0] for name in parameters() if "." in name} - set(EXPERIMENTS)
+    for code in code_in(page):
+        if re.fullmatch(rf"({'|'.join(groups)})\.[a-z_0-9.]+", code):
+            assert code in parameters() | entries, code
+
+
+def read_keys(path: Path) -> list[str]:
+    return list(yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("base/parameters*.yml")), ids=lambda p: p.stem)
+def test_every_parameter_is_on_its_page(path: Path) -> None:
+    pipeline = path.stem.removeprefix("parameters").removeprefix("_")
+    page = DOCS / "pipelines" / f"{pipeline}.md" if pipeline else DOCS / "index.md"
+    named = set(code_in(page))
+    for name in leaves():
+        group = name.partition(".")[0]
+        if group in read_keys(path) and group not in EXPERIMENTS:
+            # A network's training, {steps, batch_size, …}, is one row.
+            assert {name, name.rpartition(".")[0]} & named, f"{page.name} does not name {name}"
+
+
+def test_every_dataset_is_on_its_page(pipelines: dict[str, Pipeline]) -> None:
+    for pipeline, made in pipelines.items():
+        named = set(code_in(DOCS / "pipelines" / f"{pipeline}.md"))
+        for dataset in made.all_outputs():
+            general = re.sub(rf"^({'|'.join(EXPERIMENTS)})(?=[._])", "{experiment}", dataset)
+            assert {dataset, general} & named, f"{pipeline}.md does not name {general}"
+
+
+def test_every_input_is_on_its_page(pipelines: dict[str, Pipeline]) -> None:
+    shared = {"prompts", "base_model", "reward_model"}
+    for pipeline, made in pipelines.items():
+        text = text_of(DOCS / "pipelines" / f"{pipeline}.md")
+        for dataset in made.inputs():
+            short = dataset.rpartition(".")[2]
+            if not is_parameter(dataset) and not short.endswith(("_work", "_tracker")):
+                general = short if short in shared or "." not in dataset else f"}}.{short}"
+                assert general in text, f"{pipeline}.md does not name {dataset}"
+
+
+def logged_metrics() -> set[str]:
+    """Every `family/name` that the engine's sources write."""
+    pattern = r'"((?:reward|kl|policy|value|grad|perf)/[a-z_]+)"'
+    sources = (ROOT / "src" / "dpok_pipeline" / "training").glob("*.py")
+    return {name for path in sources for name in re.findall(pattern, path.read_text())}
+
+
+def test_every_logged_metric_is_in_the_glossary_and_no_other() -> None:
+    named = set(code_in(DOCS / "metrics.md"))
+    documented = {name for name in named if re.fullmatch(r"[a-z]+/[a-z_]+", name)}
+    assert len(logged_metrics()) > 10
+    assert logged_metrics() == documented - {"family/name"}
+
+
+def test_every_evaluation_metric_column_and_claim_is_in_the_glossary() -> None:
+    named = set(code_in(DOCS / "metrics.md"))
+    claims = {claim.name for claim in CLAIMS}
+    assert {*METRICS, *IDENTITY, *CLAIM_COLUMNS} | claims <= named
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = text_of(DOCS / "index.md")
+    for page in DOCS.rglob("*.md"):
+        name = page.relative_to(DOCS).as_posix()
+        assert name == "index.md" or f"({name})" in index, f"index.md does not link {name}"
