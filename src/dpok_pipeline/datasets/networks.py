@@ -11,8 +11,7 @@ from kedro.io import AbstractDataset
 
 
 class NetworkDataset(AbstractDataset[Any, Any]):
-    """A folder written by `save_pretrained` (or `save`) and read by `from_pretrained` (or
-    `from_folder`).
+    """A folder written by `save_pretrained` or `save`, read by `from_pretrained` or `from_folder`.
 
     Example:
         ```yaml

@@ -106,6 +106,7 @@ def build_aesthetic(world: WorldConfig, clip: WorldClip) -> Aesthetic:
     """Train the aesthetic score from the CLIP."""
     from dpok_pipeline.emoji_world.training.aesthetic import train_aesthetic
     from dpok_pipeline.emoji_world.training.readers import GarblingSprites
+
     sprites = GarblingSprites(Path(world.sprites))
     return train_aesthetic(clip, sprites, **_how(world.aesthetic))
 
