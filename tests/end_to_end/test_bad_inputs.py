@@ -26,6 +26,7 @@ REWARD = "{type: dpok_pipeline.datasets.models.ScorerDataset, kind: %s}"
         (["--pipelines", "rl"], "rl: no such pipeline; there are __default__, evaluation"),
         (["--params", "rl_training.ratio_clip=-1"], "rl_training.ratio_clip is -1"),
         (["--params", "rl_training.ratio_clp=1"], "rl_training.ratio_clp: no such parameter"),
+        (["--params", "rl_trainng.ratio_clip=1"], "no such parameter; did you mean rl_training?"),
         (["--params", "lora.rank=none"], "lora.rank is 'none'"),
         (["--params", "sampling.ddim_steps=0"], "sampling.ddim_steps is 0"),
         (["--params", "evaluation.images_per_prompt=1"], "evaluation.images_per_prompt is 1"),

@@ -1,9 +1,14 @@
-"""Says before anything runs what has not been made yet, and which command makes it."""
+"""Says before anything runs which parameter does not exist, and what has not been made yet."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+import yaml
+from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
@@ -12,9 +17,22 @@ from kedro.pipeline import Pipeline
 
 from dpok_pipeline.errors import InputError
 
+# What `--params` may give besides the groups of the parameter files: see conf/base.
+RUNTIME_PARAMETERS = ("training_seed", "run_name")
+
 
 class PreconditionHooks:
-    """Checks that every dataset which a run only reads is there."""
+    """Checks that every dataset which a run only reads is there, and the parameter groups."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Refuse a misspelt group; the fields within are checked by their types."""
+        loader = context.config_loader
+        files = Path(loader.conf_source, loader.base_env).glob("parameters*.yml")
+        known = {*RUNTIME_PARAMETERS}.union(*(yaml.safe_load(file.read_text()) for file in files))
+        for name in loader["parameters"]:
+            if name not in known:
+                raise InputError(_unknown_parameter(name, known))
 
     # Before kedro-mlflow's hook, which would leave behind a run that nothing ever ends.
     @hook_impl(tryfirst=True)
@@ -29,6 +47,12 @@ class PreconditionHooks:
         )
         if missing:
             raise InputError("; ".join(_remedy(name, run_params["env"]) for name in missing))
+
+
+def _unknown_parameter(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
+    return f"conf/*/parameters*.yml or --params: {name}: no such parameter; {advice}"
 
 
 def _remedy(name: str, env: str | None) -> str:

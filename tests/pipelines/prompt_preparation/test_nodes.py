@@ -11,6 +11,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.prompt_preparation.nodes import (
     check_lengths,
     check_texts,
+    note_unused,
     prepare_prompts,
     prompt_id,
 )
@@ -43,6 +44,12 @@ def test_a_duplicate_within_an_experiment_is_named_with_both_places() -> None:
 
 def test_two_experiments_may_share_a_prompt() -> None:
     check_texts([row("a cat"), row("a cat", experiment="count")])
+
+
+def test_an_experiment_that_no_pipeline_uses_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", logger="dpok_pipeline"):
+        note_unused([row("a cat", experiment="pets"), row("a dog")])
+    assert "no pipeline uses pets;" in caplog.text
 
 
 def test_a_prompt_over_the_limit_is_named_with_both_numbers() -> None:

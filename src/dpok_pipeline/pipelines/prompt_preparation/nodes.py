@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -12,9 +13,12 @@ import pandas as pd
 
 from dpok_pipeline.datasets.prompt_sources import PromptRow
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.pipelines.experiments import EXPERIMENTS
 
 if TYPE_CHECKING:
     from dpok_pipeline.diffusion.base_model import BaseModelHandle
+
+logger = logging.getLogger(__name__)
 
 READABLE_ID_LENGTH = 40
 
@@ -35,6 +39,7 @@ def prepare_prompts(prompt_sources: list[PromptRow], base_model: BaseModelHandle
     if not prompt_sources:
         raise InputError("prompt_sources: no prompts in any source; add some")
     check_texts(prompt_sources)
+    note_unused(prompt_sources)
     check_lengths(prompt_sources, *token_counter(base_model))
     table = pd.DataFrame(prompt_sources, columns=PromptRow._fields).drop(columns="place")
     table.insert(0, "prompt_id", [prompt_id(text) for text in table["text"]])
@@ -54,6 +59,17 @@ def check_texts(rows: Iterable[PromptRow]) -> None:
                 f"{'' if first.source == row.source else f' of {first.source}'}, "
                 f"{row.text[:60]!r}; remove one"
             )
+
+
+def note_unused(rows: Iterable[PromptRow]) -> None:
+    """Say which experiments no pipeline trains or evaluates."""
+    unused = sorted({row.experiment for row in rows} - set(EXPERIMENTS))
+    if unused:
+        logger.warning(
+            "prompts: no pipeline uses %s; the experiments are %s",
+            ", ".join(unused),
+            ", ".join(EXPERIMENTS),
+        )
 
 
 def check_lengths(rows: Iterable[PromptRow], count: Callable[[str], int], limit: int) -> None:
