@@ -156,6 +156,14 @@ def test_parameters_that_are_named_exist(page: Path) -> None:
             assert code in parameters() | entries, code
 
 
+def test_the_readme_samples_as_configured() -> None:
+    sampling = yaml.safe_load((CONF / "base" / "parameters.yml").read_text())["sampling"]
+    named = {"num_inference_steps": "ddim_steps", "eta": "eta", "guidance_scale": "guidance_scale"}
+    for argument, parameter in named.items():
+        given = re.findall(rf"\b{argument}=([0-9.]+)", text_of(ROOT / "README.md"))
+        assert [float(value) for value in given] == [sampling[parameter]], argument
+
+
 def read_keys(path: Path) -> list[str]:
     return list(yaml.safe_load(path.read_text()))
 

@@ -16,6 +16,9 @@ from dpok_pipeline.diffusion.config import LoRAConfig
 from dpok_pipeline.diffusion.lora import attach_lora, lora_parameters, save_lora
 from tests.project import make_project
 
+# One worker runs the notebook, once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("notebook")]
+
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "plain_diffusers.ipynb"
 
 
