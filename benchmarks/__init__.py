@@ -1,0 +1,1 @@
+"""Speed and memory of the engine, each beside the limit it is measured against."""

@@ -1,0 +1,105 @@
+"""Timing, counting and the limit: the rate of plain matrix products in the same run."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+MATMUL_SIZES = (1024, 2048, 3072, 4096)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One benchmark's numbers.
+
+    Attributes:
+        name: what ran.
+        unit: what is counted.
+        per_second: units per second, best of the repeats.
+        flops: floating-point operations per unit, recomputation not counted.
+        peak_bytes: highest device memory (CUDA), or of the process so far (CPU).
+    """
+
+    name: str
+    unit: str
+    per_second: float
+    flops: float
+    peak_bytes: int
+
+    @property
+    def rate(self) -> float:
+        """FLOP/s reached."""
+        return self.per_second * self.flops
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def best_seconds(function: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Shortest wall time of some calls, after one that is not counted."""
+    seconds = []
+    for _ in range(repeats + 1):
+        synchronise(device)
+        started = time.perf_counter()
+        function()
+        synchronise(device)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of square matrix products: the best of five over several sizes.
+
+    The same number type, device and threads as the networks: what they could reach at most.
+    """
+    rates = []
+    for size in MATMUL_SIZES:
+        left, right = torch.randn(2, size, size, device=device).to(dtype)
+        seconds = best_seconds(lambda a=left, b=right: a @ b, device, repeats=5)  # type: ignore[misc]
+        rates.append(2 * size**3 / seconds)
+    return max(rates)
+
+
+def count_flops(function: Callable[[], object]) -> int:
+    """Operations of matrix products, convolutions and attention in one call."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return int(counter.get_total_flops())
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Peak memory since `reset_peak`; of a CPU process, since it began."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def reset_peak(device: torch.device) -> None:
+    """Begin a new peak, where the device can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def measure(
+    name: str,
+    unit: str,
+    units: int,
+    function: Callable[[], object],
+    device: torch.device,
+    repeats: int,
+) -> Measurement:
+    """Count, then time a function that makes so many units."""
+    flops = count_flops(function) / units
+    reset_peak(device)
+    seconds = best_seconds(function, device, repeats)
+    return Measurement(name, unit, units / seconds, flops, peak_bytes(device))
