@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 KEDRO := $(BIN)/kedro
 ENGINE := diffusion training rewards evaluation
 COVERAGE := $(foreach part,$(ENGINE),--cov=dpok_pipeline.$(part))
+# kedro starts mlflow's server by its bare name.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
