@@ -16,6 +16,7 @@ from dpok_pipeline.diffusion.base_model import (
 )
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.diffusion.decode import decode
+from dpok_pipeline.diffusion.guidance import predict_noise
 from dpok_pipeline.diffusion.lora import load_lora, lora_layers
 from dpok_pipeline.diffusion.sampler import sample
 from dpok_pipeline.errors import InputError
@@ -91,6 +92,49 @@ def test_importance_ratio_is_one_on_unchanged_weights(
     latent_size = 256 if reading == "sum" else 1
     assert result.curves["policy/fresh_log_ratio"].max() < 1e-6 * latent_size
     assert result.curves["policy/approx_kl"].max() > 0
+
+
+class Noisy:
+    """Adds to the predicted noise what depends on the batch's shape, as half precision does."""
+
+    def __init__(self, original: Any) -> None:
+        self.original = original
+
+    def __call__(self, model: Any, latents: Tensor, *rest: Any) -> Tensor:
+        noise: Tensor = self.original(model, latents, *rest)
+        random = torch.Generator().manual_seed(len(latents))
+        return noise + 0.02 * torch.randn(latents.shape[1:], generator=random)
+
+
+def test_old_log_probs_on_the_updates_path(
+    tiny_model: DiffusionModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    noisy = Noisy(predict_noise)
+    monkeypatch.setattr("dpok_pipeline.diffusion.sampler.predict_noise", noisy)
+    monkeypatch.setattr("dpok_pipeline.training.policy_update.predict_noise", noisy)
+    with caplog.at_level(logging.WARNING):
+        stored = run_dpok(tiny_model, tmp_path / "stored").curves
+    assert stored["policy/fresh_log_ratio"].min() > 1e-4
+    assert caplog.text.count("set recompute_log_probs") == 1
+    caplog.clear()
+    recomputed = run_dpok(tiny_model, tmp_path / "again", recompute_log_probs=True).curves
+    assert recomputed["policy/fresh_log_ratio"].max() < 1e-6
+    assert recomputed["policy/log_prob_noise"].min() > 1e-4
+    assert "set recompute_log_probs" not in caplog.text
+
+
+def test_recomputing_changes_nothing_where_nothing_is_rounded(
+    tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"iterations": 4, "updates_per_iteration": 3, "microbatch": 3}
+    stored = run_dpok(tiny_model, tmp_path / "stored", **options)
+    recomputed = run_dpok(tiny_model, tmp_path / "again", recompute_log_probs=True, **options)
+    # Rows of the older rollout too: their own LoRA weights are put back for it.
+    assert recomputed.curves["policy/log_prob_noise"].max() < 2e-6
+    assert largest_difference(lora_tensors(stored), lora_tensors(recomputed)) < 1e-2
 
 
 def test_kl_is_zero_at_initialisation(tiny_model: DiffusionModel, tmp_path: Path) -> None:

@@ -47,11 +47,17 @@ def numbers(curves: pd.DataFrame) -> pd.DataFrame:
     return curves[[name for name in curves if not name.startswith("perf/")]]
 
 
-@pytest.mark.parametrize(("stop", "every"), [(1, 1), (3, 1), (3, 2)])
+@pytest.mark.parametrize(
+    ("stop", "every", "recompute"), [(1, 1, False), (3, 1, True), (3, 2, False)]
+)
 def test_interrupted_dpok(
-    tiny_model: DiffusionModel, tmp_path: Path, stop: int, every: int
+    tiny_model: DiffusionModel, tmp_path: Path, stop: int, every: int, recompute: bool
 ) -> None:
-    options: dict[str, Any] = {"iterations": 4, "checkpoint_every": every}
+    options: dict[str, Any] = {
+        "iterations": 4,
+        "checkpoint_every": every,
+        "recompute_log_probs": recompute,
+    }
     torch.manual_seed(7)
     whole = run_dpok(tiny_model, tmp_path / "whole", reward=Draws(99), **options)
     torch.manual_seed(7)

@@ -85,13 +85,12 @@ class TransitionBuffer:
         Args:
             numbers: `(b,)` int64 on the CPU, each below `len(self)`.
         """
-        image = numbers % self.images
-        step = numbers // self.images % self.steps
-        slot = numbers // (self.images * self.steps)
+        place = self._places(numbers)
+        slot, _, image = place
         prompt = self.prompts[slot, image]
-        fresh = slot == (self.added - 1) % self.rollouts
+        fresh = slot == self.newest_slot
         device = self.trajectory.device
-        at = torch.stack([slot, step, image]).to(device)  # one copy to the device
+        at = place.to(device)  # one copy to the device
         return Transitions(
             latents=self.trajectory[at[0], at[1], at[2]],
             previous=self.trajectory[at[0], at[1] + 1, at[2]],
@@ -102,6 +101,34 @@ class TransitionBuffer:
             prompt=prompt,
             fresh=fresh.to(device),
         )
+
+    @property
+    def newest_slot(self) -> int:
+        """Where the newest rollout is."""
+        return (self.added - 1) % self.rollouts
+
+    def slots(self, numbers: Tensor) -> Tensor:
+        """The slot of each row number, `(b,)` on the CPU."""
+        return self._places(numbers)[0]
+
+    def replace_log_probs(self, numbers: Tensor, log_probs: Tensor) -> Tensor:
+        """Store other log-probabilities; returns the largest change, a device scalar.
+
+        Args:
+            numbers: `(b,)` int64 on the CPU, all different.
+            log_probs: `(b,)`.
+        """
+        slot, step, image = self._places(numbers).to(self.log_probs.device)
+        change = (log_probs - self.log_probs[slot, step, image]).abs().max()
+        self.log_probs[slot, step, image] = log_probs
+        return change
+
+    def _places(self, numbers: Tensor) -> Tensor:
+        """Slot, step and image of row numbers, `(3, b)`."""
+        image = numbers % self.images
+        step = numbers // self.images % self.steps
+        slot = numbers // (self.images * self.steps)
+        return torch.stack([slot, step, image])
 
     def _mean_by_prompt(self) -> Tensor:
         """Mean reward over the buffer's images of the same prompt, `(rollouts, images)`."""

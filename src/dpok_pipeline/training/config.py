@@ -83,6 +83,12 @@ class DPOKConfig(FrozenConfig):
         default="noise_mse",
         description="Mean squared noise difference (official code) or the `gaussian` KL (paper).",
     )
+    recompute_log_probs: bool = Field(
+        default=False,
+        description="Recompute old log-probabilities in microbatches like the updates', for half "
+        "precision on a GPU, where `policy/fresh_log_ratio` would come near the clip; a forward "
+        "pass more per row.",
+    )
     baseline: Baseline = Field(
         default="value_function", description="What is subtracted from the reward."
     )

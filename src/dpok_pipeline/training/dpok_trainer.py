@@ -16,12 +16,12 @@ from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.diffusion.decode import decode
 from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.diffusion.sampler import Samples, sample
-from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.protocol import Scorer
 from dpok_pipeline.training.buffer import TransitionBuffer, Transitions
 from dpok_pipeline.training.checkpoints import CheckpointStore
 from dpok_pipeline.training.config import DPOKConfig
-from dpok_pipeline.training.guards import score_images
+from dpok_pipeline.training.guards import check_readings, score_images, warn_of_rounding
+from dpok_pipeline.training.old_policies import OldPolicies
 from dpok_pipeline.training.policy_update import PolicyUpdater
 from dpok_pipeline.training.randomness import (
     capture_states,
@@ -54,8 +54,11 @@ class DPOKTrainer:
     ) -> None:
         self.model, self.prompts, self.reward = model, prompts, reward
         self.sampling, self.config, self.tracker = sampling, config, tracker
-        _check_readings(config, sampling)
+        check_readings(config, sampling)
         self.policy = PolicyUpdater(model, prompts, sampling, config)
+        self.old_policies: OldPolicies | None = None
+        if config.recompute_log_probs:
+            self.old_policies = OldPolicies(self.policy, config.buffer_rollouts)
         self.critic: Critic | None = None
         if config.baseline == "value_function":
             seed = derive_seed(config.seed, "value function")
@@ -68,6 +71,7 @@ class DPOKTrainer:
             model.device,
         )
         self.iteration = 0
+        self._warned = False
         self.curves: list[dict[str, float]] = []
 
     def run(self, store: CheckpointStore) -> None:
@@ -129,13 +133,19 @@ class DPOKTrainer:
 
     def _update_policy(self) -> dict[str, Tensor]:
         generator = counter_generator(self.config.seed, "policy rows", self.iteration)
-        updates = []
-        for _ in range(self.config.updates_per_iteration):
-            numbers = self._draw(self.config.transitions_per_update, generator)
-            updates.append(self.policy.update(self.buffer, numbers, self._advantage))
+        draws = [
+            self._draw(self.config.transitions_per_update, generator)
+            for _ in range(self.config.updates_per_iteration)
+        ]
+        extra: dict[str, Tensor] = {}
+        if self.old_policies is not None:
+            self.old_policies.remember(self.buffer.newest_slot)
+            noise = self.old_policies.recompute(self.buffer, torch.cat(draws))
+            extra["policy/log_prob_noise"] = noise
+        updates = [self.policy.update(self.buffer, rows, self._advantage) for rows in draws]
         metrics = {key: torch.stack([u[key] for u in updates]).mean() for key in updates[0]}
         metrics["policy/fresh_log_ratio"] = updates[0]["policy/fresh_log_ratio"]
-        return metrics
+        return {**metrics, **extra}
 
     def _draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Row numbers of the whole buffer without replacement, fewer if it holds fewer."""
@@ -173,12 +183,15 @@ class DPOKTrainer:
             "perf/transitions_per_second": rows / (finished - rolled_out),
         }
         self.curves.append(row)
+        if not self._warned:
+            self._warned = warn_of_rounding(row["policy/fresh_log_ratio"], self.policy.band)
         return {key: value for key, value in row.items() if "/" in key}
 
     def _state(self) -> dict[str, Any]:
         return {
             "policy": self.policy.state_dict(),
             "critic": self.critic.state_dict() if self.critic else None,
+            "old_policies": self.old_policies.state_dict() if self.old_policies else None,
             "buffer": self.buffer.state_dict(),
             "curves": self.curves,
             "random_states": capture_states(),
@@ -192,6 +205,8 @@ class DPOKTrainer:
         self.policy.load_state_dict(state["policy"])
         if self.critic:
             self.critic.load_state_dict(state["critic"])
+        if self.old_policies:
+            self.old_policies.load_state_dict(state["old_policies"])
         self.buffer.load_state_dict(state["buffer"])
         self.curves = state["curves"]
         restore_states(state["random_states"])
@@ -216,14 +231,3 @@ class DPOKTrainer:
             "last_kl_noise_mse": last["kl/noise_mse"],
             "seconds": sum(row["perf/seconds"] for row in self.curves),
         }
-
-
-def _check_readings(config: DPOKConfig, sampling: SamplingConfig) -> None:
-    if sampling.eta == 0:
-        raise InputError("sampling: eta is 0, a policy without randomness; set it to 1")
-    if config.log_prob == "sum" and config.literal_ratio_clip:
-        logger.warning(
-            "ratio_clip %g is taken literally with summed log-probabilities, where it clips "
-            "nearly every row; literal_ratio_clip: false scales it to the latent",
-            config.ratio_clip,
-        )

@@ -103,10 +103,9 @@ class PolicyUpdater:
         config, steps = self.config, self.transitions
         with torch.no_grad():
             advantages = advantage(rows)
-            prompt = encode(self.model, [self.prompts[i] for i in rows.prompt.tolist()])
             with reference_policy(self.model.unet):
-                reference = self._noise(rows, prompt)
-        noise = self._noise(rows, prompt)
+                reference = self._noise(rows)
+        noise = self._noise(rows)
         mean = steps.mean(rows.latents, noise, rows.step)
         log_prob = steps.log_prob(rows.previous, mean, rows.step, config.log_prob)
         old = rows.log_prob * (self.latent_size if config.log_prob == "sum" else 1)
@@ -129,12 +128,18 @@ class PolicyUpdater:
             fresh = torch.where(rows.fresh, ratio.abs(), 0).max()
             return torch.cat([added, torch.maximum(sums[-1], fresh)[None]])
 
-    def _noise(self, rows: Transitions, prompt: Tensor) -> Tensor:
+    @torch.no_grad()
+    def log_probs(self, rows: Transitions) -> Tensor:
+        """Averaged log-probability of each row under the present weights, `(b,)`."""
+        mean = self.transitions.mean(rows.latents, self._noise(rows), rows.step)
+        return self.transitions.log_prob(rows.previous, mean, rows.step)
+
+    def _noise(self, rows: Transitions) -> Tensor:
         return predict_noise(
             self.model,
             rows.latents,
             self.transitions.timesteps[rows.step],
-            prompt,
+            encode(self.model, [self.prompts[i] for i in rows.prompt.tolist()]),
             encode(self.model, [""]),
             self.sampling.guidance_scale,
         )
