@@ -65,7 +65,7 @@ def test_the_likelihood_multiplies_what_the_caption_says() -> None:
     assert reading.log_likelihood(0, Caption("dog")) < math.log(1e-6)
 
 
-@pytest.mark.parametrize("architecture", ["convolutional", "transformer"])
+@pytest.mark.parametrize("architecture", ["residual", "plain"])
 def test_training_a_reader_teaches_and_it_survives_the_disk(
     architecture: str, sprites: GarblingSprites, tmp_path: Path
 ) -> None:
@@ -90,7 +90,7 @@ def test_training_a_reader_teaches_and_it_survives_the_disk(
 
 
 def test_a_truncated_judge_is_refused_by_name(tmp_path: Path) -> None:
-    SceneReader("transformer", 32).save(tmp_path)
+    SceneReader("plain", 32).save(tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(InputError, match="not a whole scene reader"):
@@ -98,7 +98,7 @@ def test_a_truncated_judge_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_the_judge_refuses_what_it_cannot_read() -> None:
-    judge = JudgeScorer(SceneReader("transformer", 32))
+    judge = JudgeScorer(SceneReader("plain", 32))
     with pytest.raises(InputError, match="unicorn"):
         judge.score(torch.rand(1, 3, 64, 64), ["A unicorn."])
 

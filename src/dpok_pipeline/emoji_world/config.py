@@ -44,7 +44,7 @@ class WorldConfig(FrozenConfig):
     unet: TrainingConfig
     judge: TrainingConfig
     rater: TrainingConfig
-    reward_renders: TrainingConfig = Field(description="First stage: pairs of renders only.")
-    reward_samples: TrainingConfig = Field(description="Second stage: samples' pairs as well.")
+    reward_captioning: TrainingConfig = Field(description="The reward's text half, as BLIP's.")
+    reward_ranking: TrainingConfig = Field(description="Pairs of renders and of samples.")
     aesthetic: TrainingConfig
     samples: SamplesConfig

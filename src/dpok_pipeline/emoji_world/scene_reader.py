@@ -1,12 +1,13 @@
 """Networks that read a scene off a picture: how many of each kind, their colours, the place.
 
-Two different networks share these heads: the judge (residual convolutions) and the rater (a small
-vision transformer).  They are trained on different data with different seeds.
+Two different networks share these heads: the judge (residual convolutions, pooled over the
+picture) and the rater (plain ones, read by place). They see different data.
 """
 
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -29,7 +30,7 @@ from dpok_pipeline.errors import InputError
 GARBLED = "garbled"  # something drawn that is no kind, or a mixture of kinds
 READ_KINDS = (*KIND_NAMES, GARBLED)
 READ_COLORS = (NATURAL, *COLOR_NAMES)
-Architecture = Literal["convolutional", "transformer"]
+Architecture = Literal["residual", "plain"]
 
 
 class Reading(NamedTuple):
@@ -72,7 +73,7 @@ class SceneReader(nn.Module):
     def __init__(self, architecture: Architecture, width: int) -> None:
         super().__init__()
         self.architecture, self.width = architecture, width
-        trunk = _ConvolutionalTrunk if architecture == "convolutional" else _TransformerTrunk
+        trunk = _ResidualTrunk if architecture == "residual" else _PlainTrunk
         self.trunk = trunk(width)
         self.counts = nn.Linear(width, len(READ_KINDS) * (MAX_COUNT + 1))
         self.colors = nn.Linear(width, len(READ_KINDS) * len(READ_COLORS))
@@ -112,7 +113,7 @@ class SceneReader(nn.Module):
         return reader.eval().requires_grad_(False)
 
 
-class _ConvolutionalTrunk(nn.Module):
+class _ResidualTrunk(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, width // 4, 4, stride=2, padding=1)
@@ -142,19 +143,20 @@ class _Residual(nn.Module):
         return features + self.layers(features)
 
 
-class _TransformerTrunk(nn.Module):
-    patch = 8
+class _PlainTrunk(nn.Module):
+    """Five strided convolutions without shortcuts; objects are told by where they lie."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3, width, self.patch, stride=self.patch)
-        self.positions = nn.Parameter(torch.randn((IMAGE_SIZE // self.patch) ** 2, width) * 0.02)
-        layer = nn.TransformerEncoderLayer(
-            width, 4, 3 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        widths = (3, 32, 64, 96, 96)
+        stages: list[nn.Module] = []
+        for ins, outs in pairwise(widths):
+            stages += [nn.Conv2d(ins, outs, 5, stride=2, padding=2), nn.GroupNorm(8, outs),
+                       nn.SiLU()]  # fmt: skip
+        cells = (IMAGE_SIZE // 16) ** 2
+        self.layers = nn.Sequential(
+            *stages, nn.Flatten(), nn.Linear(widths[-1] * cells, width), nn.SiLU()
         )
-        self.layers = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU())
 
     def forward(self, images: Tensor) -> Tensor:
-        tokens = self.patches(images).flatten(2).transpose(1, 2) + self.positions
-        return self.head(self.layers(tokens).mean(1))
+        return self.layers(images)

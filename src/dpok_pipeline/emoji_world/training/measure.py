@@ -31,6 +31,7 @@ from dpok_pipeline.emoji_world.vocabulary import KIND_NAMES
 from dpok_pipeline.rewards.image_reward import ImageReward
 
 HELD_OUT_SEED = 90_001
+HELD_OUT = 512  # scenes or pairs behind each figure that needs no sampling
 PAPER_PROMPTS = (
     "A green colored rabbit.", "A cat and a dog.", "Four wolves in the park.", "A dog on the moon.",
     "A green colored cat.", "A cat and a cup.", "Four birds in the park.", "A lion on the moon.",
@@ -87,14 +88,14 @@ def _unit(pictures: Tensor) -> Tensor:
 
 
 def _reconstruction_error(world: World, sprites: GarblingSprites) -> float:
-    scenes = [noisy_scene(sample_caption(sprites.rng), sprites.rng) for _ in range(256)]
+    scenes = [noisy_scene(sample_caption(sprites.rng), sprites.rng) for _ in range(HELD_OUT // 4)]
     images = to_tensor([render(scene, sprites, sprites.rng) for scene in scenes]) * 2 - 1
     decoded = world.autoencoder.decode(world.autoencoder.encode(images).latent_dist.mean).sample
     return (decoded - images).abs().mean().item() / 2
 
 
-def _clean_accuracy(judge: JudgeScorer, sprites: GarblingSprites, count: int = 1024) -> float:
-    captions = [sample_caption(sprites.rng) for _ in range(count)]
+def _clean_accuracy(judge: JudgeScorer, sprites: GarblingSprites) -> float:
+    captions = [sample_caption(sprites.rng) for _ in range(2 * HELD_OUT)]
     images = to_tensor(
         [render(scene_of(caption, sprites.rng), sprites, sprites.rng) for caption in captions]
     )
@@ -104,10 +105,11 @@ def _clean_accuracy(judge: JudgeScorer, sprites: GarblingSprites, count: int = 1
 def _base_accuracy(
     judge: JudgeScorer, base_folder: Path, samples: SamplesConfig
 ) -> dict[str, float]:
-    """The judge's verdict on 128 samples of each of the paper's prompts, and on single objects."""
+    """The judge's verdict on samples of the paper's prompts, at most 128 each, and of singles."""
     singles = [f"A{'n' if kind[0] in 'aeiou' else ''} {kind}." for kind in KIND_NAMES]
-    prompts = [prompt for prompt in PAPER_PROMPTS for _ in range(128)]
-    prompts += [prompt for prompt in singles for _ in range(16)]
+    count = min(128, samples.captions)
+    prompts = [prompt for prompt in PAPER_PROMPTS for _ in range(count)]
+    prompts += [prompt for prompt in singles for _ in range(min(16, count))]
     pictures = sample_pictures(base_folder, prompts, samples.sampling(), HELD_OUT_SEED)
     right = judge.score(_unit(pictures), prompts)
     accuracy = {
@@ -118,9 +120,9 @@ def _base_accuracy(
 
 
 def _aesthetic_order(world: World, sprites: GarblingSprites) -> dict[str, float]:
-    images, ratings = rated_batch(600, sprites, sprites.rng)
+    images, ratings = rated_batch(HELD_OUT, sprites, sprites.rng)
     predicted = world.aesthetic(images)
-    clean, damaged = predicted[:200], predicted[200:]
+    clean, damaged = predicted[: HELD_OUT // 3], predicted[HELD_OUT // 3 :]
     return {
         "clean_above_damaged": (clean[:, None] > damaged).float().mean().item(),
         "mean_clean": clean.mean().item(),
@@ -131,7 +133,7 @@ def _aesthetic_order(world: World, sprites: GarblingSprites) -> dict[str, float]
 
 def _render_pair_accuracy(world: World, sprites: GarblingSprites) -> float:
     degrade = like_samples(world.autoencoder, 1 / 8)
-    prompts, right, wrong = render_pairs(512, sprites, degrade, sprites.rng)
+    prompts, right, wrong = render_pairs(HELD_OUT, sprites, degrade, sprites.rng)
     return _share_ranked_right(world.image_reward, prompts, right, wrong)
 
 

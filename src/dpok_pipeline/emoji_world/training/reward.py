@@ -64,12 +64,13 @@ def reward_vocabulary() -> list[str]:
             *(f"##{letter}" for letter in letters), *sorted(words - set(letters))]  # fmt: skip
 
 
-def new_reward() -> ImageReward:
-    """Return the untrained network: 64-pixel pictures in 8-pixel patches, about 1.5 M values."""
+def new_reward(seed: int = 0) -> ImageReward:
+    """Return the untrained network: 64-pixel pictures in 8-pixel patches, about 1.6 M values."""
+    torch.manual_seed(seed)
     vocabulary = reward_vocabulary()
     config = ImageRewardConfig(
         image_size=64, patch_size=8, vision_width=128, vision_layers=4, vision_heads=4,
-        text_width=128, text_layers=3, text_heads=4, text_positions=35,
+        text_width=128, text_layers=3, text_heads=4, text_positions=24, max_tokens=24,
         vocab_size=len(vocabulary), head_sizes=(128, 64, 32, 16), score_mean=0.0, score_std=1.0,
     )  # fmt: skip
     return ImageReward(config, vocabulary)
@@ -151,7 +152,7 @@ def render_pairs(
 def train_reward(
     model: ImageReward,
     sprites: GarblingSprites,
-    samples: Pairs | None,
+    samples: Pairs,
     *,
     steps: int,
     batch_size: int,
@@ -159,9 +160,10 @@ def train_reward(
     seed: int,
     degrade: Degrade,
 ) -> ImageReward:
-    """Rank pairs, half renders and half samples (all renders without `samples`).
+    """Rank pairs, half of them renders and half samples.
 
-    The loss is ImageReward's: -log sigmoid(score of the better - score of the worse).
+    The loss is ImageReward's: -log sigmoid(score of the better - score of the worse). A right
+    render is ranked above one with an attribute wrong and above another caption's.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -169,16 +171,20 @@ def train_reward(
     model.train().requires_grad_(True)
 
     def loss_of_step(step: int) -> Tensor:
-        rendered = batch_size // 2 if samples else batch_size
+        rendered = batch_size // 2
         prompts, better, worse = render_pairs(rendered, sprites, degrade, rng)
-        if samples:
-            rows = torch.from_numpy(rng.integers(len(samples.prompts), size=batch_size - rendered))
-            prompts = prompts + [samples.prompts[row] for row in rows]
-            better = torch.cat([better, samples.better[rows].float() / 255])
-            worse = torch.cat([worse, samples.worse[rows].float() / 255])
-        scores = model.score(torch.cat([better, worse]), prompts * 2)
-        good, bad = scores.float().chunk(2)
-        return -functional.logsigmoid(good - bad).mean()
+        rows = torch.from_numpy(rng.integers(len(samples.prompts), size=batch_size - rendered))
+        prompts = prompts + [samples.prompts[row] for row in rows]
+        better = torch.cat([better, samples.better[rows].float() / 255])
+        worse = torch.cat([worse, samples.worse[rows].float() / 255])
+        elsewhere = better[:rendered].roll(1, 0)
+        pictures = torch.cat([better, worse, elsewhere])
+        scores = model.score(pictures, prompts * 2 + prompts[:rendered]).float()
+        good, bad = scores[:-rendered].chunk(2)
+        # Two pictures of one caption are not right and wrong.
+        differ = torch.tensor([prompts[i] != prompts[i - 1] for i in range(rendered)])
+        margins = torch.cat([good - bad, (good[:rendered] - scores[-rendered:])[differ]])
+        return -functional.logsigmoid(margins).mean()
 
     trained = train(model, loss_of_step, steps=steps, learning_rate=learning_rate, name="reward")
     return trained.eval()

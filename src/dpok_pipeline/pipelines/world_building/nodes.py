@@ -63,7 +63,7 @@ def build_judge(world: WorldConfig, autoencoder: AutoencoderKL) -> SceneReader:
 
     sprites = GarblingSprites(Path(world.sprites))
     degrade = like_samples(autoencoder, READER_DECODED)
-    return train_reader(sprites, "convolutional", 128, degrade=degrade, **_how(world.judge))
+    return train_reader(sprites, "residual", 128, degrade=degrade, **_how(world.judge))
 
 
 def build_rater(world: WorldConfig, autoencoder: AutoencoderKL) -> SceneReader:
@@ -76,28 +76,29 @@ def build_rater(world: WorldConfig, autoencoder: AutoencoderKL) -> SceneReader:
 
     sprites = GarblingSprites(Path(world.sprites))
     degrade = like_samples(autoencoder, READER_DECODED)
-    return train_reader(sprites, "transformer", 128, degrade=degrade, **_how(world.rater))
+    return train_reader(sprites, "plain", 192, degrade=degrade, **_how(world.rater))
 
 
 def build_reward(
     world: WorldConfig,
     autoencoder: AutoencoderKL,
+    clip: WorldClip,
     base_model: StableDiffusionPipeline,
     rater: SceneReader,
 ) -> ImageReward:
-    """Rank renders, then renders and the base model's samples, and normalise the scores."""
-    from dpok_pipeline.emoji_world.training import reward
+    """Start from the CLIP and captioning, rank renders and samples, normalise the scores."""
+    from dpok_pipeline.emoji_world.training import reward, reward_start
     from dpok_pipeline.emoji_world.training.readers import GarblingSprites, like_samples
     from dpok_pipeline.emoji_world.training.samples import ranked_samples
 
     sprites = GarblingSprites(Path(world.sprites))
-    degrade = like_samples(autoencoder, REWARD_DECODED)
     pairs = ranked_samples(base_model, rater, world.samples)
+    model = reward.new_reward(world.reward_captioning.seed)
+    reward_start.take_over_image_half(model, clip.model, pairs.better[:256].float() / 255)
+    reward_start.pretrain_text_half(model, sprites, **_how(world.reward_captioning))
+    degrade = like_samples(autoencoder, REWARD_DECODED)
     model = reward.train_reward(
-        reward.new_reward(), sprites, None, degrade=degrade, **_how(world.reward_renders)
-    )
-    model = reward.train_reward(
-        model, sprites, pairs, degrade=degrade, **_how(world.reward_samples)
+        model, sprites, pairs, degrade=degrade, **_how(world.reward_ranking)
     )
     return reward.with_unit_spread(model, pairs)
 
