@@ -30,7 +30,7 @@ from dpok_pipeline.diffusion.decode import decode
 from dpok_pipeline.diffusion.lora import detach_lora, load_lora
 from dpok_pipeline.diffusion.sampler import sample
 from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
-from dpok_pipeline.training.config import DPOKConfig, GenerationConfig, SFTConfig
+from dpok_pipeline.training.config import DPOKConfig, GenerationConfig, SFTConfig, ValueConfig
 from dpok_pipeline.training.dpok import train_dpok
 from dpok_pipeline.training.generation import generate_samples
 from dpok_pipeline.training.sft import train_sft
@@ -53,10 +53,21 @@ def main() -> None:
     parser.add_argument("--experiments", default="color,composition,count,location")
     chosen = parser.parse_args()
     changed = {name: _number(value) for name, value in (c.split("=") for c in chosen.changed)}
+    _check_names(parser, chosen.method, changed)
     for experiment in chosen.experiments.split(","):
         row = trial(chosen.method, experiment, changed)
         print({key: row[key] for key in FIELDS if key != "commit"}, flush=True)
         _append(row)
+
+
+def _check_names(parser: argparse.ArgumentParser, method: str, changed: dict[str, Any]) -> None:
+    """Stop at a name that no part of the trial would read."""
+    method_config = DPOKConfig if method == "rl" else SFTConfig
+    known = {*method_config.model_fields, *SamplingConfig.model_fields, *LoRAConfig.model_fields}
+    known |= {f"value.{name}" for name in ValueConfig.model_fields}
+    unknown = sorted(set(changed) - known)
+    if unknown:
+        parser.error(f"no such parameter of {method}: {', '.join(unknown)}")
 
 
 def trial(method: str, experiment: str, changed: dict[str, Any]) -> dict[str, Any]:

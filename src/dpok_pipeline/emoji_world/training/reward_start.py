@@ -28,18 +28,19 @@ IGNORED = -100  # cross-entropy's "no word here"
 
 
 @torch.no_grad()
-def take_over_image_half(model: ImageReward, clip: CLIPModel, pictures: Tensor) -> None:
+def take_over_image_half(model: ImageReward, clip: CLIPModel, sprites: SpriteSheet) -> None:
     """Copy a CLIP vision transformer into a BLIP one of equal width and depth.
 
     BLIP's has no normalisation before its first layer. CLIP's is folded into the embeddings: exact
-    for the class token, with the mean deviation over `pictures` for the patches. BLIP's wider
+    for the class token, with the mean deviation over 256 renders for the patches. BLIP's wider
     feed-forward layers keep their own values where CLIP has none.
 
     Args:
         model: Its `vision` is overwritten.
         clip: The donor.
-        pictures: (n, 3, h, w) in [0, 1], ordinary ones.
+        sprites: What the renders are made of.
     """
+    pictures, _ = _captioned_renders(256, sprites, np.random.default_rng(0))
     donor, vision = clip.vision_model, model.vision
     embeddings, own = donor.embeddings, vision.embeddings
     tokens = embeddings(normalise(pictures))  # (n, 1 + patches, width)
@@ -104,12 +105,20 @@ def _captioned_features(
     """Image features (n, tokens, width) of right renders, in bfloat16, and their sentences."""
     features, sentences = [], []
     for _ in range(PRETRAINING_PICTURES // 128):
-        captions = [sample_caption(rng) for _ in range(128)]
-        pictures = to_tensor([render(scene_of(c, rng), sprites, rng) for c in captions])
+        pictures, drawn = _captioned_renders(128, sprites, rng)
         hidden = model.vision(pixel_values=normalise(pictures)).last_hidden_state
         features.append(hidden.bfloat16())
-        sentences += [caption.sentence() for caption in captions]
+        sentences += drawn
     return torch.cat(features), sentences
+
+
+def _captioned_renders(
+    count: int, sprites: SpriteSheet, rng: np.random.Generator
+) -> tuple[Tensor, list[str]]:
+    """Right pictures (count, 3, 64, 64) in [0, 1], and their sentences."""
+    captions = [sample_caption(rng) for _ in range(count)]
+    pictures = to_tensor([render(scene_of(caption, rng), sprites, rng) for caption in captions])
+    return pictures, [caption.sentence() for caption in captions]
 
 
 def _centred(values: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def build_reward(
     sprites = GarblingSprites(Path(world.sprites))
     pairs = ranked_samples(base_model, rater, world.samples)
     model = reward.new_reward(world.reward_captioning.seed)
-    reward_start.take_over_image_half(model, clip.model, pairs.better[:256].float() / 255)
+    reward_start.take_over_image_half(model, clip.model, sprites)
     reward_start.pretrain_text_half(model, sprites, **_how(world.reward_captioning))
     degrade = like_samples(autoencoder, REWARD_DECODED)
     model = reward.train_reward(
