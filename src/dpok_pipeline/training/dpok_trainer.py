@@ -143,7 +143,7 @@ class DPOKTrainer:
             noise = self.old_policies.recompute(self.buffer, torch.cat(draws))
             extra["policy/log_prob_noise"] = noise
         updates = [self.policy.update(self.buffer, rows, self._advantage) for rows in draws]
-        metrics = {key: torch.stack([u[key] for u in updates]).mean() for key in updates[0]}
+        metrics = {key: _finite_mean([u[key] for u in updates]) for key in updates[0]}
         metrics["policy/fresh_log_ratio"] = updates[0]["policy/fresh_log_ratio"]
         return {**metrics, **extra}
 
@@ -231,3 +231,9 @@ class DPOKTrainer:
             "last_kl_noise_mse": last["kl/noise_mse"],
             "seconds": sum(row["perf/seconds"] for row in self.curves),
         }
+
+
+def _finite_mean(values: list[Tensor]) -> Tensor:
+    """Mean without skipped updates' infinities; NaN where all are skipped."""
+    stacked = torch.stack(values)
+    return torch.where(stacked.isfinite(), stacked, torch.nan).nanmean()
