@@ -238,16 +238,3 @@ def test_named_options(tiny_model: DiffusionModel, tmp_path: Path, changes: dict
     result = run_dpok(tiny_model, tmp_path / "changed", iterations=2, **changes)
     assert lora_bytes(result) != default
     assert ("value/loss" in result.curves) == ("baseline" not in changes)
-
-
-def test_the_literal_summed_pair_warns(
-    tiny_model: DiffusionModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    options: dict[str, Any] = {"iterations": 1, "updates_per_iteration": 4, "log_prob": "sum"}
-    with caplog.at_level(logging.WARNING):
-        scaled = run_dpok(tiny_model, tmp_path / "scaled", **options)
-        assert not caplog.records
-        literal = run_dpok(tiny_model, tmp_path / "literal", literal_ratio_clip=True, **options)
-    assert "literal_ratio_clip: false" in caplog.text
-    clipped = "policy/clip_fraction"
-    assert literal.curves[clipped][0] > scaled.curves[clipped][0]

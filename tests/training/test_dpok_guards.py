@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,16 @@ def test_unusable_prompts_and_sampling(tiny_model: DiffusionModel, tmp_path: Pat
         train(PROMPTS, SamplingConfig(ddim_steps=3, guidance_scale=3, eta=0))
     with pytest.raises(InputError, match="tokens"):
         train(["zebra " * 20])
+
+
+def test_the_literal_summed_pair_warns(
+    tiny_model: DiffusionModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: dict[str, Any] = {"iterations": 1, "updates_per_iteration": 4, "log_prob": "sum"}
+    with caplog.at_level(logging.WARNING):
+        scaled = run_dpok(tiny_model, tmp_path / "scaled", **options)
+        assert not caplog.records
+        literal = run_dpok(tiny_model, tmp_path / "literal", literal_ratio_clip=True, **options)
+    assert "literal_ratio_clip: false" in caplog.text
+    clipped = "policy/clip_fraction"
+    assert literal.curves[clipped][0] > scaled.curves[clipped][0]

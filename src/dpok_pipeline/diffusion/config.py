@@ -11,6 +11,12 @@ from dpok_pipeline.config import FrozenConfig
 Precision = Literal["float32", "bfloat16", "float16"]
 """What the networks compute in; latents, log-probabilities and LoRA weights stay float32."""
 
+LogProbReading = Literal["mean", "sum"]
+"""Over the latent: averaged as in the official code, or summed as in the paper."""
+
+KLForm = Literal["noise_mse", "gaussian"]
+"""The official code's mean squared noise difference, or the paper's Gaussian KL."""
+
 
 class SamplingConfig(FrozenConfig):
     """How images are drawn: the same in rollouts, SFT data and evaluation."""

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.diffusion.config import KLForm, LogProbReading, SamplingConfig
 from dpok_pipeline.errors import InputError
-
-LogProbReading = Literal["mean", "sum"]
-KLForm = Literal["noise_mse", "gaussian"]
 
 
 @dataclass(frozen=True)

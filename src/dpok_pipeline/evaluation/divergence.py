@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
-from dpok_pipeline.diffusion.config import SamplingConfig
-from dpok_pipeline.diffusion.ddim import DDIMTransitions, KLForm
+from dpok_pipeline.diffusion.config import KLForm, SamplingConfig
+from dpok_pipeline.diffusion.ddim import DDIMTransitions
 from dpok_pipeline.diffusion.guidance import predict_noise
 from dpok_pipeline.diffusion.lora import reference_policy
 from dpok_pipeline.diffusion.prompt_encoder import encode

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from dpok_pipeline.config import FrozenConfig
-from dpok_pipeline.diffusion.ddim import KLForm, LogProbReading
+from dpok_pipeline.diffusion.config import KLForm, LogProbReading
 
 Baseline = Literal["value_function", "none", "prompt_mean"]
 ClipRule = Literal["clamp", "ppo_minimum"]
