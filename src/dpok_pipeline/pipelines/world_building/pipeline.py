@@ -34,7 +34,7 @@ def create_pipeline() -> Pipeline:
             Node(nodes.build_rater, [world, "autoencoder"], "rater", name="build_rater_node"),
             Node(
                 nodes.build_reward,
-                inputs=[world, "autoencoder", "base_model", "rater"],
+                inputs=[world, "autoencoder", "clip", "base_model", "rater"],
                 outputs="image_reward",
                 name="build_reward_node",
             ),
