@@ -74,10 +74,11 @@ def test_reference_policy_ends_with_an_exception_and_nests(tiny_model: Diffusion
     assert all(parameter.requires_grad for parameter in lora_parameters(tiny_model.unet))
 
 
-def test_targets_and_initial_values(tiny_model: DiffusionModel) -> None:
+def test_targets_scale_and_initial_values(tiny_model: DiffusionModel) -> None:
     attach_lora(tiny_model.unet, LoRAConfig(rank=4), seed=1)
     # 4 transformers (down 1, middle 1, up 2), 2 attentions each, 4 projections.
     assert len(lora_layers(tiny_model.unet)) == 32
+    assert {layer.scaling["default"] for layer in lora_layers(tiny_model.unet)} == {1.0}
     state = lora_state(tiny_model.unet)
     first = torch.cat([value.flatten() for key, value in state.items() if "lora_A" in key])
     assert first.std().item() == pytest.approx(1 / 4, rel=0.05)

@@ -11,54 +11,23 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dpok_pipeline.diffusion.config import LoRAConfig
 from dpok_pipeline.diffusion.files import check_safetensors
 from dpok_pipeline.errors import InputError
 
-TARGETS = (".to_q", ".to_k", ".to_v", ".to_out.0")
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
 METADATA_NAME = "metadata.json"
+_ADAPTER = "default"
 
 
-class LoRALinear(nn.Module):
-    """A frozen linear layer plus the low-rank update B·A, in float32.
-
-    peft's own layer makes four more passes over the activations (scale, add, and two casts under
-    autocast), a third of a small UNet's forward pass; here the update is accumulated in the
-    matrix product. Parameter names and files are peft's.
-    """
-
-    def __init__(self, base_layer: nn.Linear, rank: int) -> None:
-        """Wrap a layer; the update is zero.
-
-        Args:
-            base_layer: frozen, of any precision.
-            rank: of the update.
-        """
-        super().__init__()
-        device = base_layer.weight.device
-        self.base_layer = base_layer
-        self.lora_A = nn.Parameter(torch.zeros(rank, base_layer.in_features, device=device))
-        self.lora_B = nn.Parameter(torch.zeros(base_layer.out_features, rank, device=device))
-        self.enabled = True
-
-    def forward(self, features: Tensor) -> Tensor:
-        """`(…, in_features)` to `(…, out_features)`."""
-        base: Tensor = self.base_layer(features)
-        if not self.enabled:
-            return base
-        inner = functional.linear(features, self.lora_A)  # (…, rank)
-        update = torch.addmm(base.flatten(0, -2), inner.flatten(0, -2), self.lora_B.T)
-        return update.view_as(base)
-
-
-def attach_lora(unet: nn.Module, config: LoRAConfig, seed: int) -> None:
-    """Add trainable LoRA weights that leave the UNet's output unchanged.
+def attach_lora(unet: Any, config: LoRAConfig, seed: int) -> None:
+    """Add trainable float32 LoRA weights that leave the UNet's output unchanged.
 
     Args:
         unet: the frozen UNet.
@@ -68,49 +37,65 @@ def attach_lora(unet: nn.Module, config: LoRAConfig, seed: int) -> None:
     Raises:
         InputError: a LoRA is attached already.
     """
+    from peft import LoraConfig
+
     if lora_layers(unet):
         raise InputError("this UNet has a LoRA already; detach it first")
+    unet.add_adapter(
+        LoraConfig(
+            r=config.rank,
+            lora_alpha=config.rank,
+            init_lora_weights="gaussian",
+            target_modules=list(TARGETS),
+        )
+    )
     generator = torch.Generator().manual_seed(seed)
-    targets = [name for name, _ in unet.named_modules() if name.endswith(TARGETS)]
-    for name in targets:
-        layer = LoRALinear(unet.get_submodule(name), config.rank)  # type: ignore[arg-type]
-        drawn = torch.randn(layer.lora_A.shape, generator=generator) / config.rank
-        layer.lora_A.data.copy_(drawn)
-        unet.set_submodule(name, layer)
+    for name, parameter in _named_parameters(unet):
+        # peft takes the base weight's precision, and draws A from the global generator.
+        parameter.data = parameter.data.float()
+        if "lora_A" in name:
+            drawn = torch.randn(parameter.shape, generator=generator) / config.rank
+            parameter.data.copy_(drawn)
+        parameter.requires_grad_(True)
+    for layer in lora_layers(unet):
+        # Under autocast peft would go to float32 for A and autocast straight back.
+        layer.cast_input_dtype_enabled = False
 
 
-def lora_layers(unet: nn.Module) -> list[LoRALinear]:
-    """Every layer that carries a LoRA, in the UNet's own order."""
-    return [module for module in unet.modules() if isinstance(module, LoRALinear)]
+def lora_layers(unet: nn.Module) -> list[Any]:
+    """Every module that carries a LoRA, in the UNet's own order."""
+    from peft.tuners.lora import LoraLayer
+
+    return [module for module in unet.modules() if isinstance(module, LoraLayer)]
 
 
 def lora_parameters(unet: nn.Module) -> list[nn.Parameter]:
     """The trainable weights, in a fixed order."""
-    return [weight for layer in lora_layers(unet) for weight in (layer.lora_A, layer.lora_B)]
+    return [parameter for _, parameter in _named_parameters(unet)]
 
 
 @contextmanager
 def reference_policy(unet: nn.Module) -> Iterator[None]:
     """Switch the LoRA off: inside, the UNet is the base model, bit for bit.
 
-    Without a LoRA nothing happens.
+    Without a LoRA nothing happens. peft's own switch also visits every `requires_grad`, which
+    the inner loop need not pay for.
     """
     layers = lora_layers(unet)
-    before = [layer.enabled for layer in layers]
+    before = [layer._disable_adapters for layer in layers]
     for layer in layers:
-        layer.enabled = False
+        layer._disable_adapters = True
     try:
         yield
     finally:
-        for layer, enabled in zip(layers, before, strict=True):
-            layer.enabled = enabled
+        for layer, disabled in zip(layers, before, strict=True):
+            layer._disable_adapters = disabled
 
 
-def detach_lora(unet: nn.Module) -> None:
+def detach_lora(unet: Any) -> None:
     """Remove the LoRA and restore the base model."""
-    for name, module in list(unet.named_modules()):
-        if isinstance(module, LoRALinear):
-            unet.set_submodule(name, module.base_layer)
+    if lora_layers(unet):
+        unet.unload_lora()
 
 
 def save_lora(unet: nn.Module, folder: Path, metadata: Mapping[str, object]) -> None:
@@ -133,7 +118,7 @@ def save_lora(unet: nn.Module, folder: Path, metadata: Mapping[str, object]) -> 
     _write(folder / METADATA_NAME, text.encode())
 
 
-def load_lora(unet: nn.Module, folder: Path) -> None:
+def load_lora(unet: Any, folder: Path) -> None:
     """Load what `save_lora` wrote; the LoRA is attached if the UNet has none.
 
     Raises:
@@ -161,12 +146,15 @@ def load_lora(unet: nn.Module, folder: Path) -> None:
 
 
 def lora_state(unet: nn.Module) -> dict[str, Tensor]:
-    """The weights by peft's names (`….to_q.lora_A.weight`), detached views of the parameters."""
+    """The weights by name (`….to_q.lora_A.weight`), detached views of the parameters."""
     return {
-        f"{name}.weight": parameter.detach()
-        for name, parameter in unet.named_parameters()
-        if name.endswith((".lora_A", ".lora_B"))
+        name.replace(f".{_ADAPTER}.", "."): parameter.detach()
+        for name, parameter in _named_parameters(unet)
     }
+
+
+def _named_parameters(unet: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, p) for name, p in unet.named_parameters() if ".lora_" in name]
 
 
 def _copy_state(unet: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
