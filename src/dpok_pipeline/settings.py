@@ -12,6 +12,9 @@ from dpok_pipeline.hooks import HOOKS
 
 __all__ = ["CONFIG_LOADER_ARGS", "CONFIG_LOADER_CLASS", "HOOKS"]
 
+# Read once, before MLflow writes the store of the first session there.
+TRACKING_SERVER = os.environ.get("MLFLOW_TRACKING_URI")
+
 
 def project_path(relative: str = "") -> str:
     """Make a path inside the project absolute, from whatever folder kedro was started in."""
@@ -21,12 +24,12 @@ def project_path(relative: str = "") -> str:
 
 def tracking_uri(database: str) -> str:
     """Name the MLflow store: the server of the environment, else a database of the project."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_path(database)}"
+    return TRACKING_SERVER or f"sqlite:///{project_path(database)}"
 
 
 def artifact_location(folder: str) -> str | None:
     """Name the folder of MLflow's artifacts; a server chooses its own."""
-    return None if os.environ.get("MLFLOW_TRACKING_URI") else f"file://{project_path(folder)}"
+    return None if TRACKING_SERVER else f"file://{project_path(folder)}"
 
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader

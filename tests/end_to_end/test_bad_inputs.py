@@ -136,3 +136,18 @@ def test_a_command_started_with_traceback_shows_it(kedro_run: Command) -> None:
     assert result.exit_code == 1
     assert result.exception is not None
     assert "no such experiment" in str(result.exception)
+
+
+@pytest.mark.parametrize("entry", ["image_reward", "aesthetic"])
+def test_a_broken_scorer_is_found_before_anything_runs(
+    kedro_run: Command, project: Path, entry: str
+) -> None:
+    """Evaluation opens the scorers last; nobody should wait for training to hear of them."""
+    folder = project / "data" / "01_raw" / "emoji_world" / entry
+    weights = next(folder.glob("*.safetensors"))
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-50])
+    result = kedro_run()
+    weights.write_bytes(content)
+    assert weights.name in error_of(result)
+    assert "[1/" not in result.log

@@ -31,7 +31,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(project: Path) -> subprocess.CompletedProcess[str]:
     command = [Path(sys.executable).with_name("kedro"), "run", "--env", "smoke"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    # MLflow leaves the store of this process's sessions in the environment.
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "MLFLOW_TRACKING_URI": ""}
     # In a sub-folder: nothing may depend on where a command is started.
     result = subprocess.run(
         command, cwd=project / "conf", env=environment, capture_output=True, text=True, check=False

@@ -24,7 +24,7 @@ def client(finished: Outcome, project: Path) -> MlflowClient:
 def runs(client: MlflowClient) -> dict[str, Run]:
     """The whole run's parent as `parent`, and its children by name."""
     experiment = client.get_experiment_by_name("dpok_pipeline_smoke")
-    found = client.search_runs([experiment.experiment_id], order_by=["start_time"])
+    found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
     parent = next(run for run in found if run.info.run_name == "__default__")
     children = {
         run.info.run_name: run

@@ -11,12 +11,16 @@ from pydantic import ValidationError
 from dpok_pipeline.errors import InputError
 
 
-class _Named(AbstractDataset[NoReturn, Any]):
+class NamedDataset(AbstractDataset[NoReturn, Any]):
     """An entry that names something which exists already and is never written."""
 
     def __init__(self, *, metadata: dict[str, Any] | None = None, **given: Any) -> None:
         self._given = given
         self.metadata = metadata
+
+    def check(self) -> None:
+        """Open what is named, so that a run does not find out hours later that it cannot."""
+        self.load()
 
     def save(self, data: Any) -> NoReturn:
         """Refuse: the entry describes what is there."""
@@ -29,7 +33,7 @@ class _Named(AbstractDataset[NoReturn, Any]):
         return dict(self._given)
 
 
-class BaseModelDataset(_Named):
+class BaseModelDataset(NamedDataset):
     """The handle of a base model: a local folder in diffusers' format, or a hub id.
 
     Loading checks that every component is there and whole, and hashes it.
@@ -66,7 +70,7 @@ class BaseModelDataset(_Named):
         return describe_base_model(where, self._given["revision"])
 
 
-class ScorerDataset(_Named):
+class ScorerDataset(NamedDataset):
     """The specification of one scorer; its fields are those of `ScorerConfig`.
 
     Example:
@@ -86,8 +90,14 @@ class ScorerDataset(_Named):
         """
         return _scorer_config("reward_model", self._given)
 
+    def check(self) -> None:
+        """Load the scorer and let it go again."""
+        from dpok_pipeline.rewards.load import load_scorer
 
-class ScorersDataset(_Named):
+        load_scorer(self.load())
+
+
+class ScorersDataset(NamedDataset):
     """The specifications of several scorers, each under the name of its column."""
 
     def __init__(
@@ -99,8 +109,15 @@ class ScorersDataset(_Named):
         """Return a `ScorerConfig` for each name."""
         return {name: _scorer_config(name, given) for name, given in self._given.items()}
 
+    def check(self) -> None:
+        """Load each scorer and let it go again."""
+        from dpok_pipeline.rewards.load import load_scorer
 
-class ModelFolderDataset(_Named):
+        for spec in self.load().values():
+            load_scorer(spec)
+
+
+class ModelFolderDataset(NamedDataset):
     """A folder with a model of whatever kind, passed on as its path."""
 
     def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:

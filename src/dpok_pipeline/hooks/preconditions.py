@@ -15,6 +15,7 @@ from kedro.io import CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
+from dpok_pipeline.datasets.models import NamedDataset
 from dpok_pipeline.errors import InputError
 
 # What `--params` may give besides the groups of the parameter files: see conf/base.
@@ -22,7 +23,7 @@ RUNTIME_PARAMETERS = ("training_seed", "run_name")
 
 
 class PreconditionHooks:
-    """Checks that every dataset which a run only reads is there, and the parameter groups."""
+    """Checks what a run only reads: parameter groups, datasets, models."""
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
@@ -39,14 +40,15 @@ class PreconditionHooks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Stop with the names of missing inputs and the pipeline that makes each."""
-        missing = sorted(
-            name
-            for name in pipeline.inputs()
-            if not is_parameter(name) and not catalog.exists(name)
-        )
+        """Stop at missing inputs, with the pipeline that makes each, and at broken models."""
+        inputs = sorted(name for name in pipeline.inputs() if not is_parameter(name))
+        missing = [name for name in inputs if not catalog.exists(name)]
         if missing:
             raise InputError("; ".join(_remedy(name, run_params["env"]) for name in missing))
+        for name in inputs:
+            dataset = catalog.get(name)
+            if isinstance(dataset, NamedDataset):
+                dataset.check()
 
 
 def _unknown_parameter(name: str, known: Iterable[str]) -> str:
