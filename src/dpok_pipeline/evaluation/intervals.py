@@ -66,7 +66,8 @@ class Bootstrap:
         """
         weights = self.images
         pairs = 1 - (weights**2).sum(1)  # (r,), weight of the pairs of different images
-        per_run = np.stack([((weights @ d) * weights).sum(1) / pairs for d in distances], 1)
+        with np.errstate(invalid="ignore"):  # a replicate of one image over and over has no pair
+            per_run = np.stack([((weights @ d) * weights).sum(1) / pairs for d in distances], 1)
         mean: Array = (self.runs * per_run).sum(1)
         return mean
 
