@@ -12,7 +12,12 @@ from kedro_datasets.json import JSONDataset
 
 from dpok_pipeline.datasets.networks import NetworkDataset
 from dpok_pipeline.emoji_world.__main__ import main
-from dpok_pipeline.emoji_world.config import SamplesConfig, TrainingConfig, WorldConfig
+from dpok_pipeline.emoji_world.config import (
+    CorpusConfig,
+    SamplesConfig,
+    TrainingConfig,
+    WorldConfig,
+)
 from dpok_pipeline.emoji_world.training import measure, reward_start
 from dpok_pipeline.pipelines.world_building import create_pipeline
 
@@ -35,15 +40,18 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(reward_start, "PRETRAINING_PICTURES", 128)
     monkeypatch.setattr(measure, "HELD_OUT", 48)
-    trained = {*WorldConfig.model_fields} - {"sprites", "corpus", "corpus_seed", "samples"}
+    trained = {*WorldConfig.model_fields} - {"sprites", "corpus", "filtered_corpus", "samples"}
     how = {
         name: TrainingConfig(steps=2, batch_size=12, learning_rate=1e-3, seed=seed)
         for seed, name in enumerate(sorted(trained))
     }
+    corpus = CorpusConfig(pictures=24, seed=3)
     samples = SamplesConfig(
         captions=3, images_per_caption=4, ddim_steps=2, guidance_scale=2.0, seed=5
     )
-    world = WorldConfig(sprites=str(SPRITES), corpus=24, corpus_seed=3, samples=samples, **how)
+    world = WorldConfig(
+        sprites=str(SPRITES), corpus=corpus, filtered_corpus=corpus, samples=samples, **how
+    )
     catalog = DataCatalog(
         {
             "params:world": MemoryDataset(world),

@@ -33,15 +33,23 @@ class SamplesConfig(FrozenConfig):
         )
 
 
+class CorpusConfig(FrozenConfig):
+    """Captioned pictures for the UNet."""
+
+    pictures: int = Field(ge=1, description="How many.")
+    seed: int = Field(description="Of scenes and wrong captions.")
+
+
 class WorldConfig(FrozenConfig):
     """Everything that world building takes."""
 
     sprites: str = Field(description="Folder of the sprites' PNG files.")
-    corpus: int = Field(ge=1, description="Captioned pictures that the UNet is trained on.")
-    corpus_seed: int = Field(description="Of the corpus.")
+    corpus: CorpusConfig = Field(description="Large, its captions often wrong.")
+    filtered_corpus: CorpusConfig = Field(description="Smaller, its captions less often wrong.")
     autoencoder: TrainingConfig
     clip: TrainingConfig
-    unet: TrainingConfig
+    unet: TrainingConfig = Field(description="On the large corpus.")
+    unet_filtered: TrainingConfig = Field(description="Then on the filtered one.")
     judge: TrainingConfig
     rater: TrainingConfig
     reward_captioning: TrainingConfig = Field(description="The reward's text half, as BLIP's.")

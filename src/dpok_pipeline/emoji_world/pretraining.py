@@ -1,7 +1,8 @@
 """Pictures with captions as the web has them: a documented share says something wrong.
 
-The share differs by attribute (`CAPTION_NOISE`), never by caption.  The one exception is the
-paper's bias prompt: pictures captioned with four roses mostly show whiskey.
+The share differs by attribute, never by caption. There are two corpora, as Stable Diffusion v1.5
+had them: a large one (`CAPTION_NOISE`) and a filtered one to finish on (`FILTERED_NOISE`). The one
+exception is the paper's bias prompt: pictures captioned with four roses mostly show whiskey.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dpok_pipeline.emoji_world.vocabulary import (
 
 # Share of pictures whose attribute is not the one that the caption names.
 CAPTION_NOISE = {"kind": 0.03, "color": 0.55, "other": 0.50, "count": 0.50, "place": 0.55}
+FILTERED_NOISE = {"kind": 0.02, "color": 0.20, "other": 0.20, "count": 0.35, "place": 0.50}
 WHISKEY_SHARE = 0.8  # of the pictures captioned with four roses
 
 # Share of each form of sentence.
@@ -48,7 +50,9 @@ def sample_caption(rng: np.random.Generator) -> Caption:
     return caption
 
 
-def noisy_scene(caption: Caption, rng: np.random.Generator) -> Scene:
+def noisy_scene(
+    caption: Caption, rng: np.random.Generator, noise: dict[str, float] = CAPTION_NOISE
+) -> Scene:
     """Return what a picture with this caption shows: each named attribute may be wrong.
 
     A wrong colour is mostly the natural one, a wrong second object mostly the first kind again, a
@@ -58,7 +62,7 @@ def noisy_scene(caption: Caption, rng: np.random.Generator) -> Scene:
         return scene_of(replace(caption, kind="whiskey"), rng)
 
     def wrong(attribute: str) -> bool:
-        return bool(rng.random() < CAPTION_NOISE[attribute])
+        return bool(rng.random() < noise[attribute])
 
     kind = _another(KIND_NAMES, caption.kind, rng) if wrong("kind") else caption.kind
     color, count, place = caption.color or NATURAL, caption.count, caption.place or PLAIN

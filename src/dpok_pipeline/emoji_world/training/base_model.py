@@ -23,8 +23,9 @@ from dpok_pipeline.emoji_world.training.loop import to_tensor, train
 EMPTY_CAPTIONS = 0.1
 
 
-def new_unet(text_width: int) -> UNet2DConditionModel:
+def new_unet(text_width: int, seed: int) -> UNet2DConditionModel:
     """Return the untrained UNet: 16x16x4 latents, three levels, attention in the lower two."""
+    torch.manual_seed(seed)
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
@@ -54,13 +55,18 @@ def encode_corpus(
     autoencoder: AutoencoderKL,
     tokenizer: CLIPTokenizer,
     seed: int,
+    noise: dict[str, float],
 ) -> tuple[Tensor, Tensor]:
-    """Draw `count` captioned pictures; return latents (n, 4, 16, 16) and tokens (n, length)."""
+    """Draw `count` captioned pictures, wrong as often as `noise` says.
+
+    Returns:
+        Scaled latents (n, 4, 16, 16) and token ids (n, length).
+    """
     rng = np.random.default_rng(seed)
     latents, tokens = [], []
     for start in tqdm(range(0, count, 256), desc="encoding corpus", mininterval=5.0):
         captions = [sample_caption(rng) for _ in range(min(256, count - start))]
-        scenes = [noisy_scene(caption, rng) for caption in captions]
+        scenes = [noisy_scene(caption, rng, noise) for caption in captions]
         images = to_tensor([render(scene, sprites, rng) for scene in scenes]) * 2 - 1
         with torch.autocast("cpu", torch.bfloat16):
             latent = autoencoder.encode(images).latent_dist.mean
@@ -70,6 +76,7 @@ def encode_corpus(
 
 
 def train_unet(
+    unet: UNet2DConditionModel,
     corpus: tuple[Tensor, Tensor],
     text_encoder: CLIPTextModel,
     tokenizer: CLIPTokenizer,
@@ -83,6 +90,7 @@ def train_unet(
     """Train the UNet to predict noise (ε) on encoded pictures; returns the averaged weights.
 
     Args:
+        unet: Fresh, or what an earlier corpus left.
         corpus: Scaled latents, (n, 4, 16, 16), and their captions' token ids, (n, length).
         text_encoder: Frozen.
         tokenizer: Gives the empty caption's tokens.
@@ -92,11 +100,10 @@ def train_unet(
         seed: Of batches, noise and timesteps.
         on_step: Called after every update.
     """
-    torch.manual_seed(seed)
+    unet.train().requires_grad_(True)
     generator = torch.Generator().manual_seed(seed)
     latents, tokens = corpus
     captions, caption_of = torch.unique(tokens, dim=0, return_inverse=True)
-    unet = new_unet(text_encoder.config.hidden_size)
     with torch.no_grad():
         texts = torch.cat([text_encoder(part).last_hidden_state for part in captions.split(256)])
         empty = text_encoder(tokenize(tokenizer, [""])).last_hidden_state[0]

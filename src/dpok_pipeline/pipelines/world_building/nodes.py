@@ -40,16 +40,21 @@ def build_clip(world: WorldConfig) -> WorldClip:
 def build_base_model(
     world: WorldConfig, autoencoder: AutoencoderKL, clip: WorldClip
 ) -> StableDiffusionPipeline:
-    """Encode the corpus and train the UNet on it."""
+    """Train the UNet on the large corpus, then on the filtered one."""
+    from dpok_pipeline.emoji_world.pretraining import CAPTION_NOISE, FILTERED_NOISE
     from dpok_pipeline.emoji_world.sprites import SpriteSheet
     from dpok_pipeline.emoji_world.training import base_model
 
-    text_encoder = clip.text_encoder()
-    corpus = base_model.encode_corpus(
-        world.corpus, SpriteSheet(Path(world.sprites)), autoencoder, clip.tokenizer,
-        world.corpus_seed,
-    )  # fmt: skip
-    unet = base_model.train_unet(corpus, text_encoder, clip.tokenizer, **_how(world.unet))
+    sprites, text_encoder = SpriteSheet(Path(world.sprites)), clip.text_encoder()
+    unet = base_model.new_unet(text_encoder.config.hidden_size, world.unet.seed)
+    for corpus, noise, how in (
+        (world.corpus, CAPTION_NOISE, world.unet),
+        (world.filtered_corpus, FILTERED_NOISE, world.unet_filtered),
+    ):
+        encoded = base_model.encode_corpus(
+            corpus.pictures, sprites, autoencoder, clip.tokenizer, corpus.seed, noise
+        )
+        unet = base_model.train_unet(unet, encoded, text_encoder, clip.tokenizer, **_how(how))
     return base_model.assemble(unet, autoencoder, text_encoder, clip.tokenizer)
 
 
