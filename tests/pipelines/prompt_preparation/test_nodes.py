@@ -10,6 +10,7 @@ from dpok_pipeline.diffusion.base_model import describe_base_model
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.prompt_preparation.nodes import (
     check_lengths,
+    check_splits,
     check_texts,
     note_unused,
     prepare_prompts,
@@ -17,12 +18,15 @@ from dpok_pipeline.pipelines.prompt_preparation.nodes import (
 )
 
 
-def row(text: str, place: str = "line 1", experiment: str = "color") -> PromptRow:
-    return PromptRow(text, experiment, "train", "", "prompts.txt", place)
+def row(
+    text: str, place: str = "line 1", experiment: str = "color", split: str = "train"
+) -> PromptRow:
+    return PromptRow(text, experiment, split, "", "prompts.txt", place)
 
 
 def test_the_table_has_the_columns_that_the_other_pipelines_read(tiny_model_folder: Path) -> None:
-    table = prepare_prompts([row("a cat"), row("a dog", "line 2")], _handle(tiny_model_folder))
+    rows = [row("a cat"), row("a dog", "line 2", split="unseen")]
+    table = prepare_prompts(rows, _handle(tiny_model_folder))
     assert list(table) == ["prompt_id", "text", "experiment", "split", "category", "source"]
     assert table["prompt_id"].is_unique
 
@@ -40,6 +44,12 @@ def test_an_empty_prompt_is_named() -> None:
 def test_a_duplicate_within_an_experiment_is_named_with_both_places() -> None:
     with pytest.raises(InputError, match="line 2: duplicate of line 1"):
         check_texts([row("a cat"), row("a cat", "line 2")])
+
+
+@pytest.mark.parametrize(("given", "missing"), [("train", "unseen"), ("unseen", "train")])
+def test_an_experiment_with_one_split_is_named(given: str, missing: str) -> None:
+    with pytest.raises(InputError, match=f"prompts.txt: color has no {missing} prompt"):
+        check_splits([row("a cat", split=given), row("a dog", experiment="pets")])
 
 
 def test_two_experiments_may_share_a_prompt() -> None:

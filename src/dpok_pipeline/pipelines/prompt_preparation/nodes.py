@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dpok_pipeline.datasets.prompt_sources import PromptRow
+from dpok_pipeline.datasets.prompt_sources import SPLITS, PromptRow
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.experiments import EXPERIMENTS
 
@@ -34,13 +34,15 @@ def prepare_prompts(prompt_sources: list[PromptRow], base_model: BaseModelHandle
         Columns prompt_id, text, experiment, split, category, source.
 
     Raises:
-        InputError: There are none, or one is empty, too long, or twice in an experiment.
+        InputError: There are none, one is empty, too long, or twice in an experiment, or an
+            experiment lacks a split.
     """
     if not prompt_sources:
         raise InputError("prompt_sources: no prompts in any source; add some")
     check_texts(prompt_sources)
     note_unused(prompt_sources)
     check_lengths(prompt_sources, *token_counter(base_model))
+    check_splits(prompt_sources)
     table = pd.DataFrame(prompt_sources, columns=PromptRow._fields).drop(columns="place")
     table.insert(0, "prompt_id", [prompt_id(text) for text in table["text"]])
     return table
@@ -59,6 +61,18 @@ def check_texts(rows: Iterable[PromptRow]) -> None:
                 f"{'' if first.source == row.source else f' of {first.source}'}, "
                 f"{row.text[:60]!r}; remove one"
             )
+
+
+def check_splits(rows: Iterable[PromptRow]) -> None:
+    """Refuse experiments that could be trained but not evaluated, or the other way round."""
+    splits: dict[str, dict[str, PromptRow]] = {}
+    for row in rows:
+        splits.setdefault(row.experiment, {})[row.split] = row
+    for experiment in splits.keys() & set(EXPERIMENTS):
+        found = splits[experiment]
+        for split in set(SPLITS) - found.keys():
+            source = next(iter(found.values())).source
+            raise InputError(f"{source}: {experiment} has no {split} prompt; add one")
 
 
 def note_unused(rows: Iterable[PromptRow]) -> None:
