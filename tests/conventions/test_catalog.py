@@ -17,6 +17,9 @@ from kedro.pipeline import Pipeline
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
+# One process: loading the context makes MLflow's store, and two at once would collide.
+pytestmark = pytest.mark.xdist_group("catalog")
+
 LAYERS = {"raw", "intermediate", "primary", "feature", "model_input", "models", "model_output"}
 LAYERS |= {"reporting"}
 
