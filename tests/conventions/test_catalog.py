@@ -15,11 +15,10 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
+from tests.project import make_project
+
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
-# One process: loading the context makes MLflow's store, and two at once would collide.
-pytestmark = pytest.mark.xdist_group("catalog")
-
 LAYERS = {"raw", "intermediate", "primary", "feature", "model_input", "models", "model_output"}
 LAYERS |= {"reporting"}
 
@@ -31,10 +30,14 @@ def pipelines() -> dict[str, Pipeline]:
 
 
 @pytest.fixture(scope="module")
-def context(pipelines: dict[str, Pipeline]) -> Iterator[Any]:
+def context(
+    pipelines: dict[str, Pipeline], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    # A copy: loading the context makes MLflow's store, and two processes at once would collide.
+    project = make_project(tmp_path_factory.mktemp("conventions") / "project")
     before = Path.cwd()
-    os.chdir(ROOT)
-    with KedroSession.create(ROOT, env="base") as session:
+    os.chdir(project)
+    with KedroSession.create(project, env="base") as session:
         yield session.load_context()
     os.chdir(before)
 
