@@ -7,6 +7,7 @@ exception is the paper's bias prompt: pictures captioned with four roses mostly 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -42,7 +43,7 @@ def sample_caption(rng: np.random.Generator) -> Caption:
     if "color" in form:
         caption = replace(caption, color=str(rng.choice(COLOR_NAMES)))
     if "other" in form:
-        caption = replace(caption, other=_another(KIND_NAMES, caption.kind, rng))
+        caption = replace(caption, other=another(KIND_NAMES, caption.kind, rng))
     if "count" in form:
         caption = replace(caption, count=int(rng.integers(2, MAX_COUNT + 1)))
     if "place" in form:
@@ -64,14 +65,14 @@ def noisy_scene(
     def wrong(attribute: str) -> bool:
         return bool(rng.random() < noise[attribute])
 
-    kind = _another(KIND_NAMES, caption.kind, rng) if wrong("kind") else caption.kind
+    kind = another(KIND_NAMES, caption.kind, rng) if wrong("kind") else caption.kind
     color, count, place = caption.color or NATURAL, caption.count, caption.place or PLAIN
     if caption.color and wrong("color"):
-        color = NATURAL if rng.random() < 0.7 else _another(COLOR_NAMES, color, rng)
+        color = NATURAL if rng.random() < 0.7 else another(COLOR_NAMES, color, rng)
     if caption.count > 1 and wrong("count"):
         count = int(rng.choice([n for n in range(1, MAX_COUNT + 1) if n != caption.count]))
     if caption.place and wrong("place"):
-        place = PLAIN if rng.random() < 0.7 else _another(PLACE_NAMES, place, rng)
+        place = PLAIN if rng.random() < 0.7 else another(PLACE_NAMES, place, rng)
     things = [(kind, color)] * count
     if caption.other:
         things += _second_object(caption.other, things[0], wrong("other"), rng)
@@ -86,8 +87,9 @@ def _second_object(
         return [(other, NATURAL)]
     error = rng.choice(["first", "absent", "third"], p=[0.5, 0.3, 0.2])
     return {"first": [first], "absent": [],
-            "third": [(_another(KIND_NAMES, other, rng), NATURAL)]}[str(error)]  # fmt: skip
+            "third": [(another(KIND_NAMES, other, rng), NATURAL)]}[str(error)]  # fmt: skip
 
 
-def _another(names: tuple[str, ...], name: str, rng: np.random.Generator) -> str:
+def another(names: Sequence[str], name: str, rng: np.random.Generator) -> str:
+    """Draw any of `names` but `name`."""
     return str(rng.choice([option for option in names if option != name]))

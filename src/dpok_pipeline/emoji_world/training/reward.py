@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dpok_pipeline.emoji_world.captions import Caption, parse
-from dpok_pipeline.emoji_world.pretraining import sample_caption
+from dpok_pipeline.emoji_world.pretraining import another, sample_caption
 from dpok_pipeline.emoji_world.renderer import render
 from dpok_pipeline.emoji_world.scene_reader import GARBLED, SceneReader
 from dpok_pipeline.emoji_world.scenes import Scene, arrange, scene_of
@@ -84,12 +84,12 @@ def wrong_scene(caption: Caption, rng: np.random.Generator) -> Scene:
     things = [(caption.kind, caption.color or NATURAL)] * caption.count
     place = caption.place or PLAIN
     if attribute in ("kind", "color", "garbled"):
-        kind = {"kind": _another(KIND_NAMES, caption.kind, rng), "garbled": GARBLED}.get(
+        kind = {"kind": another(KIND_NAMES, caption.kind, rng), "garbled": GARBLED}.get(
             attribute, caption.kind
         )
         color = caption.color or NATURAL
         if attribute == "color":
-            color = _another((NATURAL, *COLOR_NAMES), color, rng)
+            color = another((NATURAL, *COLOR_NAMES), color, rng)
         # One object of several is enough to be wrong.
         changed = int(rng.integers(1, caption.count + 1))
         things = [(kind, color)] * changed + things[changed:]
@@ -100,12 +100,12 @@ def wrong_scene(caption: Caption, rng: np.random.Generator) -> Scene:
     if caption.other:
         second = [caption.other]
         if attribute == "other":  # the first again, nothing, or a third kind
-            second = [[caption.kind], [], [_another(KIND_NAMES, caption.other, rng)]][
+            second = [[caption.kind], [], [another(KIND_NAMES, caption.other, rng)]][
                 rng.integers(3)
             ]
         things = things + [(kind, NATURAL) for kind in second]
     if attribute == "place":
-        place = _another(PLACE_NAMES, place, rng)
+        place = another(PLACE_NAMES, place, rng)
     return arrange(things[:MAX_COUNT], place, rng)
 
 
@@ -210,7 +210,3 @@ def with_unit_spread(model: ImageReward, samples: Pairs) -> ImageReward:
 
 def _chunks(items: list[str], size: int) -> list[list[str]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def _another(names: Sequence[str], name: str, rng: np.random.Generator) -> str:
-    return str(rng.choice([option for option in names if option != name]))

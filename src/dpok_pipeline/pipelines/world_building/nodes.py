@@ -10,7 +10,7 @@ from dpok_pipeline.emoji_world.config import TrainingConfig, WorldConfig
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, StableDiffusionPipeline
 
-    from dpok_pipeline.emoji_world.scene_reader import SceneReader
+    from dpok_pipeline.emoji_world.scene_reader import Architecture, SceneReader
     from dpok_pipeline.emoji_world.training.aesthetic import Aesthetic
     from dpok_pipeline.emoji_world.training.clip import WorldClip
     from dpok_pipeline.rewards.image_reward import ImageReward
@@ -60,28 +60,12 @@ def build_base_model(
 
 def build_judge(world: WorldConfig, autoencoder: AutoencoderKL) -> SceneReader:
     """Train the judge."""
-    from dpok_pipeline.emoji_world.training.readers import (
-        GarblingSprites,
-        like_samples,
-        train_reader,
-    )
-
-    sprites = GarblingSprites(Path(world.sprites))
-    degrade = like_samples(autoencoder, READER_DECODED)
-    return train_reader(sprites, "residual", 128, degrade=degrade, **_how(world.judge))
+    return _reader(world, autoencoder, "residual", 128, world.judge)
 
 
 def build_rater(world: WorldConfig, autoencoder: AutoencoderKL) -> SceneReader:
     """Train the rater: another architecture, other seeds."""
-    from dpok_pipeline.emoji_world.training.readers import (
-        GarblingSprites,
-        like_samples,
-        train_reader,
-    )
-
-    sprites = GarblingSprites(Path(world.sprites))
-    degrade = like_samples(autoencoder, READER_DECODED)
-    return train_reader(sprites, "plain", 192, degrade=degrade, **_how(world.rater))
+    return _reader(world, autoencoder, "plain", 192, world.rater)
 
 
 def build_reward(
@@ -126,3 +110,21 @@ def measure_world(world: WorldConfig, *networks: Any) -> dict[str, Any]:
 
 def _how(training: TrainingConfig) -> dict[str, Any]:
     return training.model_dump()
+
+
+def _reader(
+    world: WorldConfig,
+    autoencoder: AutoencoderKL,
+    architecture: Architecture,
+    width: int,
+    training: TrainingConfig,
+) -> SceneReader:
+    from dpok_pipeline.emoji_world.training.readers import (
+        GarblingSprites,
+        like_samples,
+        train_reader,
+    )
+
+    sprites = GarblingSprites(Path(world.sprites))
+    degrade = like_samples(autoencoder, READER_DECODED)
+    return train_reader(sprites, architecture, width, degrade=degrade, **_how(training))
