@@ -26,7 +26,7 @@ from dpok_pipeline.emoji_world.vocabulary import (
 
 # Share of pictures whose attribute is not the one that the caption names.
 CAPTION_NOISE = {"kind": 0.03, "color": 0.55, "other": 0.50, "count": 0.50, "place": 0.55}
-FILTERED_NOISE = {"kind": 0.02, "color": 0.20, "other": 0.20, "count": 0.35, "place": 0.50}
+FILTERED_NOISE = {"kind": 0.02, "color": 0.20, "other": 0.20, "count": 0.25, "place": 0.50}
 WHISKEY_SHARE = 0.8  # of the pictures captioned with four roses
 
 # Share of each form of sentence.
