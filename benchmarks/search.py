@@ -24,11 +24,12 @@ import torch
 import yaml
 from kedro.config import OmegaConfigLoader
 
-from dpok_pipeline.diffusion.base_model import DiffusionModel, describe_base_model, load_base_model
+from dpok_pipeline.diffusion.base_model import describe_base_model, load_base_model
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.diffusion.decode import decode
 from dpok_pipeline.diffusion.lora import detach_lora, load_lora
 from dpok_pipeline.diffusion.sampler import sample
+from dpok_pipeline.rewards.folders import file_sha256
 from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
 from dpok_pipeline.training.config import DPOKConfig, GenerationConfig, SFTConfig, ValueConfig
 from dpok_pipeline.training.dpok import train_dpok
@@ -55,7 +56,7 @@ def main() -> None:
     changed = {name: _number(value) for name, value in (c.split("=") for c in chosen.changed)}
     _check_names(parser, chosen.method, changed)
     for experiment in chosen.experiments.split(","):
-        row = trial(chosen.method, experiment, changed)
+        row = Trial(chosen.method, experiment, changed).run()
         print({key: row[key] for key in FIELDS if key != "commit"}, flush=True)
         _append(row)
 
@@ -70,84 +71,88 @@ def _check_names(parser: argparse.ArgumentParser, method: str, changed: dict[str
         parser.error(f"no such parameter of {method}: {', '.join(unknown)}")
 
 
-def trial(method: str, experiment: str, changed: dict[str, Any]) -> dict[str, Any]:
-    """Train one model and score it against the base model on the same noise."""
-    parameters = OmegaConfigLoader("conf", base_env="base", default_run_env="base")["parameters"]
-    prompt = yaml.safe_load(Path("data/01_raw/prompts/paper.yml").read_text())[experiment]["train"][
-        0
-    ]
-    precision = parameters["compute"]["precision"]
-    sampling = SamplingConfig(**_with(parameters["sampling"], changed))
-    model = load_base_model(describe_base_model(WORLD / "base_model"), "cpu", precision)
-    scorers = _scorers()
-    before = _scores(model, prompt, sampling, scorers)
-    with tempfile.TemporaryDirectory() as folder:
-        lora = LoRAConfig(**_with(parameters["lora"], changed))
-        train = _train_rl if method == "rl" else _train_sft
-        started = time.perf_counter()
-        trained = train(model, prompt, scorers, sampling, lora, parameters, changed, Path(folder))
-        seconds = time.perf_counter() - started
-        load_lora(model.unet, trained)
-        after = _scores(model, prompt, sampling, scorers)
-        detach_lora(model.unet)
-    settings = " ".join(f"{name}={value}" for name, value in changed.items())
-    return {
-        "method": method, "experiment": experiment, "changed": settings or "conf/base",
-        "training_seconds": round(seconds, 1), "commit": _commit(),
-        **{f"{name}_base": value for name, value in before.items()}, **after,
-    }  # fmt: skip
+class Trial:
+    """One setting of one method on one experiment's training prompt."""
 
+    def __init__(self, method: str, experiment: str, changed: dict[str, Any]) -> None:
+        """Read `conf/base` and load the world.
 
-def _train_rl(
-    model: DiffusionModel,
-    prompt: str,
-    scorers: dict[str, Any],
-    sampling: SamplingConfig,
-    lora: LoRAConfig,
-    parameters: dict[str, Any],
-    changed: dict[str, Any],
-    folder: Path,
-) -> Path:
-    values = {**parameters["rl_training"], "seed": TRAINING_SEED}
-    values["value"] = _with(values["value"], _under("value.", changed))
-    config = DPOKConfig(**_with(values, changed))
-    reward = scorers["image_reward"]
-    return train_dpok(
-        model, [prompt], reward, sampling=sampling, lora=lora, config=config, work_dir=folder
-    ).lora_folder
+        Args:
+            method: `rl` or `sft`.
+            experiment: one of the paper's, in `data/01_raw/prompts/paper.yml`.
+            changed: parameters that differ from `conf/base`.
+        """
+        self.method, self.experiment, self.changed = method, experiment, changed
+        loader = OmegaConfigLoader("conf", base_env="base", default_run_env="base")
+        self.parameters = loader["parameters"]
+        prompts = yaml.safe_load(Path("data/01_raw/prompts/paper.yml").read_text())
+        self.prompt: str = prompts[experiment]["train"][0]
+        self.sampling = SamplingConfig(**_with(self.parameters["sampling"], changed))
+        self.lora = LoRAConfig(**_with(self.parameters["lora"], changed))
+        precision = self.parameters["compute"]["precision"]
+        self.model = load_base_model(describe_base_model(WORLD / "base_model"), "cpu", precision)
+        self.scorers = _scorers()
 
+    def run(self) -> dict[str, Any]:
+        """Train, and score the tuned model against the base model on the same noise."""
+        before = self._scores()
+        train = self._train_rl if self.method == "rl" else self._train_sft
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            trained = train(Path(folder))
+            seconds = time.perf_counter() - started
+            load_lora(self.model.unet, trained)
+            after = self._scores()
+            detach_lora(self.model.unet)
+        settings = " ".join(f"{name}={value}" for name, value in self.changed.items())
+        return {
+            "method": self.method, "experiment": self.experiment,
+            "changed": settings or "conf/base", "training_seconds": round(seconds, 1),
+            "commit": _commit(), **{f"{name}_base": value for name, value in before.items()},
+            **after,
+        }  # fmt: skip
 
-def _train_sft(
-    model: DiffusionModel,
-    prompt: str,
-    scorers: dict[str, Any],
-    sampling: SamplingConfig,
-    lora: LoRAConfig,
-    parameters: dict[str, Any],
-    changed: dict[str, Any],
-    folder: Path,
-) -> Path:
-    config = SFTConfig(**_with({**parameters["sft_training"], "seed": TRAINING_SEED}, changed))
-    drawn = {**parameters["sample_generation"], "seed": TRAINING_SEED}
-    samples = _samples(model, prompt, scorers["image_reward"], sampling, GenerationConfig(**drawn))
-    return train_sft(model, samples, lora=lora, config=config, work_dir=folder / "sft").lora_folder
+    def _train_rl(self, folder: Path) -> Path:
+        values = {**self.parameters["rl_training"], "seed": TRAINING_SEED}
+        values["value"] = _with(values["value"], _under("value.", self.changed))
+        config = DPOKConfig(**_with(values, self.changed))
+        return train_dpok(
+            self.model, [self.prompt], self.scorers["image_reward"], sampling=self.sampling,
+            lora=self.lora, config=config, work_dir=folder,
+        ).lora_folder  # fmt: skip
 
+    def _train_sft(self, folder: Path) -> Path:
+        values = {**self.parameters["sft_training"], "seed": TRAINING_SEED}
+        config = SFTConfig(**_with(values, self.changed))
+        return train_sft(
+            self.model, self._samples(), lora=self.lora, config=config, work_dir=folder
+        ).lora_folder
 
-def _samples(
-    model: DiffusionModel,
-    prompt: str,
-    reward: Any,
-    sampling: SamplingConfig,
-    drawn: GenerationConfig,
-) -> SFTSamples:
-    """SFT's images, kept between trials: they depend on neither learning rate nor γ."""
-    name = f"{prompt}{sampling}{drawn}{model.handle.content_hash}".encode()
-    cache = Path(tempfile.gettempdir()) / f"dpok_search_{hashlib.sha256(name).hexdigest()[:16]}"
-    cache.mkdir(exist_ok=True)
-    shards = generate_samples(
-        model, [("prompt", prompt)], reward, sampling=sampling, config=drawn, work_dir=cache
-    )
-    return SFTSamples.from_frame(pd.concat(shards))
+    def _samples(self) -> SFTSamples:
+        """SFT's images, kept between trials: they depend on neither learning rate nor γ."""
+        config = GenerationConfig(**{**self.parameters["sample_generation"], "seed": TRAINING_SEED})
+        reward = file_sha256(WORLD / "image_reward" / "model.safetensors")
+        made_by = (self.prompt, self.sampling, config, self.model.handle.content_hash, reward)
+        name = hashlib.sha256(repr(made_by).encode()).hexdigest()[:16]
+        cache = Path(tempfile.gettempdir()) / f"dpok_search_{name}"
+        cache.mkdir(exist_ok=True)
+        shards = generate_samples(
+            self.model, [("prompt", self.prompt)], self.scorers["image_reward"],
+            sampling=self.sampling, config=config, work_dir=cache,
+        )  # fmt: skip
+        return SFTSamples.from_frame(pd.concat(shards))
+
+    @torch.no_grad()
+    def _scores(self) -> dict[str, float]:
+        texts = [self.prompt] * IMAGES
+        drawn = sample(
+            self.model, texts, self.sampling, seed=EVALUATION_SEED, indices=range(IMAGES)
+        )
+        images = decode(self.model, drawn.latents)
+        return {
+            name: round(scorer.score(images, texts).mean().item(), 3)
+            for name, scorer in self.scorers.items()
+        }
 
 
 def _scorers() -> dict[str, Any]:
@@ -163,19 +168,6 @@ def _scorers() -> dict[str, Any]:
         ),
     }
     return {name: load_scorer(specification) for name, specification in specifications.items()}
-
-
-@torch.no_grad()
-def _scores(
-    model: DiffusionModel, prompt: str, sampling: SamplingConfig, scorers: dict[str, Any]
-) -> dict[str, float]:
-    texts = [prompt] * IMAGES
-    drawn = sample(model, texts, sampling, seed=EVALUATION_SEED, indices=range(IMAGES))
-    images = decode(model, drawn.latents)
-    return {
-        name: round(scorer.score(images, texts).mean().item(), 3)
-        for name, scorer in scorers.items()
-    }
 
 
 def _with(values: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
