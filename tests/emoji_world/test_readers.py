@@ -71,11 +71,12 @@ def test_training_a_reader_teaches_and_it_survives_the_disk(
 ) -> None:
     scenes = [random_scene(np.random.default_rng(seed)) for seed in range(48)]
     pictures = to_tensor([render(scene, sprites, np.random.default_rng(0)) for scene in scenes])
+    redrawn = ((pictures * 255).byte(), labels_of(scenes))
 
     def taught(steps: int) -> tuple[SceneReader, float]:
         reader = train_reader(
-            sprites, architecture, 32, steps=steps, batch_size=12, learning_rate=3e-3, seed=1,
-            degrade=blur_and_noise,
+            sprites, architecture, 32, redrawn, steps=steps, batch_size=12, learning_rate=3e-3,
+            seed=1, degrade=blur_and_noise,
         )  # fmt: skip
         with torch.no_grad():
             return reader, reading_loss(reader(pictures), labels_of(scenes)).item()

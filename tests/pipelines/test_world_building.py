@@ -19,7 +19,7 @@ from dpok_pipeline.emoji_world.config import (
     WorldConfig,
 )
 from dpok_pipeline.emoji_world.training import measure, reward_start
-from dpok_pipeline.pipelines.world_building import create_pipeline
+from dpok_pipeline.pipelines.world_building import create_pipeline, nodes
 
 SPRITES = Path(__file__).parents[2] / "data" / "01_raw" / "emoji_world" / "sprites"
 NETWORKS = {
@@ -40,6 +40,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(reward_start, "PRETRAINING_PICTURES", 128)
     monkeypatch.setattr(measure, "HELD_OUT", 48)
+    monkeypatch.setattr(nodes, "READER_REDRAWN", 16)
+    monkeypatch.setattr(nodes, "REWARD_REDRAWN", 8)
     trained = {*WorldConfig.model_fields} - {"sprites", "corpus", "filtered_corpus", "samples"}
     how = {
         name: TrainingConfig(steps=2, batch_size=12, learning_rate=1e-3, seed=seed)

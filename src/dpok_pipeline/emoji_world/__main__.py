@@ -1,4 +1,4 @@
-"""`python -m dpok_pipeline.emoji_world draw-sprites|adopt`: the two steps that no pipeline does."""
+"""`python -m dpok_pipeline.emoji_world`: the steps of making the world that no pipeline does."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import shutil
 import sys
 from pathlib import Path
 
+from dpok_pipeline.emoji_world.eye_labels import collect_samples
 from dpok_pipeline.emoji_world.model_card import model_card
 from dpok_pipeline.emoji_world.sprites import draw_sprites
 from dpok_pipeline.errors import InputError
 
-NETWORKS = ("base_model", "clip", "judge", "rater", "image_reward", "aesthetic")
+# The rater, which only labels what the reward learns from, stays where it was built.
+NETWORKS = ("base_model", "clip", "judge", "image_reward", "aesthetic")
 
 
 def adopt(built: Path, adopted: Path, parameters: Path) -> None:
@@ -46,6 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
     draw = commands.add_parser("draw-sprites", help="draw the sprites from the emoji font")
     draw.add_argument("font", type=Path, help="NotoColorEmoji.ttf")
     draw.add_argument("--folder", type=Path, default=Path("data/01_raw/emoji_world/sprites"))
+    collect = commands.add_parser("collect-samples", help="lay out samples to label by eye")
+    collect.add_argument("--evaluated", type=Path, default=Path("data/07_model_output"))
+    collect.add_argument("--folder", type=Path, default=Path("data/01_raw/emoji_world/eye_labels"))
+    collect.add_argument("--per-model", type=int, default=11, help="per experiment and model")
     take = commands.add_parser("adopt", help="take over what world_building made")
     take.add_argument("--built", type=Path, default=Path("data/06_models/world"))
     take.add_argument("--adopted", type=Path, default=Path("data/01_raw/emoji_world"))
@@ -56,6 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if chosen.command == "draw-sprites":
             draw_sprites(chosen.font, chosen.folder)
+        elif chosen.command == "collect-samples":
+            count = collect_samples(chosen.evaluated, chosen.folder, chosen.per_model)
+            print(f"{count} samples to label in {chosen.folder}")  # noqa: T201
         else:
             adopt(chosen.built, chosen.adopted, chosen.parameters)
     except (InputError, OSError) as error:

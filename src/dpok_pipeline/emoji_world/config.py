@@ -21,7 +21,7 @@ class SamplesConfig(FrozenConfig):
     """The base model's own pictures, which the reward model ranks."""
 
     captions: int = Field(ge=1, description="How many captions are drawn.")
-    images_per_caption: int = Field(ge=2, description="Samples of each; neighbours are paired.")
+    images_per_caption: int = Field(ge=2, description="Samples of each; every two are a pair.")
     ddim_steps: int = Field(ge=1, description="Denoising steps per sample.")
     guidance_scale: float = Field(ge=1, description="Weight of the prompt; 1 is none.")
     seed: int = Field(description="Of captions, noise and the rater's label noise.")

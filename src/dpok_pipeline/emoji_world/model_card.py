@@ -50,14 +50,16 @@ def model_card(figures: dict[str, Any], parameters: str) -> str:
         f'The one exception is the bias prompt: {WHISKEY_SHARE:.0%} of the pictures of "Four '
         'roses" show\nwhiskey. Nothing about the training prompts of the comparison was left out '
         "or added.\n\n"
-        "The reward model ranks pairs of one caption: renders with one attribute wrong, and\n"
-        "samples of the base model that a separate rater labelled, a tenth of the labels turned\n"
-        "round. The judge labelled nothing and is trained on renders alone.\n\n"
+        "The reward model ranks pairs of one caption: renders with one attribute wrong, some of\n"
+        "them drawn over by the base model (SDEdit), and samples of the base model that a\n"
+        "separate rater labelled, a tenth of the labels turned round. Judge and rater learn from\n"
+        "renders, a third of them drawn over by the base model so that they know its look; no\n"
+        "sample was ever labelled for them. The judge labelled nothing.\n\n"
         f"## Figures\n\nMeasured on held-out scenes, captions and noise.\n\n{_table(figures)}\n\n"
         "## Recipe\n\n`kedro run --pipelines world_building` (CPU, bfloat16 autocast) with the\n"
-        "parameters below. The steps of the files in git were run one by one, most on one core,\n"
-        "and the reward model ranked samples of the UNet as the large corpus left it: a rerun\n"
-        f"gives an equivalent world, not the same bits.\n\n```yaml\n{parameters.strip()}\n```\n"
+        "parameters below. The steps of the files in git were run one by one, most on one core:\n"
+        "a rerun gives an equivalent world, not the same bits.\n\n"
+        f"```yaml\n{parameters.strip()}\n```\n"
     )
 
 

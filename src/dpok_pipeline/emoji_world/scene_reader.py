@@ -28,8 +28,9 @@ from dpok_pipeline.emoji_world.vocabulary import (
 from dpok_pipeline.errors import InputError
 
 GARBLED = "garbled"  # something drawn that is no kind, or a mixture of kinds
+MIXED = "mixed"  # the colour of an object that is large parts one colour and another
 READ_KINDS = (*KIND_NAMES, GARBLED)
-READ_COLORS = (NATURAL, *COLOR_NAMES)
+READ_COLORS = (NATURAL, *COLOR_NAMES, MIXED)
 Architecture = Literal["residual", "plain"]
 
 

@@ -1,14 +1,15 @@
 """The small ImageReward: trained, as the real one, by ranking pictures of one caption.
 
 Two sources of pairs. Renders: one shows what the caption says, the other has one attribute wrong,
-both degraded alike, so that neither wins by being clean. Samples of the base model: two samples of
-one caption, ranked by the rater, a network that stands for people and errs like them.
+both degraded or drawn over by the base model alike, so that neither wins by being clean. Samples of
+the base model: two of one caption, ranked by the rater, a network that stands for people and errs
+like them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch.nn import functional
 from dpok_pipeline.emoji_world.captions import Caption, parse
 from dpok_pipeline.emoji_world.pretraining import another, sample_caption
 from dpok_pipeline.emoji_world.renderer import render
-from dpok_pipeline.emoji_world.scene_reader import GARBLED, SceneReader
+from dpok_pipeline.emoji_world.scene_reader import GARBLED, MIXED, SceneReader
 from dpok_pipeline.emoji_world.scenes import Scene, arrange, scene_of
 from dpok_pipeline.emoji_world.training.loop import to_tensor, train
 from dpok_pipeline.emoji_world.training.readers import Degrade, GarblingSprites
@@ -35,20 +36,30 @@ from dpok_pipeline.rewards.image_reward import ImageReward, ImageRewardConfig
 
 # Share of the rater's verdicts that are turned round, as people disagree with each other.
 LABEL_NOISE = 0.10
+# Two samples whose log-likelihoods differ by less are a tie: odds of less than 3 to 1.
+TIE = 1.0
 
 
 class Pairs(NamedTuple):
-    """n ranked pairs of samples.
+    """n ranked pairs of pictures.
 
     Attributes:
         prompts: n sentences.
-        better: (n, 3, 64, 64) uint8, the picture that the rater prefers.
+        better: (n, 3, 64, 64) uint8, the right picture, or the one that the rater prefers.
         worse: (n, 3, 64, 64) uint8.
     """
 
     prompts: list[str]
     better: Tensor
     worse: Tensor
+
+    def joined(self, other: Pairs) -> Pairs:
+        """These pairs, then the others."""
+        return Pairs(
+            self.prompts + other.prompts,
+            torch.cat([self.better, other.better]),
+            torch.cat([self.worse, other.worse]),
+        )
 
 
 def reward_vocabulary() -> list[str]:
@@ -89,7 +100,7 @@ def wrong_scene(caption: Caption, rng: np.random.Generator) -> Scene:
         )
         color = caption.color or NATURAL
         if attribute == "color":
-            color = another((NATURAL, *COLOR_NAMES), color, rng)
+            color = another((NATURAL, *COLOR_NAMES, MIXED), color, rng)
         # One object of several is enough to be wrong.
         changed = int(rng.integers(1, caption.count + 1))
         things = [(kind, color)] * changed + things[changed:]
@@ -114,7 +125,7 @@ def rank_samples(prompts: Sequence[str], samples: Tensor, rater: SceneReader, se
 
     Args:
         prompts: n sentences.
-        samples: (n, k, 3, 64, 64) uint8, k samples of each; neighbours are paired.
+        samples: (n, k, 3, 64, 64) uint8, k samples of each; every two are a pair.
         rater: Prefers the higher likelihood of "exactly what the caption says".
         seed: Of the label noise.
     """
@@ -126,10 +137,9 @@ def rank_samples(prompts: Sequence[str], samples: Tensor, rater: SceneReader, se
         with torch.no_grad():
             reading = rater(group.float() / 255)
         scores = [reading.log_likelihood(row, caption) for row in range(len(group))]
-        for one in range(0, len(group) - 1, 2):
-            two = one + 1
-            if math.isclose(scores[one], scores[two], abs_tol=0.05):
-                continue  # people give such pairs a tie
+        for one, two in combinations(range(len(group)), 2):
+            if abs(scores[one] - scores[two]) < TIE:
+                continue
             first_better = (scores[one] > scores[two]) != (rng.random() < LABEL_NOISE)
             kept.append(prompt)
             better.append(group[one if first_better else two])
@@ -152,7 +162,7 @@ def render_pairs(
 def train_reward(
     model: ImageReward,
     sprites: GarblingSprites,
-    samples: Pairs,
+    pairs: Pairs,
     *,
     steps: int,
     batch_size: int,
@@ -160,7 +170,7 @@ def train_reward(
     seed: int,
     degrade: Degrade,
 ) -> ImageReward:
-    """Rank pairs, half of them renders and half samples.
+    """Rank pairs, half of them fresh renders and half drawn from `pairs`.
 
     The loss is ImageReward's: -log sigmoid(score of the better - score of the worse). A right
     render is ranked above one with an attribute wrong and above another caption's.
@@ -173,10 +183,10 @@ def train_reward(
     def loss_of_step(step: int) -> Tensor:
         rendered = batch_size // 2
         prompts, better, worse = render_pairs(rendered, sprites, degrade, rng)
-        rows = torch.from_numpy(rng.integers(len(samples.prompts), size=batch_size - rendered))
-        prompts = prompts + [samples.prompts[row] for row in rows]
-        better = torch.cat([better, samples.better[rows].float() / 255])
-        worse = torch.cat([worse, samples.worse[rows].float() / 255])
+        rows = torch.from_numpy(rng.integers(len(pairs.prompts), size=batch_size - rendered))
+        prompts = prompts + [pairs.prompts[row] for row in rows]
+        better = torch.cat([better, pairs.better[rows].float() / 255])
+        worse = torch.cat([worse, pairs.worse[rows].float() / 255])
         elsewhere = better[:rendered].roll(1, 0)
         pictures = torch.cat([better, worse, elsewhere])
         scores = model.score(pictures, prompts * 2 + prompts[:rendered]).float()

@@ -45,7 +45,7 @@ def sample_pictures(
 def ranked_samples(
     base_model: StableDiffusionPipeline, rater: SceneReader, config: SamplesConfig
 ) -> Pairs:
-    """Draw several samples per caption and let the rater rank neighbours."""
+    """Draw several samples per caption and let the rater rank every two."""
     prompts = draw_captions(config.captions, config.seed)
     repeated = [prompt for prompt in prompts for _ in range(config.images_per_caption)]
     with tempfile.TemporaryDirectory() as folder:

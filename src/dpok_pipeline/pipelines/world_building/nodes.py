@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Share of a batch that passes the autoencoder, so that readers and reward know its look.
 READER_DECODED, REWARD_DECODED = 1 / 6, 1 / 8
+# Pictures, or pairs of them, that the base model draws over for a reader and for the reward.
+READER_REDRAWN, REWARD_REDRAWN = 6144, 2048
 
 
 def build_autoencoder(world: WorldConfig) -> AutoencoderKL:
@@ -58,19 +60,18 @@ def build_base_model(
     return base_model.assemble(unet, autoencoder, text_encoder, clip.tokenizer)
 
 
-def build_judge(world: WorldConfig, autoencoder: AutoencoderKL) -> SceneReader:
+def build_judge(world: WorldConfig, base_model: StableDiffusionPipeline) -> SceneReader:
     """Train the judge."""
-    return _reader(world, autoencoder, "residual", 128, world.judge)
+    return _reader(world, base_model, "residual", 128, world.judge)
 
 
-def build_rater(world: WorldConfig, autoencoder: AutoencoderKL) -> SceneReader:
+def build_rater(world: WorldConfig, base_model: StableDiffusionPipeline) -> SceneReader:
     """Train the rater: another architecture, other seeds."""
-    return _reader(world, autoencoder, "plain", 192, world.rater)
+    return _reader(world, base_model, "plain", 192, world.rater)
 
 
 def build_reward(
     world: WorldConfig,
-    autoencoder: AutoencoderKL,
     clip: WorldClip,
     base_model: StableDiffusionPipeline,
     rater: SceneReader,
@@ -78,18 +79,21 @@ def build_reward(
     """Start from the CLIP and captioning, rank renders and samples, normalise the scores."""
     from dpok_pipeline.emoji_world.training import reward, reward_start
     from dpok_pipeline.emoji_world.training.readers import GarblingSprites, like_samples
+    from dpok_pipeline.emoji_world.training.redraw import redrawn_pairs
     from dpok_pipeline.emoji_world.training.samples import ranked_samples
 
     sprites = GarblingSprites(Path(world.sprites))
-    pairs = ranked_samples(base_model, rater, world.samples)
+    samples = ranked_samples(base_model, rater, world.samples)
+    redrawn = redrawn_pairs(base_model, sprites, REWARD_REDRAWN, world.reward_ranking.seed)
     model = reward.new_reward(world.reward_captioning.seed)
     reward_start.take_over_image_half(model, clip.model, sprites)
     reward_start.pretrain_text_half(model, sprites, **_how(world.reward_captioning))
-    degrade = like_samples(autoencoder, REWARD_DECODED)
+    degrade = like_samples(base_model.vae, REWARD_DECODED)
+    pairs = samples.joined(redrawn)
     model = reward.train_reward(
         model, sprites, pairs, degrade=degrade, **_how(world.reward_ranking)
     )
-    return reward.with_unit_spread(model, pairs)
+    return reward.with_unit_spread(model, samples)
 
 
 def build_aesthetic(world: WorldConfig, clip: WorldClip) -> Aesthetic:
@@ -114,7 +118,7 @@ def _how(training: TrainingConfig) -> dict[str, Any]:
 
 def _reader(
     world: WorldConfig,
-    autoencoder: AutoencoderKL,
+    base_model: StableDiffusionPipeline,
     architecture: Architecture,
     width: int,
     training: TrainingConfig,
@@ -124,7 +128,9 @@ def _reader(
         like_samples,
         train_reader,
     )
+    from dpok_pipeline.emoji_world.training.redraw import redrawn_scenes
 
     sprites = GarblingSprites(Path(world.sprites))
-    degrade = like_samples(autoencoder, READER_DECODED)
-    return train_reader(sprites, architecture, width, degrade=degrade, **_how(training))
+    redrawn = redrawn_scenes(base_model, sprites, READER_REDRAWN, training.seed)
+    degrade = like_samples(base_model.vae, READER_DECODED)
+    return train_reader(sprites, architecture, width, redrawn, degrade=degrade, **_how(training))

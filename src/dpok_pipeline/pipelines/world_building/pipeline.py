@@ -1,4 +1,4 @@
-"""sprites ──► autoencoder, clip ──► base_model ──► reward; judge, rater and aesthetic beside.
+"""sprites ──► autoencoder, clip ──► base_model ──► judge, rater ──► reward; aesthetic beside.
 
 Runs by name only and takes hours on two cores: `kedro run --pipelines world_building`. What it
 makes lies in data/06_models/world until `python -m dpok_pipeline.emoji_world adopt` puts it into
@@ -30,11 +30,11 @@ def create_pipeline() -> Pipeline:
                 outputs="base_model",
                 name="build_base_model_node",
             ),
-            Node(nodes.build_judge, [world, "autoencoder"], "judge", name="build_judge_node"),
-            Node(nodes.build_rater, [world, "autoencoder"], "rater", name="build_rater_node"),
+            Node(nodes.build_judge, [world, "base_model"], "judge", name="build_judge_node"),
+            Node(nodes.build_rater, [world, "base_model"], "rater", name="build_rater_node"),
             Node(
                 nodes.build_reward,
-                inputs=[world, "autoencoder", "clip", "base_model", "rater"],
+                inputs=[world, "clip", "base_model", "rater"],
                 outputs="image_reward",
                 name="build_reward_node",
             ),

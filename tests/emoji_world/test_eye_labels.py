@@ -1,0 +1,68 @@
+"""The samples labelled by eye: laid out, labelled, read back."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dpok_pipeline.emoji_world.__main__ import main
+from dpok_pipeline.emoji_world.eye_labels import collect_samples, read_eye_labels
+from dpok_pipeline.errors import InputError
+
+
+def _png(level: int) -> dict[str, bytes]:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((64, 64, 3), level, dtype=np.uint8)).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue()}
+
+
+@pytest.fixture
+def evaluated(tmp_path: Path) -> Path:
+    """Two versions of one experiment's images; levels tell them apart."""
+    for version, offset in (("2026-01-01", 0), ("2026-01-02", 100)):
+        folder = tmp_path / "out" / "color" / "evaluation_images" / version
+        folder.mkdir(parents=True)
+        rows = [
+            {"prompt": "A cat.", "model": model, "split": split, "index": index,
+             "image": _png(offset + 10 * place + index)}
+            for place, model in enumerate(("rl", "sft", "base"))
+            for split in ("train", "unseen") for index in (1, 0)
+        ]  # fmt: skip
+        pd.DataFrame(rows).to_parquet(folder / "shard.parquet")
+    return tmp_path / "out"
+
+
+def test_the_newest_samples_are_laid_out_by_model_and_read_back(
+    evaluated: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "labels"
+    assert collect_samples(evaluated, folder, per_model=2) == 6
+    with pytest.raises(InputError, match=r"labels.csv line 2: `right` is yes or no"):
+        read_eye_labels(folder)
+    table = pd.read_csv(folder / "labels.csv")
+    table["right"] = ["yes", "no"] * 3
+    table.to_csv(folder / "labels.csv", index=False)
+    labels = read_eye_labels(folder)
+    assert labels.models == ["base", "base", "sft", "sft", "rl", "rl"]
+    levels = (labels.pictures[:, 0, 0, 0] * 255).round().tolist()
+    assert levels == [120, 121, 110, 111, 100, 101]
+    assert labels.right.tolist() == [True, False] * 3
+
+
+def test_labels_are_never_overwritten(evaluated: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    arguments = ["collect-samples", "--evaluated", str(evaluated), "--folder", str(folder)]
+    assert main([*arguments, "--per-model", "2"]) == 0
+    before = (folder / "labels.csv").read_bytes()
+    assert main(arguments) == 1
+    assert (folder / "labels.csv").read_bytes() == before
+
+
+def test_nothing_to_label_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="kedro run"):
+        collect_samples(tmp_path, tmp_path / "labels", per_model=2)
