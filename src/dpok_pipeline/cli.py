@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 from kedro.framework.cli.project import run as kedro_run
@@ -18,8 +20,9 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.failures import explain
 from dpok_pipeline.hooks import TRACKING
 from dpok_pipeline.pipelines.experiments import EXPERIMENTS
+from dpok_pipeline.training.stopping import Stopped
 
-INTERRUPTED = 130  # as shells count: 128 and the number of SIGINT
+SIGNALLED = 128  # shells add the signal's number
 PIPELINES_FOLDER = Path(__file__).parent / "pipelines"
 
 
@@ -63,18 +66,26 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
     Args:
         traceback: Show where the error came from instead.
     """
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         TRACKING.interrupted()
         click.secho("\nInterrupted. The same command goes on from the last checkpoint.", err=True)
-        sys.exit(INTERRUPTED)
+        sys.exit(SIGNALLED + getattr(interrupt, "signal_number", signal.SIGINT))
     except Exception as error:
         message = explain(error)
         if message is None or traceback or os.environ.get("DPOK_TRACEBACK"):
             raise
         click.secho(f"Error: {message}", fg="red", err=True)
         sys.exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Treat SIGTERM as Ctrl-C; while training runs, it finishes its iteration first."""
+    raise Stopped(number)
 
 
 def _check_choices(options: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from dpok_pipeline.evaluation.claims import CLAIMS
 from dpok_pipeline.evaluation.claims import COLUMNS as CLAIM_COLUMNS
 from dpok_pipeline.evaluation.names import IDENTITY, METRICS
 from dpok_pipeline.pipelines.experiments import EXPERIMENTS
+from dpok_pipeline.pipelines.rl_training.measures import MEASURES
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
@@ -203,7 +204,8 @@ def logged_metrics() -> set[str]:
     """Every `family/name` that the engine's sources write."""
     pattern = r'"((?:reward|kl|policy|value|grad|perf)/[a-z_]+)"'
     sources = (ROOT / "src" / "dpok_pipeline" / "training").glob("*.py")
-    return {name for path in sources for name in re.findall(pattern, path.read_text())}
+    watched = {f"{family}/{name}" for family in ("images", "alarm") for name in MEASURES}
+    return watched.union(*(re.findall(pattern, path.read_text()) for path in sources))
 
 
 def test_every_logged_metric_is_in_the_glossary_and_no_other() -> None:

@@ -183,9 +183,9 @@ def test_an_interrupted_run_started_again_gives_the_uninterrupted_lora(
 def test_a_full_disk_is_said_in_one_line_and_the_same_command_goes_on(
     finished: Outcome, kedro_run: Command, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dpok_pipeline.training import generation
+    from dpok_pipeline.training import shard_store
 
-    real = generation.write_durably
+    real = shard_store.replace_durably
 
     def full(path: Path, content: bytes) -> None:
         if path.name.startswith("shard-00001"):
@@ -195,7 +195,7 @@ def test_a_full_disk_is_said_in_one_line_and_the_same_command_goes_on(
     arguments = ("--pipelines", "sample_generation", "--namespaces", "count")
     folder = project / "data" / "smoke" / "05_model_input" / "count" / "sft_samples"
     before = set(folder.glob("*/sft_samples"))
-    monkeypatch.setattr(generation, "write_durably", full)
+    monkeypatch.setattr(shard_store, "replace_durably", full)
     assert "The disk is full" in error_of(kedro_run(*arguments))
     assert set(folder.glob("*/sft_samples")) == before
     monkeypatch.undo()

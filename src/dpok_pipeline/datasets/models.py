@@ -9,6 +9,7 @@ from kedro.io import AbstractDataset, DatasetError
 from pydantic import ValidationError
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.sums import check_sums
 
 
 class NamedDataset(AbstractDataset[NoReturn, Any]):
@@ -127,11 +128,12 @@ class ModelFolderDataset(NamedDataset):
         """Return the folder.
 
         Raises:
-            InputError: There is none.
+            InputError: There is none, or a file of it is not what its `SHA256SUMS` says.
         """
         folder = Path(self._given["path"])
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; correct its entry in conf/*/catalog*.yml")
+        check_sums(folder)
         return folder
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dpok_pipeline.diffusion.config import Precision
 from dpok_pipeline.diffusion.files import check_components, hash_components, resolve_folder
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.sums import check_sums
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,12 @@ def describe_base_model(path: str | Path, revision: str | None = None) -> BaseMo
         revision: commit, branch or tag on the hub; None for a folder.
 
     Raises:
-        InputError: a component is missing or truncated; the message names the file.
+        InputError: a component is missing, truncated, or not what its `SHA256SUMS` says, where
+            there is one; the message names the file.
     """
     folder = resolve_folder(str(path), revision)
     check_components(folder)
+    check_sums(folder)
     return BaseModelHandle(str(path), revision, hash_components(folder))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from dpok_pipeline.emoji_world.model_card import model_card
 from dpok_pipeline.emoji_world.sprites import draw_sprites
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.sums import write_sums
 
 NETWORKS = ("base_model", "clip", "judge", "rater", "image_reward", "aesthetic")
 
@@ -30,6 +31,7 @@ def adopt(built: Path, adopted: Path, parameters: Path) -> None:
         fresh = adopted / f"{name}.new"
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(built / name, fresh)
+        write_sums(fresh)
         shutil.rmtree(adopted / name, ignore_errors=True)
         fresh.rename(adopted / name)
     figures = json.loads((built / "figures.json").read_text())

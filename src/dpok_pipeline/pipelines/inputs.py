@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -55,14 +56,28 @@ def open_scorer(scorer: ScorerConfig, compute: ComputeConfig) -> Scorer:
     return load_scorer(scorer, compute.torch_device())
 
 
-def scorer_identity(scorer: ScorerConfig) -> str:
-    """Hash a scorer's specification and files: checkpoints of another reward are not continued."""
-    digest = hashlib.sha256(scorer.model_dump_json().encode())
-    path = Path(scorer.path or "")
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(describe(file)["sha256"].encode())
-    return digest.hexdigest()
+def scorer_identity(scorer: ScorerConfig) -> dict[str, str | None]:
+    """What makes a reward: kind, precision, and hashes of its files and of a user's own code."""
+    digest = hashlib.sha256()
+    for path in (Path(given) for given in (scorer.path, scorer.clip_path) if given):
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                digest.update(describe(file)["sha256"].encode())
+    return {
+        "kind": scorer.kind,
+        "precision": scorer.precision,
+        "files": digest.hexdigest(),
+        "code": _module_hash(scorer.kind),
+    }
+
+
+def _module_hash(kind: str) -> str | None:
+    """Hash the file that a dotted path's module is in; None for the project's own scorers."""
+    module, dot, _ = kind.rpartition(".")
+    spec = importlib.util.find_spec(module) if dot else None
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return None
+    return str(describe(Path(spec.origin))["sha256"])
 
 
 def select_prompts(prompts: pd.DataFrame, experiment: str, split: str | None) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.protocol import Scorer
+from dpok_pipeline.sums import check_sums
 
 Builder = Callable[["ScorerConfig"], Scorer]
 
@@ -80,8 +82,10 @@ def load_scorer(spec: ScorerConfig, device: torch.device | str = "cpu") -> Score
 
     Raises:
         InputError: the kind is unknown, cannot be imported or has the wrong signature, or its
-            files are missing or damaged.
+            files are missing, damaged, or not what their `SHA256SUMS` says.
     """
+    for given in filter(None, (spec.path, spec.clip_path)):
+        check_sums(Path(given))
     builders: dict[str, Builder] = {
         "image_reward": _image_reward,
         "aesthetic": _aesthetic,

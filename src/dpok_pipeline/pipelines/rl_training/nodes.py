@@ -16,7 +16,7 @@ from dpok_pipeline.pipelines.inputs import (
     select_prompts,
 )
 from dpok_pipeline.rewards.load import ScorerConfig
-from dpok_pipeline.training.config import DPOKConfig
+from dpok_pipeline.training.config import DPOKConfig, Resume
 from dpok_pipeline.training.tracking import Tracker
 
 
@@ -24,10 +24,13 @@ def train_rl_lora(
     prompts: pd.DataFrame,
     base_model: BaseModelHandle,
     reward_model: ScorerConfig,
+    scorers: dict[str, ScorerConfig],
+    embedder: Path,
     sampling: SamplingConfig,
     lora: LoRAConfig,
     config: DPOKConfig,
     compute: ComputeConfig,
+    resume: Resume,
     experiment: str,
     work_folder: Path,
     tracker: Tracker,
@@ -37,6 +40,7 @@ def train_rl_lora(
     Returns:
         The folder of the finished LoRA, and the learning curves.
     """
+    from dpok_pipeline.pipelines.rl_training.measures import make_measures
     from dpok_pipeline.training.dpok import train_dpok
 
     result = train_dpok(
@@ -48,6 +52,8 @@ def train_rl_lora(
         config=config,
         work_dir=work_folder,
         identity=scorer_identity(reward_model),
+        resume=resume,
+        measures=make_measures(scorers, embedder, compute) if config.alarm_deviations else {},
         tracker=tracker,
     )
     return result.lora_folder, result.curves

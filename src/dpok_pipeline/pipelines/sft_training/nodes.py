@@ -10,7 +10,7 @@ from dpok_pipeline.datasets.shards import Shards
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
 from dpok_pipeline.diffusion.config import LoRAConfig
 from dpok_pipeline.pipelines.inputs import ComputeConfig, open_model
-from dpok_pipeline.training.config import SFTConfig
+from dpok_pipeline.training.config import Resume, SFTConfig
 from dpok_pipeline.training.tracking import Tracker
 
 
@@ -20,6 +20,7 @@ def train_sft_lora(
     lora: LoRAConfig,
     config: SFTConfig,
     compute: ComputeConfig,
+    resume: Resume,
     work_folder: Path,
     tracker: Tracker,
 ) -> tuple[Path, pd.DataFrame]:
@@ -38,5 +39,6 @@ def train_sft_lora(
         config=config,
         work_dir=work_folder,
         tracker=tracker,
+        resume=resume,
     )
     return result.lora_folder, result.curves
