@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -56,13 +57,27 @@ def open_scorer(scorer: ScorerConfig, compute: ComputeConfig) -> Scorer:
 
 
 def scorer_identity(scorer: ScorerConfig) -> str:
-    """Hash a scorer's specification and files: checkpoints of another reward are not continued."""
+    """Hash a scorer's specification, files and, if it is the user's own, module.
+
+    Checkpoints and finished runs of another reward are not continued.
+    """
     digest = hashlib.sha256(scorer.model_dump_json().encode())
-    path = Path(scorer.path or "")
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(describe(file)["sha256"].encode())
+    places = [Path(path) for path in (scorer.path, scorer.clip_path) if path]
+    for path in [*places, *_own_module(scorer.kind)]:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                digest.update(describe(file)["sha256"].encode())
     return digest.hexdigest()
+
+
+def _own_module(kind: str) -> list[Path]:
+    """Find the file of a scorer that is named by its dotted path."""
+    module, _, _ = kind.rpartition(".")
+    try:
+        found = importlib.util.find_spec(module) if module else None
+    except ImportError:
+        return []  # loading the scorer says so in a better place
+    return [Path(found.origin)] if found and found.origin else []
 
 
 def select_prompts(prompts: pd.DataFrame, experiment: str, split: str | None) -> pd.DataFrame:
