@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from kedro.framework.cli.project import run as kedro_run
@@ -21,6 +21,9 @@ from dpok_pipeline.failures import explain
 from dpok_pipeline.hooks import TRACKING
 from dpok_pipeline.pipelines.experiments import EXPERIMENTS
 from dpok_pipeline.training.stopping import Stopped
+
+if TYPE_CHECKING:
+    from dpok_pipeline.training.config import Resume
 
 SIGNALLED = 128  # shells add the signal's number
 PIPELINES_FOLDER = Path(__file__).parent / "pipelines"
@@ -49,14 +52,22 @@ def run(traceback: bool, **options: Any) -> Any:
 @cli.command(name="claims")
 @click.option("--seeds", default="0,1,2", show_default=True, help="Training seeds, by commas.")
 @click.option("--env", default=None, help="Environment.")
-def claims(seeds: str, env: str | None) -> None:
+@click.option(
+    "--resume",
+    type=click.Choice(["auto", "never"]),
+    default="auto",
+    show_default=True,
+    help="auto: seeds that have finished are not run again; never: every seed is.",
+)
+def claims(seeds: str, env: str | None, resume: Resume) -> None:
     """Make the whole comparison once per training seed, and judge the paper's claims."""
     from dpok_pipeline.seeds import compare_over_seeds
 
     with one_line_errors():
         if not all(seed.strip().isdigit() for seed in seeds.split(",")):
             raise InputError(f"--seeds {seeds}: give whole numbers, such as 0,1,2")
-        compare_over_seeds([int(seed) for seed in seeds.split(",")], env)
+        _check_choices({"env": env})
+        compare_over_seeds([int(seed) for seed in seeds.split(",")], env, resume)
 
 
 @contextmanager

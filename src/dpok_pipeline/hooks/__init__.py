@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dpok_pipeline.hooks.finished_runs import FinishedRunHooks
 from dpok_pipeline.hooks.preconditions import PreconditionHooks
 from dpok_pipeline.hooks.progress import ProgressHooks
 from dpok_pipeline.hooks.summary import SummaryHooks
@@ -9,4 +10,12 @@ from dpok_pipeline.hooks.tracking import TrackingHooks
 from dpok_pipeline.hooks.work_folders import WorkFolderHooks
 
 TRACKING = TrackingHooks()
-HOOKS = (PreconditionHooks(), TRACKING, WorkFolderHooks(), ProgressHooks(), SummaryHooks())
+# Of those that ask to be first, the last one here is: what is missing is said before all else.
+HOOKS = (
+    FinishedRunHooks(),
+    PreconditionHooks(),
+    TRACKING,
+    WorkFolderHooks(),
+    ProgressHooks(),
+    SummaryHooks(),
+)

@@ -48,13 +48,18 @@ class PreconditionHooks:
     ) -> None:
         """Stop at missing inputs, with the pipeline that makes each, and at broken models."""
         inputs = sorted(name for name in pipeline.inputs() if not is_parameter(name))
-        missing = [name for name in inputs if not catalog.exists(name)]
+        missing = [name for name in inputs if _is_missing(catalog, name)]
         if missing:
             raise InputError("; ".join(_remedy(name, run_params["env"]) for name in missing))
         for name in inputs:
             dataset = catalog.get(name)
             if isinstance(dataset, NamedDataset):
                 dataset.check()
+
+
+def _is_missing(catalog: CatalogProtocol, name: str) -> bool:
+    dataset = catalog.get(name)
+    return not (getattr(dataset, "may_be_absent", False) or catalog.exists(name))
 
 
 def _unknown_parameter(name: str, known: Iterable[str]) -> str:

@@ -74,7 +74,10 @@ def scorer_identity(scorer: ScorerConfig) -> dict[str, str | None]:
 def _module_hash(kind: str) -> str | None:
     """Hash the file that a dotted path's module is in; None for the project's own scorers."""
     module, dot, _ = kind.rpartition(".")
-    spec = importlib.util.find_spec(module) if dot else None
+    try:
+        spec = importlib.util.find_spec(module) if dot else None
+    except ImportError:
+        return None  # loading the scorer says so in a better place
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         return None
     return str(describe(Path(spec.origin))["sha256"])
