@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kedro.framework.session import KedroSession
 
-from dpok_pipeline.pipelines.experiments import EXPERIMENTS
+from dpok_pipeline.pipelines.experiments import experiments
 
 if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
@@ -47,7 +47,7 @@ def _run(seed: int, env: str | None) -> list[ReportParts]:
     with KedroSession.create(env=env, runtime_params=chosen) as session:
         session.run()
         catalog = session.load_context().catalog
-    return [catalog.load(f"{experiment}_report_parts") for experiment in EXPERIMENTS]
+    return [catalog.load(f"{experiment}_report_parts") for experiment in experiments()]
 
 
 def _with_seed(part: ReportParts, seed: int) -> ReportParts:
@@ -68,7 +68,7 @@ def _report(parts: list[ReportParts], catalog: CatalogProtocol) -> None:
     embeddings = pd.concat([part.embeddings for part in parts]).to_numpy()
     comparison = compare(scores, embeddings)
     claims = judge_claims(comparison)
-    shown = parts[-len(EXPERIMENTS) :]  # curves and sheets of the last seed
+    shown = parts[-len(experiments()) :]  # curves and sheets of the last seed
     catalog.save(f"{NAME}.comparison", comparison)
     catalog.save(f"{NAME}.claims", claims)
     catalog.save(f"{NAME}.report", write_report(comparison, claims, *shown))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dpok_pipeline.hooks.experiments import ExperimentHooks
 from dpok_pipeline.hooks.preconditions import PreconditionHooks
 from dpok_pipeline.hooks.progress import ProgressHooks
 from dpok_pipeline.hooks.summary import SummaryHooks
@@ -9,4 +10,11 @@ from dpok_pipeline.hooks.tracking import TrackingHooks
 from dpok_pipeline.hooks.work_folders import WorkFolderHooks
 
 TRACKING = TrackingHooks()
-HOOKS = (PreconditionHooks(), TRACKING, WorkFolderHooks(), ProgressHooks(), SummaryHooks())
+HOOKS = (
+    ExperimentHooks(),
+    PreconditionHooks(),
+    TRACKING,
+    WorkFolderHooks(),
+    ProgressHooks(),
+    SummaryHooks(),
+)

@@ -29,6 +29,7 @@ from dpok_pipeline.training.randomness import (
     prompt_numbers,
     restore_states,
 )
+from dpok_pipeline.training.rounding import check_options
 from dpok_pipeline.training.tracking import Tracker
 from dpok_pipeline.training.value import Critic, make_critic
 
@@ -71,7 +72,7 @@ class DPOKTrainer:
             model.device,
         )
         self.iteration = 0
-        self._warned = False
+        self._warned = self._checked = False
         self.curves: list[dict[str, float]] = []
 
     def run(self, store: CheckpointStore) -> None:
@@ -183,8 +184,13 @@ class DPOKTrainer:
             "perf/transitions_per_second": rows / (finished - rolled_out),
         }
         self.curves.append(row)
+        log_ratio = row["policy/fresh_log_ratio"]
+        if not self._checked:
+            self._checked = True
+            recomputed = config.recompute_log_probs
+            check_options(self.model.options, log_ratio, self.policy.band, recomputed)
         if not self._warned:
-            self._warned = warn_of_rounding(row["policy/fresh_log_ratio"], self.policy.band)
+            self._warned = warn_of_rounding(log_ratio, self.policy.band)
         return {key: value for key, value in row.items() if "/" in key}
 
     def _state(self) -> dict[str, Any]:
