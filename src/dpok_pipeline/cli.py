@@ -19,7 +19,7 @@ from kedro.utils import find_kedro_project
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.failures import explain
 from dpok_pipeline.hooks import TRACKING
-from dpok_pipeline.pipelines.experiments import EXPERIMENTS
+from dpok_pipeline.pipelines.experiments import configured_experiments
 from dpok_pipeline.training.stopping import Stopped
 
 if TYPE_CHECKING:
@@ -105,9 +105,17 @@ def _check_choices(options: dict[str, Any]) -> None:
     conf_source = options.get("conf_source") or _conf_source()
     environments = sorted(path.name for path in Path(conf_source).iterdir() if path.is_dir())
     chosen_pipelines = [*(options.get("pipelines") or []), options.get("pipeline")]
-    _check("--namespaces", "experiment", options.get("namespaces"), EXPERIMENTS)
     _check("--pipelines", "pipeline", chosen_pipelines, ["__default__", *pipelines])
     _check("--env", "environment", [options.get("env")], environments)
+    if options.get("namespaces"):
+        loader = settings.CONFIG_LOADER_CLASS(
+            conf_source=str(conf_source),
+            env=options.get("env"),
+            runtime_params=options.get("params"),
+            **settings.CONFIG_LOADER_ARGS,
+        )
+        known = configured_experiments(loader)
+        _check("--namespaces", "experiment", options["namespaces"], known)
 
 
 def _conf_source() -> Path:

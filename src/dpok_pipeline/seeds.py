@@ -16,7 +16,7 @@ from kedro.framework.session import KedroSession
 from kedro.io import Version
 
 from dpok_pipeline.finished_runs import RUN_WORK, find_finished
-from dpok_pipeline.pipelines.experiments import EXPERIMENTS
+from dpok_pipeline.pipelines.experiments import experiments
 from dpok_pipeline.run_identity import describe_whole_run
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _chosen(seed: int) -> dict[str, object]:
 
 def _parts(catalog: CatalogProtocol, version: str) -> list[ReportParts]:
     """Read each experiment's parts of one version; nothing if one of them has been removed."""
-    names = [f"{experiment}_report_parts" for experiment in EXPERIMENTS]
+    names = [f"{experiment}_report_parts" for experiment in experiments()]
     datasets = [catalog.get(name, version=Version(version, None)) for name in names]
     if not all(dataset.exists() for dataset in datasets):
         return []
@@ -99,7 +99,7 @@ def _report(parts: list[ReportParts], catalog: CatalogProtocol) -> None:
     embeddings = pd.concat([part.embeddings for part in parts]).to_numpy()
     comparison = compare(scores, embeddings, replicates=config.replicates, seed=config.seed)
     claims = judge_claims(comparison)
-    shown = parts[-len(EXPERIMENTS) :]  # curves and sheets of the last seed
+    shown = parts[-len(experiments()) :]  # curves and sheets of the last seed
     catalog.save(f"{NAME}.comparison", comparison)
     catalog.save(f"{NAME}.claims", claims)
     catalog.save(f"{NAME}.report", write_report(comparison, claims, *shown))

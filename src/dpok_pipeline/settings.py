@@ -39,6 +39,7 @@ CONFIG_LOADER_ARGS = {
     "config_patterns": {
         "mlflow": ["mlflow*", "mlflow*/**"],
         "expected_seconds": ["expected_seconds*"],
+        "experiments": ["experiments.yml"],
     },
     # Soft: an environment that changes one number keeps the others of its group.
     "merge_strategy": {"parameters": "soft", "mlflow": "soft", "globals": "soft"},

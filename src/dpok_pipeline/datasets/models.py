@@ -37,7 +37,9 @@ class NamedDataset(AbstractDataset[NoReturn, Any]):
 class BaseModelDataset(NamedDataset):
     """The handle of a base model: a local folder in diffusers' format, or a hub id.
 
-    Loading checks that every component is there and whole, and hashes it.
+    Kedro makes a relative `path` absolute, so a hub id must be given as `hub_id`; where that names
+    a folder, the folder is taken and the revision ignored. Loading checks that every component is
+    there and whole, and hashes it.
 
     Example:
         ```yaml

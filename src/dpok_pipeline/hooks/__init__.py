@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dpok_pipeline.hooks.experiments import ExperimentHooks
 from dpok_pipeline.hooks.finished_runs import FinishedRunHooks
 from dpok_pipeline.hooks.preconditions import PreconditionHooks
 from dpok_pipeline.hooks.progress import ProgressHooks
@@ -12,6 +13,7 @@ from dpok_pipeline.hooks.work_folders import WorkFolderHooks
 TRACKING = TrackingHooks()
 # Of those that ask to be first, the last one here is: what is missing is said before all else.
 HOOKS = (
+    ExperimentHooks(),
     FinishedRunHooks(),
     PreconditionHooks(),
     TRACKING,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from kedro.pipeline import Pipeline
 from dpok_pipeline.datasets.models import NamedDataset
 from dpok_pipeline.errors import InputError
 
-# What `--params` may give besides the groups of the parameter files: see conf/base.
-RUNTIME_PARAMETERS = ("training_seed", "run_name")
 RESUME = ("auto", "never")
+# How a configuration file takes a value from `--params`: ${runtime_params:NAME, default}.
+RUNTIME_PARAMETER = re.compile(r"\$\{runtime_params:\s*(\w+)")
 
 
 class PreconditionHooks:
@@ -31,9 +32,14 @@ class PreconditionHooks:
         """Refuse a misspelt group; the fields within are checked by their types."""
         loader = context.config_loader
         files = Path(loader.conf_source, loader.base_env).glob("parameters*.yml")
-        known = {*RUNTIME_PARAMETERS}.union(*(yaml.safe_load(file.read_text()) for file in files))
-        for name in loader["parameters"]:
-            if name not in known:
+        known = runtime_parameters(loader).union(
+            *(yaml.safe_load(file.read_text()) for file in files)
+        )
+        # Presets begin with an underscore, which Kedro drops from every kind of file but this.
+        given = {key: value for key, value in loader["parameters"].items() if key[0] != "_"}
+        loader["parameters"] = given
+        for name, value in given.items():
+            if name not in known and value != {"experiment": name}:
                 raise InputError(_unknown_parameter(name, known))
         resume = loader["parameters"].get("resume")
         if resume not in RESUME:
@@ -60,6 +66,13 @@ class PreconditionHooks:
 def _is_missing(catalog: CatalogProtocol, name: str) -> bool:
     dataset = catalog.get(name)
     return not (getattr(dataset, "may_be_absent", False) or catalog.exists(name))
+
+
+def runtime_parameters(loader: Any) -> set[str]:
+    """What `--params` may give besides parameter groups: all that this environment's files take."""
+    folders = [Path(loader.conf_source, env) for env in (loader.base_env, loader.env) if env]
+    files = [file for folder in folders for file in folder.rglob("*.yml")]
+    return {name for file in files for name in RUNTIME_PARAMETER.findall(file.read_text())}
 
 
 def _unknown_parameter(name: str, known: Iterable[str]) -> str:

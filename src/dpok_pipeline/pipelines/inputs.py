@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 from pydantic import Field
 
-from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.datasets.sealed_folder import describe
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
-from dpok_pipeline.diffusion.config import Precision
+from dpok_pipeline.diffusion.config import NetworkOptions, Precision
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.load import ScorerConfig
 
@@ -22,15 +21,16 @@ if TYPE_CHECKING:
     from dpok_pipeline.rewards.protocol import Scorer
 
 
-class ComputeConfig(FrozenConfig):
+class ComputeConfig(NetworkOptions):
     """Where the networks run and how they compute."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="`auto` takes a GPU where there is one."
     )
-    precision: Precision = Field(
+    precision: Precision | Literal["auto"] = Field(
         "float32",
-        description="Of the networks; latents, log-probabilities and LoRA weights stay float32.",
+        description="Of the networks; latents, log-probabilities and LoRA weights stay float32. "
+        "`auto` is bfloat16 on a GPU that has it, float16 on another, float32 elsewhere.",
     )
 
     def torch_device(self) -> str:
@@ -45,8 +45,11 @@ class ComputeConfig(FrozenConfig):
 def open_model(base_model: BaseModelHandle, compute: ComputeConfig) -> DiffusionModel:
     """Load the base model that a handle names."""
     from dpok_pipeline.diffusion.base_model import load_base_model
+    from dpok_pipeline.diffusion.options import half_precision
 
-    return load_base_model(base_model, compute.torch_device(), compute.precision)
+    device = compute.torch_device()
+    precision = half_precision(device) if compute.precision == "auto" else compute.precision
+    return load_base_model(base_model, device, precision, options=compute)
 
 
 def open_scorer(scorer: ScorerConfig, compute: ComputeConfig) -> Scorer:

@@ -39,6 +39,7 @@ from dpok_pipeline.training.randomness import (
     prompt_numbers,
     restore_states,
 )
+from dpok_pipeline.training.rounding import check_options
 from dpok_pipeline.training.stopping import stop_requests
 from dpok_pipeline.training.tracking import Tracker
 from dpok_pipeline.training.value import Critic, make_critic
@@ -82,7 +83,7 @@ class DPOKTrainer:
         )
         self.watch = Watch(measures, config.alarm_deviations)
         self.iteration = self.prompt_cursor = 0
-        self._warned = False
+        self._warned = self._checked = False
         self._why_skipped = ""
         self.curves = Curves()
 
@@ -216,8 +217,8 @@ class DPOKTrainer:
         finished = time.perf_counter()
         config, images = self.config, self.config.images_per_iteration
         rows = config.updates_per_iteration * min(config.transitions_per_update, len(self.buffer))
-        if scores is not None and not self._warned:
-            self._warned = warn_of_rounding(row["policy/fresh_log_ratio"], self.policy.band)
+        if scores is not None:
+            self._guard_ratio(row["policy/fresh_log_ratio"])
         return {
             **row,
             **self.watch.metrics(),
@@ -227,6 +228,15 @@ class DPOKTrainer:
             "perf/images_per_second": images / (rolled_out - started),
             "perf/transitions_per_second": rows / (finished - rolled_out) if scores else 0.0,
         }
+
+    def _guard_ratio(self, log_ratio: float) -> None:
+        """Refuse or warn of what rounding does to the ratio of weights that have not moved."""
+        if not self._checked:
+            self._checked = True
+            recomputed = self.config.recompute_log_probs
+            check_options(self.model.options, log_ratio, self.policy.band, recomputed)
+        if not self._warned:
+            self._warned = warn_of_rounding(log_ratio, self.policy.band)
 
     def _parts(self) -> dict[str, Any]:
         """What has a state of its own, by its name in a checkpoint."""
