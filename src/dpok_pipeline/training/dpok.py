@@ -84,6 +84,8 @@ def train_dpok(
         trainer.run(store)
         folder = work_dir / "lora"
         save_lora(model.unet, folder, {**made_by, "iterations": config.iterations})
-        return TrainingResult(folder, trainer.curves.frame(), trainer.curves.summary())
+        summary = trainer.curves.summary()
+        summary["checkpoint_seconds"] += store.seconds_spent()  # of the last one
+        return TrainingResult(folder, trainer.curves.frame(), summary)
     finally:
         detach_lora(model.unet)

@@ -80,7 +80,7 @@ def train_sft(
         curves = _run(updater, config, store, tracker)
         folder = work_dir / "lora"
         save_lora(model.unet, folder, {**made_by, "updates": config.updates})
-        return _result(folder, curves, updater)
+        return _result(folder, curves, updater, store.seconds_spent())
     finally:
         detach_lora(model.unet)
 
@@ -145,7 +145,9 @@ def _why_skipped(updater: SFTUpdater) -> str:
     return not_finite("the reward of sft_samples", samples.rewards, prompts)
 
 
-def _result(folder: Path, curves: list[dict[str, float]], updater: SFTUpdater) -> TrainingResult:
+def _result(
+    folder: Path, curves: list[dict[str, float]], updater: SFTUpdater, last_save: float
+) -> TrainingResult:
     import pandas as pd
 
     summary: dict[str, Any] = {
@@ -156,7 +158,7 @@ def _result(folder: Path, curves: list[dict[str, float]], updater: SFTUpdater) -
         "skipped_updates": updater.optimiser.skipped,
         "last_loss": curves[-1]["policy/loss"],
         "lowest_loss": min(row["policy/loss"] for row in curves),
-        "checkpoint_seconds": sum(row["perf/checkpoint_seconds"] for row in curves),
+        "checkpoint_seconds": sum(row["perf/checkpoint_seconds"] for row in curves) + last_save,
     }
     return TrainingResult(folder, pd.DataFrame(curves), summary)
 
