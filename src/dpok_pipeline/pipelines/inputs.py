@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
@@ -57,11 +56,11 @@ def open_scorer(scorer: ScorerConfig, compute: ComputeConfig) -> Scorer:
 
 def scorer_identity(scorer: ScorerConfig) -> str:
     """Hash a scorer's specification and files: checkpoints of another reward are not continued."""
+    from dpok_pipeline.rewards.load import scorer_files
+
     digest = hashlib.sha256(scorer.model_dump_json().encode())
-    path = Path(scorer.path or "")
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(describe(file)["sha256"].encode())
+    for file in scorer_files(scorer):
+        digest.update(describe(file)["sha256"].encode())
     return digest.hexdigest()
 
 
