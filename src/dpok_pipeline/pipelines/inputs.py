@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from pydantic import Field
@@ -59,18 +59,18 @@ def open_scorer(scorer: ScorerConfig, compute: ComputeConfig) -> Scorer:
     return load_scorer(scorer, compute.torch_device())
 
 
-def scorer_identity(scorer: ScorerConfig) -> dict[str, str | None]:
-    """What makes a reward: kind, precision, and hashes of its files and of a user's own code."""
+def scorer_identity(scorer: ScorerConfig) -> dict[str, Any]:
+    """What makes a reward: its settings, and hashes of its files and of a user's own code."""
+    from dpok_pipeline.rewards.load import scorer_files
+
     digest = hashlib.sha256()
-    for path in (Path(given) for given in (scorer.path, scorer.clip_path) if given):
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                digest.update(describe(file)["sha256"].encode())
+    for file in scorer_files(scorer):
+        digest.update(describe(file)["sha256"].encode())
+    kinds = [scorer.kind, *(part.kind for part in (scorer.parts or {}).values())]
     return {
-        "kind": scorer.kind,
-        "precision": scorer.precision,
+        **scorer.model_dump(mode="json", exclude={"path", "clip_path"}),
         "files": digest.hexdigest(),
-        "code": _module_hash(scorer.kind),
+        "code": [_module_hash(kind) for kind in kinds],
     }
 
 
