@@ -16,7 +16,7 @@ from kedro.utils import find_kedro_project
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.failures import explain
-from dpok_pipeline.hooks import TRACKING
+from dpok_pipeline.hooks import JOURNAL, TRACKING
 from dpok_pipeline.pipelines.experiments import EXPERIMENTS
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def run(traceback: bool, **options: Any) -> Any:
     """Run the pipeline; end with status 1 and one line where the input is at fault."""
     with one_line_errors(traceback):
         _check_choices(options)
+        options["runner"] = options["runner"] or "dpok_pipeline.runner.ContinuingRunner"
         return kedro_run.callback(**options)
 
 
@@ -78,6 +79,7 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         TRACKING.interrupted()
+        JOURNAL.interrupted()
         click.secho("\nInterrupted. The same command goes on from the last checkpoint.", err=True)
         sys.exit(INTERRUPTED)
     except Exception as error:

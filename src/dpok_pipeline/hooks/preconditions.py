@@ -20,6 +20,7 @@ from dpok_pipeline.errors import InputError
 
 # What `--params` may give besides the groups of the parameter files: see conf/base.
 RUNTIME_PARAMETERS = ("training_seed", "run_name")
+RESUME = ("auto", "never")
 
 
 class PreconditionHooks:
@@ -34,6 +35,11 @@ class PreconditionHooks:
         for name in loader["parameters"]:
             if name not in known:
                 raise InputError(_unknown_parameter(name, known))
+        resume = loader["parameters"].get("resume")
+        if resume not in RESUME:
+            raise InputError(
+                f"conf/*/parameters*.yml or --params: resume is {resume!r}: give auto or never"
+            )
 
     # Before kedro-mlflow's hook, which would leave behind a run that nothing ever ends.
     @hook_impl(tryfirst=True)
