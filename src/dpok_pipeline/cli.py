@@ -18,7 +18,7 @@ from kedro.utils import find_kedro_project
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.failures import explain
-from dpok_pipeline.hooks import TRACKING
+from dpok_pipeline.hooks import JOURNAL, TRACKING
 from dpok_pipeline.pipelines.experiments import configured_experiments
 from dpok_pipeline.training.stopping import Stopped
 
@@ -46,6 +46,7 @@ def run(traceback: bool, **options: Any) -> Any:
     """Run the pipeline; end with status 1 and one line where the input is at fault."""
     with one_line_errors(traceback):
         _check_choices(options)
+        options["runner"] = options["runner"] or "dpok_pipeline.runner.ContinuingRunner"
         return kedro_run.callback(**options)
 
 
@@ -70,6 +71,39 @@ def claims(seeds: str, env: str | None, resume: Resume) -> None:
         compare_over_seeds([int(seed) for seed in seeds.split(",")], env, resume)
 
 
+@cli.command(name="retention")
+@click.option("--env", default=None, help="Environment.")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Newest finished versions of each dataset that stay in any case.",
+)
+@click.option("--work", is_flag=True, help="Give up interrupted runs, too: their checkpoints.")
+@click.option("--remove", is_flag=True, help="Remove what is listed as such.")
+@click.option("--yes", is_flag=True, help="Do not ask before removing.")
+def retention(env: str | None, keep: int, work: bool, remove: bool, yes: bool) -> None:
+    """List old versions and checkpoints with their sizes; remove them with --remove.
+
+    What MLflow names stays: inputs and outputs of runs with the tag keep=true, and of runs whose
+    model has an alias in the registry.
+    """
+    from dpok_pipeline import retention as old
+
+    with one_line_errors():
+        _check_choices({"env": env})
+        plan = old.make_plan(env, keep, work)
+        for line in old.describe_plan(plan):
+            click.echo(line)
+        going = [entry for entry in plan.entries if not entry.kept]
+        if remove and going:
+            old.refuse_while_running(plan.data)
+            if yes or click.confirm(f"Remove these {len(going)} for good?"):
+                old.remove(going, plan.data)
+                click.echo(f"Removed {len(going)}.")
+
+
 @contextmanager
 def one_line_errors(traceback: bool = False) -> Iterator[None]:
     """End with status 1 and one line where the input is at fault.
@@ -82,6 +116,7 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         TRACKING.interrupted()
+        JOURNAL.interrupted()
         click.secho("\nInterrupted. The same command goes on from the last checkpoint.", err=True)
         sys.exit(SIGNALLED + getattr(interrupt, "signal_number", signal.SIGINT))
     except Exception as error:

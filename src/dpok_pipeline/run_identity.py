@@ -112,10 +112,10 @@ def _identify(loaded: Any) -> str:
     if hasattr(loaded, "content_hash"):
         return str(loaded.content_hash)
     if isinstance(loaded, BaseModel):
-        return json.dumps(scorer_identity(loaded), sort_keys=True)  # type: ignore[arg-type]
-    if isinstance(loaded, Path):
+        loaded = scorer_identity(loaded)  # type: ignore[arg-type]
+    elif isinstance(loaded, Path):
         return _hash_files(loaded)
-    if isinstance(loaded, dict):
+    elif isinstance(loaded, dict):
         loaded = {key: _identify(value) for key, value in loaded.items()}
     return hashlib.sha256(json.dumps(loaded, sort_keys=True).encode()).hexdigest()
 

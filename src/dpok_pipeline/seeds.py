@@ -18,6 +18,7 @@ from kedro.io import Version
 from dpok_pipeline.finished_runs import RUN_WORK, find_finished
 from dpok_pipeline.pipelines.experiments import experiments
 from dpok_pipeline.run_identity import describe_whole_run
+from dpok_pipeline.runner import ContinuingRunner
 
 if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
@@ -38,14 +39,15 @@ def compare_over_seeds(seeds: Sequence[int], env: str | None, resume: Resume = "
         seeds: Training seeds.
         env: The environment; None is Kedro's default.
         resume: `auto` takes what finished whole runs of the same parameters, inputs and code
-            have made, by whatever command; `never` runs every seed.
+            have made, by whatever command, and continues an interrupted run; `never` runs every
+            seed from its start.
     """
     parts: list[ReportParts] = []
     for number, seed in enumerate(seeds, start=1):
         found = _finished(seed, env) if resume == "auto" else []
         done = "; finished already" if found else ""
         logger.info("Training seed %d (%d of %d)%s", seed, number, len(seeds), done)
-        parts += [_with_seed(part, seed) for part in found or _run(seed, env)]
+        parts += [_with_seed(part, seed) for part in found or _run(seed, env, resume)]
     with KedroSession.create(env=env) as session:
         _report(parts, session.load_context().catalog)
 
@@ -59,10 +61,11 @@ def _finished(seed: int, env: str | None) -> list[ReportParts]:
         return [] if version is None else _parts(catalog, version)
 
 
-def _run(seed: int, env: str | None) -> list[ReportParts]:
+def _run(seed: int, env: str | None, resume: Resume) -> list[ReportParts]:
     """Run the five pipelines with one seed, and read what they contribute to reports."""
-    with KedroSession.create(env=env, runtime_params=_chosen(seed)) as session:
-        outputs = session.run()
+    chosen = {**_chosen(seed), "resume": resume}
+    with KedroSession.create(env=env, runtime_params=chosen) as session:
+        outputs = session.run(runner=ContinuingRunner())
         version = outputs["report"].resolve_save_version()
         return _parts(session.load_context().catalog, version)
 

@@ -30,7 +30,7 @@ def runs(finished: Outcome, catalog: CatalogProtocol, monkeypatch: pytest.Monkey
     """
     asked: list[int] = []
 
-    def run(seed: int, env: str | None) -> list:
+    def run(seed: int, env: str | None, resume: str) -> list:
         if len(asked) == 2:
             raise KeyboardInterrupt
         asked.append(seed)

@@ -52,7 +52,10 @@ class TrackingHooks:
             return
         names = sorted(name for name in pipeline.inputs() if name.startswith("params:"))
         parameters = flatten({name.removeprefix("params:"): catalog.load(name) for name in names})
-        entries = [(key, str(value)[:PARAMETER_LENGTH]) for key, value in parameters.items()]
+        # A run that is continued has them already.
+        logged = mlflow.active_run().data.params
+        new = {key: value for key, value in parameters.items() if key not in logged}
+        entries = [(key, str(value)[:PARAMETER_LENGTH]) for key, value in new.items()]
         for start in range(0, len(entries), BATCH):
             mlflow.log_params(dict(entries[start : start + BATCH]))
         tags = {"command": shlex.join(["kedro", *sys.argv[1:]])}
