@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.project import settings
-from kedro.utils import find_kedro_project
+from kedro.utils import find_kedro_project, load_obj
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.failures import explain
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dpok_pipeline.training.config import Resume
 
 SIGNALLED = 128  # shells add the signal's number
+RUNNER = "dpok_pipeline.runner.ContinuingRunner"
 PIPELINES_FOLDER = Path(__file__).parent / "pipelines"
 
 
@@ -46,7 +47,7 @@ def run(traceback: bool, **options: Any) -> Any:
     """Run the pipeline; end with status 1 and one line where the input is at fault."""
     with one_line_errors(traceback):
         _check_choices(options)
-        options["runner"] = options["runner"] or "dpok_pipeline.runner.ContinuingRunner"
+        options["runner"] = options["runner"] or RUNNER
         return kedro_run.callback(**options)
 
 
@@ -151,6 +152,16 @@ def _check_choices(options: dict[str, Any]) -> None:
         )
         known = configured_experiments(loader)
         _check("--namespaces", "experiment", options["namespaces"], known)
+    if options.get("runner"):
+        _check_runner(options["runner"])
+
+
+def _check_runner(name: str) -> None:
+    """Refuse a runner that cannot be imported."""
+    try:
+        load_obj(name, "kedro.runner")
+    except (ImportError, AttributeError):
+        raise InputError(f"--runner {name}: no such runner; leave the option out") from None
 
 
 def _conf_source() -> Path:

@@ -6,6 +6,7 @@ import errno
 import re
 from collections.abc import Iterator
 
+import yaml
 from kedro.framework.cli.utils import KedroCliError
 from kedro.io.core import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
@@ -33,7 +34,7 @@ def explain(error: BaseException) -> str | None:
         The line; None if the error is a fault of the program, whose traceback is worth more.
     """
     for cause in _chain(error):
-        if isinstance(cause, InputError | KedroCliError):
+        if isinstance(cause, InputError | KedroCliError | yaml.YAMLError):
             return _one_line(str(cause))
         if isinstance(cause, ParameterValidationError):
             return "; ".join(_parameter_errors(str(cause)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,6 +11,8 @@ from pydantic import ValidationError
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.sums import check_sums
+
+logger = logging.getLogger(__name__)
 
 
 class NamedDataset(AbstractDataset[NoReturn, Any]):
@@ -65,12 +68,17 @@ class BaseModelDataset(NamedDataset):
         """Return the `BaseModelHandle`.
 
         Raises:
-            InputError: A component is missing or truncated.
+            InputError: A component is missing or truncated, or a hub id has no revision.
         """
         from dpok_pipeline.diffusion.base_model import describe_base_model
 
-        where = self._given["path"] or self._given["hub_id"]
-        return describe_base_model(where, self._given["revision"])
+        where, revision = self._given["path"] or self._given["hub_id"], self._given["revision"]
+        if revision is None and not Path(where).is_dir() and self._given["hub_id"]:
+            raise InputError(
+                f"base_model {where}: no revision; set the hub's commit that you mean, so that "
+                "nobody can change the model under you"
+            )
+        return describe_base_model(where, revision)
 
 
 class ScorerDataset(NamedDataset):
@@ -97,7 +105,9 @@ class ScorerDataset(NamedDataset):
         """Load the scorer and let it go again."""
         from dpok_pipeline.rewards.load import load_scorer
 
-        load_scorer(self.load())
+        spec = self.load()
+        _say_if_own("reward_model", spec.kind)
+        load_scorer(spec)
 
 
 class ScorersDataset(NamedDataset):
@@ -116,7 +126,8 @@ class ScorersDataset(NamedDataset):
         """Load each scorer and let it go again."""
         from dpok_pipeline.rewards.load import load_scorer
 
-        for spec in self.load().values():
+        for name, spec in self.load().items():
+            _say_if_own(name, spec.kind)
             load_scorer(spec)
 
 
@@ -137,6 +148,12 @@ class ModelFolderDataset(NamedDataset):
             raise InputError(f"{folder}: no such folder; correct its entry in conf/*/catalog*.yml")
         check_sums(folder)
         return folder
+
+
+def _say_if_own(name: str, kind: str) -> None:
+    """Say that a dotted path runs code: the only entry of the catalog's models that does."""
+    if "." in kind and not kind.startswith("dpok_pipeline."):
+        logger.info("%s: code of your own is imported and run, %s", name, kind)
 
 
 def _scorer_config(name: str, given: dict[str, Any]) -> Any:

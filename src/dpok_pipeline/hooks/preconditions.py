@@ -31,7 +31,10 @@ class PreconditionHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Refuse a misspelt group; the fields within are checked by their types."""
         loader = context.config_loader
-        files = Path(loader.conf_source, loader.base_env).glob("parameters*.yml")
+        files = list(Path(loader.conf_source, loader.base_env).glob("parameters*.yml"))
+        own = Path(loader.conf_source, loader.env or loader.default_run_env)
+        for file in own.rglob("parameters*.yml"):
+            _check_mapping(file)
         known = runtime_parameters(loader).union(
             *(yaml.safe_load(file.read_text()) for file in files)
         )
@@ -56,11 +59,23 @@ class PreconditionHooks:
         inputs = sorted(name for name in pipeline.inputs() if not is_parameter(name))
         missing = [name for name in inputs if _is_missing(catalog, name)]
         if missing:
-            raise InputError("; ".join(_remedy(name, run_params["env"]) for name in missing))
+            env = run_params["env"]
+            remedies = (_remedy(name, catalog.get(name), env) for name in missing)
+            raise InputError("; ".join(remedies))
         for name in inputs:
             dataset = catalog.get(name)
             if isinstance(dataset, NamedDataset):
                 dataset.check()
+
+
+def _check_mapping(file: Path) -> None:
+    """Refuse a parameter file that is not YAML, or something else than names and values."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{file}: not valid YAML ({error}); correct the file") from None
+    if not isinstance(content or {}, dict):
+        raise InputError(f"{file}: expected names and values, such as `lora: {{rank: 4}}`")
 
 
 def _is_missing(catalog: CatalogProtocol, name: str) -> bool:
@@ -81,8 +96,13 @@ def _unknown_parameter(name: str, known: Iterable[str]) -> str:
     return f"conf/*/parameters*.yml or --params: {name}: no such parameter; {advice}"
 
 
-def _remedy(name: str, env: str | None) -> str:
+def _remedy(name: str, dataset: Any, env: str | None) -> str:
     """Name the command that makes a dataset."""
+    version = getattr(dataset, "_version", None)
+    if version is not None and version.load is not None:
+        return (
+            f"--load-versions {name}:{version.load}: no such version; leave it out for the newest"
+        )
     pipelines.set_requested(None)  # Kedro has imported only the pipelines of this run so far.
     makers = [key for key, made in pipelines.items() if name in made.outputs() | made.all_outputs()]
     makers = [key for key in makers if key != "__default__"]

@@ -34,12 +34,21 @@ class ComputeConfig(NetworkOptions):
     )
 
     def torch_device(self) -> str:
-        """Resolve `auto`."""
+        """Resolve `auto`.
+
+        Raises:
+            InputError: There is no such device here.
+        """
         import torch
 
-        if self.device != "auto":
-            return self.device
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not found.get(self.device, True):
+            raise InputError(
+                f"compute.device is {self.device}, which torch does not find here; give auto"
+            )
+        return self.device
 
 
 def open_model(base_model: BaseModelHandle, compute: ComputeConfig) -> DiffusionModel:
