@@ -24,6 +24,8 @@ WEIGHTS = (
 TOKENIZER = ("tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json")
 OPTIONAL = ("tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json")
 
+CARD = "README.md"  # says the licence
+
 
 def resolve_folder(path: str, revision: str | None) -> Path:
     """The local folder of a base model; a hub id is downloaded, or found in the hub's cache.
@@ -38,7 +40,7 @@ def resolve_folder(path: str, revision: str | None) -> Path:
         raise InputError(f"{path}: no such folder; give a model folder in diffusers' format")
     from huggingface_hub import snapshot_download
 
-    wanted = [*CONFIGS, *WEIGHTS, *TOKENIZER, *OPTIONAL]
+    wanted = [*CONFIGS, *WEIGHTS, *TOKENIZER, *OPTIONAL, CARD]
     try:
         return Path(snapshot_download(path, revision=revision, allow_patterns=wanted))
     except Exception as error:  # offline, gated, unknown: the hub has a dozen classes for it
