@@ -45,9 +45,8 @@ def resolve_folder(path: str, revision: str | None) -> Path:
         return Path(snapshot_download(path, revision=revision, allow_patterns=wanted))
     except Exception as error:  # offline, gated, unknown: the hub has a dozen classes for it
         raise InputError(
-            f"base model {path}: not in the hub's cache, and the hub did not give it "
-            f"({type(error).__name__}); run once with a connection and HF_HUB_OFFLINE unset, or "
-            "download it elsewhere and give its folder as `path`"
+            f"{path}: neither a folder nor a model that the hub gave "
+            f"({type(error).__name__}); download it and give the folder"
         ) from error
 
 
