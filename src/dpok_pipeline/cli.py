@@ -56,6 +56,17 @@ def claims(seeds: str, env: str | None) -> None:
         compare_over_seeds([int(seed) for seed in seeds.split(",")], env)
 
 
+@cli.command(name="paper")
+@click.option("--env", default="paper", show_default=True, help="Environment that was run.")
+@click.option("--preset", default="official_code", show_default=True, help="Preset of that run.")
+def paper(env: str, preset: str) -> None:
+    """Put a run's numbers beside the paper's, in docs/stable_diffusion.md."""
+    from dpok_pipeline.paper_page import fill_paper_page
+
+    with one_line_errors():
+        click.echo(fill_paper_page(env, preset))
+
+
 @contextmanager
 def one_line_errors(traceback: bool = False) -> Iterator[None]:
     """End with status 1 and one line where the input is at fault.
