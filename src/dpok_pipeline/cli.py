@@ -105,6 +105,17 @@ def retention(env: str | None, keep: int, work: bool, remove: bool, yes: bool) -
                 click.echo(f"Removed {len(going)}.")
 
 
+@cli.command(name="paper")
+@click.option("--env", default="paper", show_default=True, help="Environment that was run.")
+@click.option("--preset", default="official_code", show_default=True, help="Preset of that run.")
+def paper(env: str, preset: str) -> None:
+    """Put a run's numbers beside the paper's, in docs/stable_diffusion.md."""
+    from dpok_pipeline.paper_page import fill_paper_page
+
+    with one_line_errors():
+        click.echo(fill_paper_page(env, preset))
+
+
 @contextmanager
 def one_line_errors(traceback: bool = False) -> Iterator[None]:
     """End with status 1 and one line where the input is at fault.

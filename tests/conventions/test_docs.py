@@ -21,6 +21,7 @@ from dpok_pipeline.cli import cli
 from dpok_pipeline.evaluation.claims import CLAIMS
 from dpok_pipeline.evaluation.claims import COLUMNS as CLAIM_COLUMNS
 from dpok_pipeline.evaluation.names import IDENTITY, METRICS
+from dpok_pipeline.hooks.preconditions import RUNTIME_PARAMETER
 from dpok_pipeline.pipelines.experiments import EXPERIMENTS
 from dpok_pipeline.pipelines.rl_training.measures import MEASURES
 
@@ -29,7 +30,11 @@ CONF = ROOT / "conf"
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
 # Set on the command line only, by a resolver in conf.
-RUNTIME_PARAMETERS = {"training_seed", "run_name"}
+RUNTIME_PARAMETERS = {
+    name
+    for file in CONF.rglob("*.yml")
+    for name in RUNTIME_PARAMETER.findall(file.read_text(encoding="utf-8"))
+}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 

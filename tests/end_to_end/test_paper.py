@@ -81,7 +81,6 @@ def test_the_hub_is_needed_and_not_there(
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     result = kedro_run("--pipelines", "prompt_preparation", env="paper")
     line = error_of(result)
-    assert "base model stable-diffusion-v1-5/stable-diffusion-v1-5" in line
-    assert "HF_HUB_OFFLINE unset" in line
-    assert "give its folder" in line
+    assert line.startswith("Error: stable-diffusion-v1-5/stable-diffusion-v1-5: ")
+    assert "folder" in line
     assert mlflow.active_run() is None

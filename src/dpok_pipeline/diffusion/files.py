@@ -25,6 +25,8 @@ WEIGHTS = (
 TOKENIZER = ("tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json")
 OPTIONAL = ("tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json")
 
+CARD = "README.md"  # says the licence
+
 
 def resolve_folder(path: str, revision: str | None) -> Path:
     """The local folder of a base model; a hub id is found in the hub's cache, or downloaded.
@@ -32,7 +34,7 @@ def resolve_folder(path: str, revision: str | None) -> Path:
     Raises:
         InputError: there is no such folder, and the hub's files are not to be had.
     """
-    return find_files(path, [*CONFIGS, *WEIGHTS], [*TOKENIZER, *OPTIONAL], revision)
+    return find_files(path, [*CONFIGS, *WEIGHTS], [*TOKENIZER, *OPTIONAL, CARD], revision)
 
 
 def check_components(folder: Path) -> None:

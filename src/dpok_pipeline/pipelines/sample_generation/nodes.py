@@ -17,6 +17,7 @@ from dpok_pipeline.pipelines.inputs import (
     scorer_identity,
     select_prompts,
 )
+from dpok_pipeline.pipelines.model_card import describe_scorer
 from dpok_pipeline.rewards.load import ScorerConfig
 from dpok_pipeline.training.config import GenerationConfig, Resume
 
@@ -50,4 +51,10 @@ def generate_sft_samples(
         identity=scorer_identity(reward_model),
         resume=resume,
     )
-    yield EndOfShards({"experiment": experiment, "base_model": base_model.content_hash})
+    yield EndOfShards(
+        {
+            "experiment": experiment,
+            "base_model": base_model.content_hash,
+            "reward": describe_scorer(reward_model),
+        }
+    )
