@@ -12,7 +12,9 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smoke claims test lint format bench mlflow viz clean
+.PHONY: help install demo smoke claims test lint format audit bench full-size mlflow viz clean
+# Published configurations and vocabularies, without weights: see benchmarks/random_models.py.
+DATA ?= ../shared/data
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -52,6 +54,15 @@ test: lint ## Linters, then all tests with the engine's coverage floor
 
 bench: install ## Speed and memory of rollout and update, against the machine's own rate
 	$(BIN)/python -m benchmarks
+
+# Strict: a package that cannot be looked up is not clean.
+audit: ## Known advisories on the tested packages, from PyPI
+	test -x .audit/bin/pip-audit || \
+		($(PYTHON) -m venv .audit && .audit/bin/python -m pip install --quiet pip-audit)
+	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+
+full-size: install ## Env paper on full-size models with random weights, a tiny budget: DATA=FOLDER
+	$(BIN)/python -m benchmarks.full_size $(DATA)
 
 mlflow: install ## Open the runs in the MLflow UI
 	@echo 'Runs: http://127.0.0.1:5000 -> experiment dpok_pipeline -> "Model training"'

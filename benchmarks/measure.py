@@ -22,6 +22,7 @@ class Measurement:
         name: what ran.
         unit: what is counted.
         per_second: units per second, best of the repeats.
+        seconds: of that call, which makes all its units.
         flops: floating-point operations per unit, recomputation not counted.
         peak_bytes: highest device memory (CUDA), or of the process so far (CPU).
     """
@@ -29,6 +30,7 @@ class Measurement:
     name: str
     unit: str
     per_second: float
+    seconds: float
     flops: float
     peak_bytes: int
 
@@ -102,4 +104,4 @@ def measure(
     flops = count_flops(function) / units
     reset_peak(device)
     seconds = best_seconds(function, device, repeats)
-    return Measurement(name, unit, units / seconds, flops, peak_bytes(device))
+    return Measurement(name, unit, units / seconds, seconds, flops, peak_bytes(device))

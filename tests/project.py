@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests import tiny
 
+URI = "MLFLOW_TRACKING_URI"
 ROOT = Path(__file__).parents[1]
 PROMPTS = """\
 color: {train: [a green cat], unseen: [a green dog]}
@@ -40,6 +44,22 @@ def make_project(folder: Path) -> Path:
     )
     catalog.write_text(text.replace("      path: data/01_raw/emoji_world/judge\n", ""))
     return folder
+
+
+@contextmanager
+def mlflow_store(folder: Path) -> Iterator[str]:
+    """Track in a database of the test's own; yields an experiment's id."""
+    import mlflow
+
+    before, named = mlflow.get_tracking_uri(), os.environ.get(URI)
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    try:
+        yield mlflow.create_experiment("test", artifact_location=f"file://{folder / 'files'}")
+    finally:
+        mlflow.set_tracking_uri(before)
+        # MLflow has set the variable, which the project's settings read when they are imported.
+        os.environ.pop(URI, None)
+        os.environ.update({} if named is None else {URI: named})
 
 
 def write_world(folder: Path) -> None:

@@ -6,9 +6,11 @@ import errno
 import re
 from collections.abc import Iterator
 
+import yaml
 from kedro.framework.cli.utils import KedroCliError
 from kedro.io.core import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
+from omegaconf.errors import InterpolationResolutionError
 
 from dpok_pipeline.errors import InputError
 
@@ -17,6 +19,9 @@ _KEDRO_NAMES_A_WRONG_CHOICE = (
     "Pipeline contains no nodes",
     "Pipeline does not contain",
 )
+
+# OmegaConf keeps no more than the text of what a resolver raises.
+IN_RESOLVER = re.compile(r"InputError raised while resolving interpolation: (.*)")
 
 
 def explain(error: BaseException) -> str | None:
@@ -29,7 +34,7 @@ def explain(error: BaseException) -> str | None:
         The line; None if the error is a fault of the program, whose traceback is worth more.
     """
     for cause in _chain(error):
-        if isinstance(cause, InputError | KedroCliError):
+        if isinstance(cause, InputError | KedroCliError | yaml.YAMLError):
             return _one_line(str(cause))
         if isinstance(cause, ParameterValidationError):
             return "; ".join(_parameter_errors(str(cause)))
@@ -50,6 +55,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Walk from an error to what caused it, Kedro's wrappers first."""
     while error is not None:
         yield error
+        if isinstance(error, InterpolationResolutionError):
+            yield from map(InputError, IN_RESOLVER.findall(str(error)))
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 

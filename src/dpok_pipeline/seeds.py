@@ -11,14 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
+from kedro.io import Version
 
-from dpok_pipeline.pipelines.experiments import EXPERIMENTS
+from dpok_pipeline.finished_runs import RUN_WORK, find_finished
+from dpok_pipeline.pipelines.experiments import experiments
+from dpok_pipeline.run_identity import describe_whole_run
+from dpok_pipeline.runner import ContinuingRunner
 
 if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
 
     from dpok_pipeline.datasets.report_parts import ReportParts
+    from dpok_pipeline.training.config import Resume
 
 logger = logging.getLogger(__name__)
 
@@ -26,28 +32,55 @@ logger = logging.getLogger(__name__)
 NAME = "all_seeds"
 
 
-def compare_over_seeds(seeds: Sequence[int], env: str | None) -> None:
+def compare_over_seeds(seeds: Sequence[int], env: str | None, resume: Resume = "auto") -> None:
     """Run everything once per seed, then compare, judge the claims and write a report.
 
     Args:
         seeds: Training seeds.
         env: The environment; None is Kedro's default.
+        resume: `auto` takes what finished whole runs of the same parameters, inputs and code
+            have made, by whatever command, and continues an interrupted run; `never` runs every
+            seed from its start.
     """
     parts: list[ReportParts] = []
     for number, seed in enumerate(seeds, start=1):
-        logger.info("Training seed %d (%d of %d)", seed, number, len(seeds))
-        parts += [_with_seed(part, seed) for part in _run(seed, env)]
+        found = _finished(seed, env) if resume == "auto" else []
+        done = "; finished already" if found else ""
+        logger.info("Training seed %d (%d of %d)%s", seed, number, len(seeds), done)
+        parts += [_with_seed(part, seed) for part in found or _run(seed, env, resume)]
     with KedroSession.create(env=env) as session:
         _report(parts, session.load_context().catalog)
 
 
-def _run(seed: int, env: str | None) -> list[ReportParts]:
-    """Run the five pipelines with one seed, and read what they contribute to reports."""
-    chosen = {"training_seed": seed, "run_name": f"seed {seed}"}
-    with KedroSession.create(env=env, runtime_params=chosen) as session:
-        session.run()
+def _finished(seed: int, env: str | None) -> list[ReportParts]:
+    """Read what a whole run of a seed contributed to reports; nothing if there is none."""
+    with KedroSession.create(env=env, runtime_params=_chosen(seed)) as session:
         catalog = session.load_context().catalog
-    return [catalog.load(f"{experiment}_report_parts") for experiment in EXPERIMENTS]
+        identity = describe_whole_run(pipelines["__default__"], catalog)
+        version = find_finished(catalog.load(RUN_WORK), identity)
+        return [] if version is None else _parts(catalog, version)
+
+
+def _run(seed: int, env: str | None, resume: Resume) -> list[ReportParts]:
+    """Run the five pipelines with one seed, and read what they contribute to reports."""
+    chosen = {**_chosen(seed), "resume": resume}
+    with KedroSession.create(env=env, runtime_params=chosen) as session:
+        outputs = session.run(runner=ContinuingRunner())
+        version = outputs["report"].resolve_save_version()
+        return _parts(session.load_context().catalog, version)
+
+
+def _chosen(seed: int) -> dict[str, object]:
+    return {"training_seed": seed, "run_name": f"seed {seed}"}
+
+
+def _parts(catalog: CatalogProtocol, version: str) -> list[ReportParts]:
+    """Read each experiment's parts of one version; nothing if one of them has been removed."""
+    names = [f"{experiment}_report_parts" for experiment in experiments()]
+    datasets = [catalog.get(name, version=Version(version, None)) for name in names]
+    if not all(dataset.exists() for dataset in datasets):
+        return []
+    return [dataset.load() for dataset in datasets]
 
 
 def _with_seed(part: ReportParts, seed: int) -> ReportParts:
@@ -64,11 +97,12 @@ def _report(parts: list[ReportParts], catalog: CatalogProtocol) -> None:
     from dpok_pipeline.evaluation.tables import terminal_table
     from dpok_pipeline.pipelines.evaluation.reporting import write_report
 
+    config = catalog.load("params:evaluation")
     scores = pd.concat([part.scores for part in parts], ignore_index=True)
     embeddings = pd.concat([part.embeddings for part in parts]).to_numpy()
-    comparison = compare(scores, embeddings)
+    comparison = compare(scores, embeddings, replicates=config.replicates, seed=config.seed)
     claims = judge_claims(comparison)
-    shown = parts[-len(EXPERIMENTS) :]  # curves and sheets of the last seed
+    shown = parts[-len(experiments()) :]  # curves and sheets of the last seed
     catalog.save(f"{NAME}.comparison", comparison)
     catalog.save(f"{NAME}.claims", claims)
     catalog.save(f"{NAME}.report", write_report(comparison, claims, *shown))

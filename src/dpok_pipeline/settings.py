@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from kedro.config import OmegaConfigLoader
 from kedro.utils import find_kedro_project
@@ -32,6 +33,13 @@ def artifact_location(folder: str) -> str | None:
     return None if TRACKING_SERVER else f"file://{project_path(folder)}"
 
 
+def own_entry(name: str) -> dict[str, Any]:
+    """Give a parameter group or catalog entry that conf/custom/custom.yml describes."""
+    from dpok_pipeline.own_work import own_work
+
+    return own_work(name, Path(project_path()))
+
+
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
@@ -39,6 +47,7 @@ CONFIG_LOADER_ARGS = {
     "config_patterns": {
         "mlflow": ["mlflow*", "mlflow*/**"],
         "expected_seconds": ["expected_seconds*"],
+        "experiments": ["experiments.yml"],
     },
     # Soft: an environment that changes one number keeps the others of its group.
     "merge_strategy": {"parameters": "soft", "mlflow": "soft", "globals": "soft"},
@@ -46,5 +55,6 @@ CONFIG_LOADER_ARGS = {
         "project_path": project_path,
         "tracking_uri": tracking_uri,
         "artifact_location": artifact_location,
+        "own_work": own_entry,
     },
 }

@@ -21,14 +21,20 @@ from dpok_pipeline.cli import cli
 from dpok_pipeline.evaluation.claims import CLAIMS
 from dpok_pipeline.evaluation.claims import COLUMNS as CLAIM_COLUMNS
 from dpok_pipeline.evaluation.names import IDENTITY, METRICS
+from dpok_pipeline.hooks.preconditions import RUNTIME_PARAMETER
 from dpok_pipeline.pipelines.experiments import EXPERIMENTS
+from dpok_pipeline.pipelines.rl_training.measures import MEASURES
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
 # Set on the command line only, by a resolver in conf.
-RUNTIME_PARAMETERS = {"training_seed", "run_name"}
+RUNTIME_PARAMETERS = {
+    name
+    for file in CONF.rglob("*.yml")
+    for name in RUNTIME_PARAMETER.findall(file.read_text(encoding="utf-8"))
+}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
@@ -203,7 +209,8 @@ def logged_metrics() -> set[str]:
     """Every `family/name` that the engine's sources write."""
     pattern = r'"((?:reward|kl|policy|value|grad|perf)/[a-z_]+)"'
     sources = (ROOT / "src" / "dpok_pipeline" / "training").glob("*.py")
-    return {name for path in sources for name in re.findall(pattern, path.read_text())}
+    watched = {f"{family}/{name}" for family in ("images", "alarm") for name in MEASURES}
+    return watched.union(*(re.findall(pattern, path.read_text()) for path in sources))
 
 
 def test_every_logged_metric_is_in_the_glossary_and_no_other() -> None:

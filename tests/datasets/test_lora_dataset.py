@@ -49,7 +49,9 @@ def test_an_unfinished_newest_version_is_left_out_and_named(
     assert "not finished" in caplog.text
 
 
-@pytest.mark.parametrize("damage", ["remove marker", "truncate", "change a byte", "remove"])
+@pytest.mark.parametrize(
+    "damage", ["remove marker", "truncate", "change a byte", "remove", "empty", "swap"]
+)
 def test_a_damaged_version_is_refused_by_name(tmp_path: Path, lora: Path, damage: str) -> None:
     version = "2026-01-01T00.00.00.000Z"
     dataset(tmp_path, version).save(lora)
@@ -61,6 +63,10 @@ def test_a_damaged_version_is_refused_by_name(tmp_path: Path, lora: Path, damage
         weights.write_bytes(weights.read_bytes()[:-1])
     elif damage == "change a byte":
         weights.write_bytes(b"X" + weights.read_bytes()[1:])
+    elif damage == "empty":
+        weights.write_bytes(b"")
+    elif damage == "swap":  # for another whole LoRA of the same shape
+        weights.write_bytes(weights.read_bytes()[::-1])
     else:
         weights.unlink()
     with pytest.raises(DatasetError, match=MARKER if damage == "remove marker" else WEIGHTS):

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import base64
+import logging
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,23 +54,77 @@ def test_shards_of_a_generator_node_come_back_in_order(tmp_path: Path) -> None:
     assert shards.metadata == {"experiment": "color", "rows": 6}
 
 
-def test_a_version_without_its_end_mark_is_not_loaded(tmp_path: Path) -> None:
+def finished(tmp_path: Path, version: str = VERSION) -> Path:
+    written = dataset(tmp_path, version)
+    written.save(shard(0))
+    written.save(shard(3))
+    written.save(EndOfShards())
+    return next(tmp_path.rglob(f"{version}/sft_samples"))
+
+
+def test_a_version_without_its_end_mark_is_not_loaded_and_says_so(tmp_path: Path) -> None:
     dataset(tmp_path).save(shard(0))
     assert not dataset(tmp_path, None).exists()
-    with pytest.raises(DatasetError, match="Did not find any versions"):
+    with pytest.raises(DatasetError, match=r"sft_samples\.partial: not finished, its marker"):
         dataset(tmp_path, None).load()
 
 
-def test_a_changed_shard_is_refused_by_name(tmp_path: Path) -> None:
-    written = dataset(tmp_path)
-    written.save(shard(0))
-    written.save(EndOfShards())
-    path = next(tmp_path.rglob("part-00000.parquet"))
+def test_a_version_that_lost_its_marker_is_not_loaded_and_says_so(tmp_path: Path) -> None:
+    (finished(tmp_path) / "_complete.json").unlink()
+    assert not dataset(tmp_path, None).exists()
+    with pytest.raises(DatasetError, match=r"sft_samples: not finished, its marker"):
+        dataset(tmp_path, None).load()
+
+
+@pytest.mark.parametrize("state", ["partial", "no marker"])
+def test_an_older_finished_version_is_taken_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, state: str
+) -> None:
+    older = finished(tmp_path)
+    newer = VERSION.replace("2026", "2027")
+    if state == "partial":
+        dataset(tmp_path, newer).save(shard(0))
+    else:
+        (finished(tmp_path, newer) / "_complete.json").unlink()
+    with caplog.at_level(logging.WARNING):
+        assert dataset(tmp_path, None).load().folder == older
+    assert newer in caplog.text
+    assert "was not finished and is left out" in caplog.text
+
+
+def flip_a_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[10] ^= 1
+    content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"part-00000\.parquet: its contents differ"):
+
+
+def swap(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(path.with_name("part-00001.parquet").read_bytes())
+    path.with_name("part-00001.parquet").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (flip_a_bit, "its contents differ"),
+        (lambda path: path.write_bytes(b""), "0 bytes instead of"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes instead of"),
+        (lambda path: path.unlink(), "missing"),
+        (swap, "its contents differ|bytes instead of"),
+    ],
+    ids=["flipped bit", "zero bytes", "truncated", "missing", "swapped"],
+)
+def test_a_damaged_shard_is_refused_by_name(tmp_path: Path, damage: Any, said: str) -> None:
+    damage(finished(tmp_path) / "part-00000.parquet")
+    with pytest.raises(ValueError, match=rf"part-00000\.parquet: .*({said})"):
         dataset(tmp_path, None).load().frame()
+
+
+def test_a_damaged_marker_is_refused_by_name(tmp_path: Path) -> None:
+    (finished(tmp_path) / "_complete.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"_complete\.json: cannot be read"):
+        dataset(tmp_path, None).load()
 
 
 def test_images_are_stored_as_hugging_face_stores_them(tmp_path: Path) -> None:

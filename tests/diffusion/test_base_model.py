@@ -88,7 +88,7 @@ def test_hub_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("offline")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with pytest.raises(InputError, match="owner/name: neither a folder"):
+    with pytest.raises(InputError, match="owner/name: .* local folder .* `hf download owner/name"):
         describe_base_model("owner/name")
 
 

@@ -41,6 +41,27 @@ def test_mean_and_std_are_those_of_diffusers(steps: int, eta: float) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize("eta", [1.0, 0.0])
+def test_all_50_steps_at_stable_diffusions_schedule_within_1e_6(eta: float) -> None:
+    """Against diffusers' own step in double precision, relative to the latent's norm."""
+    # scheduler_config.json of Stable Diffusion v1.5, a PNDM scheduler's.
+    published = {"set_alpha_to_one": False, "steps_offset": 1, "clip_sample": False, **BETAS}
+    scheduler = DDIMScheduler.from_config({**published, "skip_prk_steps": True})
+    sampling = SamplingConfig(ddim_steps=50, eta=eta, guidance_scale=7.5)
+    table = DDIMTransitions.build(scheduler, sampling)
+    generator = torch.Generator().manual_seed(0)
+    assert len(scheduler.timesteps) == 50
+    for i, timestep in enumerate(scheduler.timesteps):
+        latents, noise, fresh = torch.randn(3, 1, 4, 64, 64, generator=generator)
+        # The guided prediction is not of unit size.
+        noise = 1.3 * noise
+        exact = scheduler.step(
+            noise.double(), timestep, latents.double(), eta=eta, variance_noise=fresh.double()
+        ).prev_sample
+        found = table.mean(latents, noise, torch.tensor([i])) + table.std[i] * fresh
+        assert float((found.double() - exact).norm() / exact.norm()) < 1e-6, i
+
+
 def test_coefficients_of_the_official_run() -> None:
     # σ and |c|/σ of Stable Diffusion's 50 steps, as computed from the official code's formulae.
     table = transitions()

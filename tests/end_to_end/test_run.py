@@ -78,7 +78,8 @@ def test_nothing_is_warned_about(finished: Outcome) -> None:
 
 
 def test_the_work_folders_are_cleared(finished: Outcome, project: Path) -> None:
-    assert not any("/work/" in path.as_posix() for path in versions(project, "smoke"))
+    left = [path for path in versions(project, "smoke") if "/work/" in path.as_posix()]
+    assert [path.parent.name for path in left] == ["finished"]  # the note of a whole run
 
 
 def test_the_base_model_of_another_lora_is_refused(
@@ -174,6 +175,12 @@ def test_an_interrupted_run_started_again_gives_the_uninterrupted_lora(
     assert result.exit_code == 130
     assert "goes on from the last checkpoint" in result.stderr
     monkeypatch.undo()
+    other = error_of(kedro_run(*arguments, "--params", "rl_training.kl_weight=0.5"))
+    assert "rl_training.kl_weight was 0.01 and is 0.5" in other
+    assert "--params resume=never" in other
+    assert "resume is 'later': give auto or never" in error_of(
+        kedro_run("--params", "resume=later")
+    )
     assert kedro_run(*arguments).exit_code == 0
     catalog.release("location.rl_lora")
     after = weights(catalog, "location.rl_lora")
@@ -183,9 +190,9 @@ def test_an_interrupted_run_started_again_gives_the_uninterrupted_lora(
 def test_a_full_disk_is_said_in_one_line_and_the_same_command_goes_on(
     finished: Outcome, kedro_run: Command, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dpok_pipeline.training import generation
+    from dpok_pipeline.training import shard_store
 
-    real = generation.write_durably
+    real = shard_store.replace_durably
 
     def full(path: Path, content: bytes) -> None:
         if path.name.startswith("shard-00001"):
@@ -195,7 +202,7 @@ def test_a_full_disk_is_said_in_one_line_and_the_same_command_goes_on(
     arguments = ("--pipelines", "sample_generation", "--namespaces", "count")
     folder = project / "data" / "smoke" / "05_model_input" / "count" / "sft_samples"
     before = set(folder.glob("*/sft_samples"))
-    monkeypatch.setattr(generation, "write_durably", full)
+    monkeypatch.setattr(shard_store, "replace_durably", full)
     assert "The disk is full" in error_of(kedro_run(*arguments))
     assert set(folder.glob("*/sft_samples")) == before
     monkeypatch.undo()

@@ -7,11 +7,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
 
-from dpok_pipeline import seeds
+from dpok_pipeline import run_identity, seeds
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.finished_runs import RUN_WORK, note_finished
 from dpok_pipeline.pipelines.experiments import EXPERIMENTS
+from dpok_pipeline.run_identity import describe_whole_run
 from tests.end_to_end.conftest import Outcome
 
 pytestmark = pytest.mark.xdist_group("whole run")
@@ -19,12 +24,22 @@ pytestmark = pytest.mark.xdist_group("whole run")
 
 @pytest.fixture
 def runs(finished: Outcome, catalog: CatalogProtocol, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Stands in for the runs: each gives what the one whole run gave. The seeds asked for."""
+    """Stands in for the runs: each gives what the one whole run gave, and is noted as runs are.
+
+    The seeds that were run.
+    """
     asked: list[int] = []
 
-    def run(seed: int, env: str | None) -> list:
+    def run(seed: int, env: str | None, resume: str) -> list:
+        if len(asked) == 2:
+            raise KeyboardInterrupt
         asked.append(seed)
-        return [catalog.load(f"{experiment}_report_parts") for experiment in EXPERIMENTS]
+        with KedroSession.create(env=env, runtime_params=seeds._chosen(seed)) as session:
+            own = session.load_context().catalog
+        identity = describe_whole_run(pipelines["__default__"], own)
+        version = catalog.get("report").resolve_load_version()
+        note_finished(own.load(RUN_WORK), identity, version)
+        return seeds._parts(own, version)
 
     monkeypatch.setattr(seeds, "_run", run)
     return asked
@@ -40,7 +55,7 @@ def claims(project: Path, *arguments: str):
 def test_every_seed_is_run_and_all_are_compared(
     runs: list[int], project: Path, catalog: CatalogProtocol
 ) -> None:
-    result = claims(project, "--seeds", "0,3")
+    result = claims(project, "--seeds", "0,3", "--resume", "never")
     assert result.exit_code == 0, result.output
     assert runs == [0, 3]
     comparison = catalog.load("all_seeds.comparison")
@@ -48,6 +63,55 @@ def test_every_seed_is_run_and_all_are_compared(
     assert set(comparison["experiment"]) == {*EXPERIMENTS, "all"}
     assert isinstance(catalog.load("all_seeds.claims"), pd.DataFrame)
     assert "2 training seeds" in catalog.load("all_seeds.report")
+
+
+def test_seeds_that_have_finished_are_not_run_again(runs: list[int], project: Path) -> None:
+    """Seed 0 is the whole run itself: a plain `kedro run`."""
+    assert claims(project, "--seeds", "0,5,6,7").exit_code == 130
+    assert runs == [5, 6]
+    runs.clear()
+    assert claims(project, "--seeds", "0,5,6,7").exit_code == 0
+    assert runs == [7]
+
+
+def test_a_seed_of_other_parameters_or_code_is_run(
+    runs: list[int], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = project / "conf" / "smoke" / "parameters.yml"
+    text = parameters.read_text()
+    parameters.write_text(text.replace("iterations: 2", "iterations: 3"))
+    assert claims(project, "--seeds", "0").exit_code == 0
+    parameters.write_text(text)
+    assert runs == [0]
+    monkeypatch.setattr(run_identity, "hash_code", lambda: "other")
+    assert claims(project, "--seeds", "0").exit_code == 0
+    assert runs == [0, 0]
+
+
+def test_a_finished_seed_whose_parts_were_removed_is_run_again(
+    runs: list[int], project: Path, catalog: CatalogProtocol
+) -> None:
+    folder = Path(catalog.get("color_report_parts")._get_load_path())
+    folder.rename(folder.with_name("away"))
+    try:
+        assert seeds._finished(0, "smoke") == []
+    finally:
+        folder.with_name("away").rename(folder)
+    assert len(seeds._finished(0, "smoke")) == len(EXPERIMENTS)
+
+
+def test_the_comparison_over_seeds_takes_the_configured_replicates(
+    runs: list[int], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, int] = {}
+
+    def remember(*arguments, replicates: int, seed: int):
+        asked.update(replicates=replicates, seed=seed)
+        raise InputError("stopped")
+
+    monkeypatch.setattr("dpok_pipeline.evaluation.comparison.compare", remember)
+    assert claims(project, "--seeds", "0").exit_code == 1
+    assert asked == {"replicates": 200, "seed": 20230525}
 
 
 def test_seeds_are_numbers(project: Path) -> None:

@@ -67,6 +67,7 @@ def make_curves(iterations: int = 40, images: int = 32, seed: int = 0) -> pd.Dat
             "images_seen": images * (1 + np.arange(iterations)),
             "reward/mean": 1.4 * (1 - np.exp(-3 * progress)) + rng.normal(0, 0.15, iterations),
             "kl/noise_mse": 0.006 * progress * rng.uniform(0.9, 1.1, iterations),
+            "alarm/saturation": (np.arange(iterations) == iterations - 1).astype(float),
         }
     )
 

@@ -72,6 +72,11 @@ def test_it_loads_nothing(joint):
     assert all(link.startswith("data:image/webp;base64,") for link in joint.links)
 
 
+def test_alarms_are_told(joint):
+    assert "color: saturation was outside in iterations 39, the last one among them." in joint.text
+    assert "leave the base model's range" in joint.text
+
+
 def test_no_style_asks_the_network():
     style = re.search(r"<style>(.*?)</style>", make_report(("color",)), re.DOTALL)
     assert style

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.hooks.git import describe_commit
-from dpok_pipeline.hooks.tracking import flatten
+from dpok_pipeline.run_identity import flatten
 
 
 class Inner(FrozenConfig):

@@ -80,6 +80,7 @@ def test_every_network_is_made_and_measured(built: Path) -> None:
 def test_the_world_is_adopted_whole_with_its_card(built: Path, tmp_path: Path) -> None:
     assert main(["adopt", "--built", str(built), "--adopted", str(tmp_path)]) == 0
     assert (tmp_path / "base_model" / "model_index.json").is_file()
+    assert "unet/config.json" in (tmp_path / "base_model" / "SHA256SUMS").read_text()
     card = (tmp_path / "MODEL_CARD.md").read_text()
     assert "| judge | clean accuracy |" in card
     assert "world:" in card

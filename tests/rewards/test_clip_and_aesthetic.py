@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -10,9 +11,12 @@ from safetensors.torch import load_file, save_file
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.aesthetic import AestheticScorer, head_from_state, keep_as_safetensors
-from dpok_pipeline.rewards.clip import ClipEmbedder, CLIPScore
+from dpok_pipeline.rewards.clip import ClipEmbedder, CLIPScore, PickScore
 from dpok_pipeline.rewards.folders import file_sha256, read_foreign_checkpoint
 from dpok_pipeline.rewards.heads import ScoreHead
+from tests.rewards.aesthetic_reference import embed, head_score, preprocess
+from tests.rewards.conftest import write_clip
+from tests.shared_data import shared_file
 
 REAL_HEAD = "sac+logos+ava1-l14-linearMSE.pth"
 REAL_HEAD_SHA256 = "21dd590f3ccdc646f0d53120778b296013b096a035a2718c9cb0d511bff0f1e0"
@@ -140,16 +144,44 @@ class TestForeignHead:
         assert scorer.score(images, [""] * 4).shape == (4,)
 
 
-def real_head() -> Path | None:
-    root = Path(__file__).parents[2]
-    places = [folder / "shared/data/weights" / REAL_HEAD for folder in (root, root.parent)]
-    return next((path for path in places if path.is_file()), None)
+@pytest.fixture(scope="module")
+def wide_clip(tmp_path_factory):
+    """As narrow as the other, but with the embedding that the published head reads."""
+    return write_clip(tmp_path_factory.mktemp("wide_clip"), width=768)
 
 
-@pytest.mark.skipif(real_head() is None, reason=f"{REAL_HEAD} is not on this machine")
+@pytest.fixture(params=["random head", "published head"])
+def head_file(request, tmp_path):
+    path = tmp_path / "head.safetensors"
+    if request.param == "random head":
+        torch.manual_seed(4)
+        random = ScoreHead(768).state_dict()
+        save_file({name: 3 * tensor for name, tensor in random.items()}, path)
+    else:
+        state = read_foreign_checkpoint(shared_file(f"weights/{REAL_HEAD}"), REAL_HEAD_SHA256)
+        save_file(state, path)
+    return path
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(16, 16), (40, 40), (61, 45), (9, 13)])
+def test_from_image_to_score_as_in_numpy(wide_clip, head_file, shape):
+    generator = torch.Generator().manual_seed(9)
+    colours = torch.rand(5, 3, 1, 1, generator=generator)
+    images = (colours + 0.5 * torch.rand(5, 3, *shape, generator=generator)).clamp(0, 1)
+    scores = AestheticScorer.from_files(head_file, wide_clip).score(images, [""] * 5)
+
+    weights = {k: v.double().numpy() for k, v in load_file(wide_clip / "model.safetensors").items()}
+    head = {k: v.double().numpy() for k, v in load_file(head_file).items()}
+    pixels = preprocess(images.double().numpy(), 16)
+    expected = head_score(head, embed(weights, pixels, patch=4, layers=2, heads=2))
+
+    assert expected.std() > 0.05  # equality of constants would prove nothing
+    assert np.abs(scores.numpy() - expected).max() <= 1e-5
+
+
 def test_the_published_head_loads_and_scores_on_its_scale():
-    path = real_head()
-    assert path is not None
+    path = shared_file(f"weights/{REAL_HEAD}")
     state = read_foreign_checkpoint(path, REAL_HEAD_SHA256)
     head = head_from_state(state, path).eval()
     assert sum(p.numel() for p in head.parameters()) == 927_969
@@ -158,3 +190,20 @@ def test_the_published_head_loads_and_scores_on_its_scale():
         scores = head(embeddings)
     assert torch.isfinite(scores).all()
     assert 1 < scores.mean() < 10
+
+
+@torch.no_grad()
+def test_pick_score_is_the_logit_of_the_whole_clip_model(clip_folder, images):
+    from transformers import CLIPModel
+
+    from dpok_pipeline.rewards.preprocessing import pixels_from_tensor
+
+    scorer = PickScore.from_folder(clip_folder)
+    prompts = ["a cat", "a dog", "a cat", "the moon"]
+    whole = CLIPModel.from_pretrained(clip_folder).eval()
+    with_temperature = whole(
+        pixel_values=pixels_from_tensor(images, 16),
+        **scorer.clip.tokenizer(prompts, padding=True, return_tensors="pt"),
+    ).logits_per_image.diagonal()
+    torch.testing.assert_close(scorer.score(images, prompts), with_temperature)
+    assert with_temperature.abs().max() > 1  # not the bare cosine

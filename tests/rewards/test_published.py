@@ -61,6 +61,28 @@ def test_the_second_load_reads_the_safetensors_copy(checkpoint, config):
         assert torch.equal(tensor, second.state_dict()[name])
 
 
+def test_a_copy_made_from_another_file_is_refused(checkpoint, config):
+    sha256 = file_sha256(checkpoint)
+    load_published(checkpoint, config=config)
+    load_published(checkpoint, sha256=sha256.upper())
+    with pytest.raises(InputError, match=rf"made from a file with sha256 {sha256}; delete it"):
+        load_published(checkpoint, sha256="00")
+
+
+def test_a_copy_is_written_whole_or_not_at_all(checkpoint, config, monkeypatch):
+    def fail(self, folder, metadata):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageReward, "save", fail)
+        with pytest.raises(InputError, match="cannot be written .*No space left"):
+            load_published(checkpoint, config=config)
+    assert not checkpoint.with_suffix("").exists()
+    load_published(checkpoint, config=config)
+
+
 def test_the_hash_is_checked_before_anything_is_read(checkpoint, config):
     with pytest.raises(InputError, match=r"sha256 is .* expected 00"):
         load_published(checkpoint, sha256="00", config=config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
-from dpok_pipeline.training.config import DPOKConfig, ValueConfig
+from dpok_pipeline.training.config import DPOKConfig, Resume, ValueConfig
 from dpok_pipeline.training.dpok import train_dpok
 from dpok_pipeline.training.result import TrainingResult
+from dpok_pipeline.training.watch import Measure
 
 PROMPTS = ("A cat.", "A dog on the moon.", "A green colored rabbit.")
 SAMPLING = SamplingConfig(ddim_steps=3, guidance_scale=3)
@@ -43,16 +44,24 @@ def small_config(**changes: Any) -> DPOKConfig:
 
 
 def run_dpok(
-    model: DiffusionModel, work_dir: Path, reward: Any = None, **changes: Any
+    model: DiffusionModel,
+    work_dir: Path,
+    reward: Any = None,
+    prompts: Sequence[str] = PROMPTS,
+    resume: Resume = "auto",
+    measures: Mapping[str, Measure] | None = None,
+    **changes: Any,
 ) -> TrainingResult:
     return train_dpok(
         model,
-        PROMPTS,
+        prompts,
         reward or Brightness(),
         sampling=SAMPLING,
         lora=LORA,
         config=small_config(**changes),
         work_dir=work_dir,
+        resume=resume,
+        measures=measures or {},
     )
 
 

@@ -148,7 +148,7 @@ def test_every_lora_b_moves_first_then_every_lora_a(
     model = load_base_model(describe_base_model(tiny_model_folder))
     frozen = {key: value.clone() for key, value in model.unet.state_dict().items()}
     states = [
-        lora_tensors(run_dpok(model, tmp_path / str(updates), iterations=1, **{
+        lora_tensors(run_dpok(model, tmp_path / f"{updates}, {learning_rate}", iterations=1, **{
             "updates_per_iteration": updates, "learning_rate": learning_rate
         }))
         for updates, learning_rate in ((1, 1e-30), (1, 1e-2), (2, 1e-2))

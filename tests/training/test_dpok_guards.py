@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import SamplingConfig
-from dpok_pipeline.diffusion.lora import lora_layers
+from dpok_pipeline.diffusion.lora import attach_lora, detach_lora, lora_layers, lora_parameters
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.dpok import train_dpok
+from dpok_pipeline.training.optimiser import LoRAOptimiser
 from tests.training.support import (
     LORA,
     PROMPTS,
     SAMPLING,
     Brightness,
+    lora_bytes,
     lora_tensors,
     run_dpok,
     small_config,
@@ -70,6 +73,132 @@ def test_updates_with_a_broken_gradient_are_skipped_and_counted(
     assert result.summary["skipped_updates"] == 2
     assert result.curves["grad/skipped_updates"][0] == 2
     assert all(bool(value.isfinite().all()) for value in lora_tensors(result).values())
+
+
+class Fails(Brightness):
+    """Works, then gives what is no number for some rollouts."""
+
+    def __init__(self, *calls: int) -> None:
+        self.calls, self.call = calls, 0
+
+    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        self.call += 1
+        scores = super().score(images, prompts)
+        return scores * (torch.inf if self.call in self.calls else 1)
+
+
+def test_a_rollout_without_rewards_is_skipped_and_counted(
+    tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    result = run_dpok(tiny_model, tmp_path, reward=Fails(2), iterations=3)
+    curves = result.curves
+    assert curves["grad/skipped_updates"].tolist() == [0, 2, 2]
+    assert curves["reward/unscored"].tolist() == [0, 4, 0]
+    assert curves["reward/mean"].isna().tolist() == [False, True, False]
+    assert result.summary["skipped_updates"] == 2
+    assert result.summary["last_reward"] == curves["reward/mean"][2]
+
+
+def test_a_reward_that_stays_broken_stops_the_run_at_the_last_good_checkpoint(
+    tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"iterations": 9, "stop_after_skipped": 5}
+    with pytest.raises(InputError) as raised:
+        run_dpok(tiny_model, tmp_path / "parts", reward=Fails(*range(3, 99)), **options)
+    message = str(raised.value)
+    # Two updates per iteration: the fifth skipped one is in the third iteration without a reward.
+    assert "6 updates in a row" in message
+    assert "reward Fails gave no finite score for prompt" in message
+    assert any(prompt in message for prompt in PROMPTS)
+    assert "step-00000002 is intact" in message
+    assert "learning_rate" in message
+    assert "\n" not in message
+    newest = sorted((tmp_path / "parts" / "checkpoints").iterdir())[-1]
+    assert newest.name == "step-00000002"
+    # With the reward mended the run goes on as if nothing had happened.
+    parts = run_dpok(tiny_model, tmp_path / "parts", **{**options, "iterations": 3})
+    whole = run_dpok(tiny_model, tmp_path / "whole", **{**options, "iterations": 3})
+    assert lora_bytes(parts) == lora_bytes(whole)
+
+
+def test_broken_gradients_in_a_row_stop_the_run(tiny_model: DiffusionModel, tmp_path: Path) -> None:
+    rewards = Wrong(torch.tensor([3e38, -3e38, 3e38, -3e38]))
+    options: dict[str, Any] = {"baseline": "none", "iterations": 9, "stop_after_skipped": 4}
+    with pytest.raises(InputError, match="4 updates in a row") as raised:
+        run_dpok(tiny_model, tmp_path, reward=rewards, **options)
+    assert "largest reward 3e+38, by Wrong for prompt" in str(raised.value)
+    assert "no checkpoint was made" in str(raised.value)
+
+
+def test_a_loss_that_is_not_finite_is_skipped_though_its_gradient_is(
+    tiny_model: DiffusionModel,
+) -> None:
+    attach_lora(tiny_model.unet, LORA, 0)
+    try:
+        weights = lora_parameters(tiny_model.unet)
+        optimiser = LoRAOptimiser(weights, 0.1, 0.0, 1.0, tiny_model)
+        before = [weight.detach().clone() for weight in weights]
+        optimiser.backward(sum(weight.sum() for weight in weights) + torch.inf)
+        assert bool(torch.isfinite(optimiser.step()))
+        assert (optimiser.skipped, optimiser.skipped_in_a_row) == (1, 1)
+        assert all(torch.equal(weight, old) for weight, old in zip(weights, before, strict=True))
+        optimiser.zero_grad()
+        optimiser.backward(sum(weight.sum() for weight in weights))
+        optimiser.step()
+        assert (optimiser.skipped, optimiser.skipped_in_a_row) == (1, 0)
+        assert not torch.equal(weights[0], before[0])
+    finally:
+        detach_lora(tiny_model.unet)
+
+
+def test_the_value_function_survives_a_reward_it_cannot_square(
+    tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    class Huge(Fails):
+        def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+            return super().score(images, prompts).clamp(-3e38, 3e38)
+
+    result = run_dpok(tiny_model, tmp_path, reward=Huge(2), iterations=4, buffer_rollouts=1)
+    assert result.curves["grad/skipped_updates"].tolist()[-1] == 2
+    assert result.curves["value/loss"].map(math.isfinite).tolist() == [True, False, True, True]
+
+
+def test_alarms_ring_where_images_leave_the_base_models_range(
+    tiny_model: DiffusionModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Per image; the first rollout has mean 2.5 and standard deviation 1.118.
+    rollouts = iter([[1.0, 2.0, 3.0, 4.0], [5.8] * 4, [5.9] * 4])
+    measures = {
+        "colour": lambda images, prompts: torch.tensor(next(rollouts)),
+        "steady": lambda images, prompts: torch.ones(len(prompts)),
+    }
+    with caplog.at_level(logging.WARNING):
+        result = run_dpok(tiny_model, tmp_path, measures=measures)
+    assert result.curves["images/colour"].tolist() == pytest.approx([2.5, 5.8, 5.9])
+    # 3 × 1.118 above 2.5 is 5.854.
+    assert result.curves["alarm/colour"].tolist() == [0, 0, 1]
+    assert result.curves["alarm/steady"].tolist() == [0, 0, 0]
+    assert caplog.text.count("Alarm in iteration 3: colour is 5.9") == 1
+
+
+def test_the_range_outlives_a_restart(tiny_model: DiffusionModel, tmp_path: Path) -> None:
+    def measures(*rollouts: float) -> dict[str, Any]:
+        values = iter(rollouts)
+        return {"colour": lambda images, prompts: next(values) + torch.arange(len(prompts))}
+
+    run_dpok(tiny_model, tmp_path, iterations=1, measures=measures(0.0))
+    result = run_dpok(tiny_model, tmp_path, iterations=2, measures=measures(9.0))
+    assert result.curves["alarm/colour"].tolist() == [0, 1]
+
+
+def test_no_alarms_are_measured_where_they_are_off(
+    tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    def never(images: Tensor, prompts: Sequence[str]) -> Tensor:
+        raise AssertionError
+
+    options: dict[str, Any] = {"iterations": 1, "alarm_deviations": None}
+    assert "alarm/x" not in run_dpok(tiny_model, tmp_path, measures={"x": never}, **options).curves
 
 
 def test_unusable_prompts_and_sampling(tiny_model: DiffusionModel, tmp_path: Path) -> None:

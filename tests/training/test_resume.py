@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +17,11 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
+from dpok_pipeline.diffusion.lora import lora_layers
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.training.config import ValueConfig
 from dpok_pipeline.training.dpok_trainer import DPOKTrainer
+from dpok_pipeline.training.stopping import Stopped, stop_requests
 from tests.training.support import Brightness, lora_bytes, run_dpok
 
 
@@ -98,11 +104,98 @@ def test_a_longer_run_goes_on_from_a_shorter_one(
     assert lora_bytes(parts) == lora_bytes(whole)
 
 
-def test_other_parameters_start_anew(tiny_model: DiffusionModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": 5}, "rl_training.seed was 0 and is 5"),
+        ({"value": ValueConfig(hidden_size=9)}, "rl_training.value.hidden_size was 8 and is 9"),
+        ({"prompts": ["A cat."]}, "with 1 others"),
+    ],
+)
+def test_other_inputs_are_refused_by_name(
+    tiny_model: DiffusionModel, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    run_dpok(tiny_model, tmp_path, iterations=1)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="resume=never") as raised:
+        run_dpok(tiny_model, tmp_path, iterations=2, **changes)
+    assert said in str(raised.value)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert not lora_layers(tiny_model.unet)
+
+
+def test_resume_never_starts_anew(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     run_dpok(tiny_model, tmp_path / "used", iterations=2)
-    used = run_dpok(tiny_model, tmp_path / "used", iterations=2, seed=5)
+    used = run_dpok(tiny_model, tmp_path / "used", iterations=2, seed=5, resume="never")
     clean = run_dpok(tiny_model, tmp_path / "clean", iterations=2, seed=5)
     assert lora_bytes(used) == lora_bytes(clean)
+
+
+def test_how_often_and_what_is_watched_may_change(
+    tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    whole = run_dpok(tiny_model, tmp_path / "whole", iterations=2)
+    run_dpok(tiny_model, tmp_path / "parts", iterations=1)
+    others: dict[str, Any] = {
+        "checkpoint_every": None,
+        "checkpoint_minutes": 9.0,
+        "checkpoints_kept": 1,
+        "stop_after_skipped": 3,
+        "alarm_deviations": 1.0,
+        "log_images_every": 1,
+    }
+    parts = run_dpok(tiny_model, tmp_path / "parts", Scores(1), iterations=2, **others)
+    assert lora_bytes(parts) == lora_bytes(whole)
+
+
+def test_a_checkpoint_holds_everything(tiny_model: DiffusionModel, tmp_path: Path) -> None:
+    result = run_dpok(tiny_model, tmp_path, iterations=2, recompute_log_probs=True)
+    state = json.loads((tmp_path / "checkpoints/step-00000002/state.json").read_text())
+    assert set(state["made_by"]) == {
+        "method", "rl_training", "sampling", "lora", "base_model", "compute", "reward_model",
+        "prompts",
+    }  # fmt: skip
+    held = state["state"]
+    assert set(held["policy"]) == {"parameters", "adamw", "scaler", "skipped"}
+    assert set(held["critic"]) == {"function", "optimizer"}
+    assert held["buffer"]["added"] == 2
+    assert set(held["random_states"]) == {"python", "numpy", "torch", "cuda", "mps"}
+    assert held["prompt_cursor"] == 8
+    assert [row["step"] for row in held["curves"]["rows"]] == [1, 2]
+    assert held["curves"]["best"]["reward/mean"] == result.curves["reward/mean"].max()
+    assert "old_policies" in held
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_the_iteration_is_saved(
+    tiny_model: DiffusionModel, tmp_path: Path, number: signal.Signals
+) -> None:
+    class Signals(Scores):
+        def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+            if self.left == 98:
+                os.kill(os.getpid(), number)
+            return super().score(images, prompts)
+
+    before = signal.getsignal(number)
+    options: dict[str, Any] = {"checkpoint_every": None}
+    whole = run_dpok(tiny_model, tmp_path / "whole", **options)
+    with pytest.raises(Stopped) as raised:
+        run_dpok(tiny_model, tmp_path / "parts", Signals(99), **options)
+    assert raised.value.signal_number == number
+    saved = [folder.name for folder in (tmp_path / "parts" / "checkpoints").iterdir()]
+    assert saved == ["step-00000002"]
+    assert signal.getsignal(number) == before
+    parts = run_dpok(tiny_model, tmp_path / "parts", Scores(1), **options)
+    assert lora_bytes(parts) == lora_bytes(whole)
+
+
+def test_a_second_signal_is_not_waited_for() -> None:
+    with stop_requests("iteration") as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop
+        with pytest.raises(KeyboardInterrupt) as raised:
+            os.kill(os.getpid(), signal.SIGINT)
+    assert not isinstance(raised.value, Stopped)
 
 
 KILLED = """

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from dpok_pipeline.training.result import TrainingResult
 from dpok_pipeline.training.sft import train_sft
 from dpok_pipeline.training.sft_samples import SFTSamples
 from dpok_pipeline.training.sft_update import SFTUpdater
+from dpok_pipeline.training.stopping import Stopped
 from tests.training.support import LORA, PROMPTS, generator, lora_bytes, lora_tensors
 
 
@@ -129,6 +132,46 @@ def test_interrupted_sft(
     assert lora_bytes(parts) == lora_bytes(whole)
     columns = [name for name in whole.curves if not name.startswith("perf/")]
     pd.testing.assert_frame_equal(parts.curves[columns], whole.curves[columns], check_exact=True)
+
+
+def test_other_samples_and_parameters_are_refused_by_name(
+    tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    run(tiny_model, tmp_path, updates=1)
+    with pytest.raises(InputError, match=r"sft_training\.sft_shift was .* and is 0\.7"):
+        run(tiny_model, tmp_path, updates=2, sft_shift=0.7)
+    others = samples([1.0, 2.0, 3.0] * 4)
+    with pytest.raises(InputError, match=r"sft_samples was \w{12}… and is \w{12}…"):
+        run(tiny_model, tmp_path, others, updates=2)
+
+
+def test_broken_gradients_in_a_row_stop_sft(tiny_model: DiffusionModel, tmp_path: Path) -> None:
+    huge = samples([3e38, 1.0, 1.0] * 4)
+    with pytest.raises(InputError, match="3 updates in a row") as raised:
+        run(tiny_model, tmp_path, huge, updates=9, stop_after_skipped=3)
+    assert "largest reward 3e+38" in str(raised.value)
+    assert any(prompt in str(raised.value) for prompt in PROMPTS)
+
+
+def test_a_signal_ends_sft_after_its_update(
+    tiny_model: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"updates": 4, "checkpoint_every": None}
+    whole = run(tiny_model, tmp_path / "whole", **options)
+    original = SFTUpdater.update
+
+    def signalled(updater: SFTUpdater, number: int) -> None:
+        original(updater, number)
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SFTUpdater, "update", signalled)
+        with pytest.raises(Stopped):
+            run(tiny_model, tmp_path / "parts", **options)
+    (saved,) = (tmp_path / "parts" / "checkpoints").iterdir()
+    assert saved.name == "step-00000002"
+    assert lora_bytes(run(tiny_model, tmp_path / "parts", **options)) == lora_bytes(whole)
 
 
 def test_unusable_samples(tiny_model: DiffusionModel, tmp_path: Path) -> None:

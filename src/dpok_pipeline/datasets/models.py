@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -9,6 +10,9 @@ from kedro.io import AbstractDataset, DatasetError
 from pydantic import ValidationError
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.sums import check_sums
+
+logger = logging.getLogger(__name__)
 
 
 class NamedDataset(AbstractDataset[NoReturn, Any]):
@@ -36,7 +40,9 @@ class NamedDataset(AbstractDataset[NoReturn, Any]):
 class BaseModelDataset(NamedDataset):
     """The handle of a base model: a local folder in diffusers' format, or a hub id.
 
-    Loading checks that every component is there and whole, and hashes it.
+    Kedro makes a relative `path` absolute, so a hub id must be given as `hub_id`; where that names
+    a folder, the folder is taken and the revision ignored. Loading checks that every component is
+    there and whole, and hashes it.
 
     Example:
         ```yaml
@@ -62,12 +68,17 @@ class BaseModelDataset(NamedDataset):
         """Return the `BaseModelHandle`.
 
         Raises:
-            InputError: A component is missing or truncated.
+            InputError: A component is missing or truncated, or a hub id has no revision.
         """
         from dpok_pipeline.diffusion.base_model import describe_base_model
 
-        where = self._given["path"] or self._given["hub_id"]
-        return describe_base_model(where, self._given["revision"])
+        where, revision = self._given["path"] or self._given["hub_id"], self._given["revision"]
+        if revision is None and not Path(where).is_dir() and self._given["hub_id"]:
+            raise InputError(
+                f"base_model {where}: no revision; set the hub's commit that you mean, so that "
+                "nobody can change the model under you"
+            )
+        return describe_base_model(where, revision)
 
 
 class ScorerDataset(NamedDataset):
@@ -94,7 +105,9 @@ class ScorerDataset(NamedDataset):
         """Load the scorer and let it go again."""
         from dpok_pipeline.rewards.load import load_scorer
 
-        load_scorer(self.load())
+        spec = self.load()
+        _say_if_own("reward_model", spec.kind)
+        load_scorer(spec)
 
 
 class ScorersDataset(NamedDataset):
@@ -113,7 +126,8 @@ class ScorersDataset(NamedDataset):
         """Load each scorer and let it go again."""
         from dpok_pipeline.rewards.load import load_scorer
 
-        for spec in self.load().values():
+        for name, spec in self.load().items():
+            _say_if_own(name, spec.kind)
             load_scorer(spec)
 
 
@@ -127,12 +141,19 @@ class ModelFolderDataset(NamedDataset):
         """Return the folder.
 
         Raises:
-            InputError: There is none.
+            InputError: There is none, or a file of it is not what its `SHA256SUMS` says.
         """
         folder = Path(self._given["path"])
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; correct its entry in conf/*/catalog*.yml")
+        check_sums(folder)
         return folder
+
+
+def _say_if_own(name: str, kind: str) -> None:
+    """Say that a dotted path runs code: the only entry of the catalog's models that does."""
+    if "." in kind and not kind.startswith("dpok_pipeline."):
+        logger.info("%s: code of your own is imported and run, %s", name, kind)
 
 
 def _scorer_config(name: str, given: dict[str, Any]) -> Any:

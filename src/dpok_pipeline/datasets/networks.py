@@ -9,6 +9,11 @@ from typing import Any
 
 from kedro.io import AbstractDataset
 
+from dpok_pipeline.errors import InputError
+
+# A reward of the user's own is the only other thing that is imported by its name.
+KNOWN = ("diffusers", "dpok_pipeline")
+
 
 class NetworkDataset(AbstractDataset[Any, Any]):
     """A folder written by `save_pretrained` or `save`, read by `from_pretrained` or `from_folder`.
@@ -30,11 +35,21 @@ class NetworkDataset(AbstractDataset[Any, Any]):
         self.metadata = metadata
 
     def load(self) -> Any:
-        """Return the network."""
+        """Return the network.
+
+        Raises:
+            InputError: Its class is neither the project's own nor diffusers'.
+        """
         module, _, name = self._network.rpartition(".")
+        if module.partition(".")[0] not in KNOWN:
+            raise InputError(
+                f"network {self._network}: only {' and '.join(KNOWN)} have networks to load; "
+                "correct its entry in conf/*/catalog*.yml"
+            )
         network = getattr(importlib.import_module(module), name)
         load = getattr(network, "from_pretrained", None) or network.from_folder
-        return load(self._filepath)
+        safe = {"use_safetensors": True} if module.startswith("diffusers") else {}
+        return load(self._filepath, **safe)
 
     def save(self, data: Any) -> None:
         """Write the folder aside and put it in the old one's place."""

@@ -42,6 +42,9 @@ class ReportPartsDataset(SealedFolderDataset[ReportParts, "ReportParts | None"])
     So the joint report can be made of the experiments that are present.
     """
 
+    # Absence is an answer, too: a run does not stop at it.
+    may_be_absent = True
+
     def save(self, data: ReportParts) -> None:
         """Write the frames as Parquet and the sheets as PNG."""
         final = Path(self._get_save_path())
@@ -76,6 +79,3 @@ class ReportPartsDataset(SealedFolderDataset[ReportParts, "ReportParts | None"])
             },
             sheets=[Image.open(path).copy() for path in sorted(folder.glob("sheet_*.png"))],
         )
-
-    def _exists(self) -> bool:
-        return True  # absence is an answer, too

@@ -67,7 +67,7 @@ def read_marker(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{folder}: not finished, its marker {MARKER} is missing; make it again"
         ) from None
-    except (ValueError, KeyError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
         raise InputError(f"{folder / MARKER}: cannot be read ({error}); make it again") from None
     return marker
 

@@ -24,13 +24,18 @@ class MlflowTracker:
         self.experiment = experiment
         self.method = method
         self._run_id: str | None = None
+        self._continued = False
+        # The last step of each series that an interrupted run has logged.
+        self._last_steps: dict[str, int] = {}
 
     @property
     def run_id(self) -> str | None:
-        """The child run; None where nothing is tracked."""
+        """The child run, that of an interrupted run again; None where nothing is tracked."""
         import mlflow
 
         parent = mlflow.active_run()
+        if self._run_id is None and parent is not None:
+            self._run_id = self._reopen(parent.info)
         if self._run_id is None and parent is not None:
             tags = {
                 "mlflow.parentRunId": parent.info.run_id,
@@ -52,7 +57,8 @@ class MlflowTracker:
 
         if self.run_id is not None:
             now = int(time.time() * 1000)
-            entries = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+            new = {key: value for key, value in metrics.items() if self._is_new(key, step)}
+            entries = [Metric(key, float(value), now, step) for key, value in new.items()]
             mlflow.MlflowClient().log_batch(self.run_id, metrics=entries)
 
     def log_images(self, key: str, images: Any, step: int) -> None:
@@ -65,7 +71,7 @@ class MlflowTracker:
         """
         import mlflow
 
-        if self.run_id is not None:
+        if self.run_id is not None and self._is_new(key, step, images=True):
             grid = _grid(np.asarray(images.detach().cpu()))
             mlflow.MlflowClient().log_image(self.run_id, grid, key=key, step=step)
 
@@ -75,10 +81,11 @@ class MlflowTracker:
         from mlflow.entities import Param
 
         if self.run_id is not None:
-            entries = [
-                Param(key, str(value)[:PARAMETER_LENGTH]) for key, value in parameters.items()
-            ]
-            mlflow.MlflowClient().log_batch(self.run_id, params=entries)
+            client = mlflow.MlflowClient()
+            logged = client.get_run(self.run_id).data.params
+            new = {key: value for key, value in parameters.items() if key not in logged}
+            entries = [Param(key, str(value)[:PARAMETER_LENGTH]) for key, value in new.items()]
+            client.log_batch(self.run_id, params=entries)
 
     def finish(self, status: str) -> None:
         """Close the child run, if one was opened.
@@ -90,6 +97,46 @@ class MlflowTracker:
 
         if self._run_id is not None:
             mlflow.MlflowClient().set_terminated(self._run_id, status)
+
+    def _reopen(self, parent: Any) -> str | None:
+        """Find the child that an interrupted run has left; None if there is none."""
+        import mlflow
+
+        client = mlflow.MlflowClient()
+        found = client.search_runs(
+            [parent.experiment_id],
+            f"tags.`mlflow.parentRunId` = '{parent.run_id}' and "
+            f"tags.experiment = '{self.experiment}' and tags.method = '{self.method}'",
+        )
+        if not found:
+            return None
+        self._continued = True
+        client.update_run(found[0].info.run_id, status="RUNNING")
+        return str(found[0].info.run_id)
+
+    def _is_new(self, key: str, step: int, images: bool = False) -> bool:
+        """Say whether a step is beyond what an interrupted run has logged."""
+        if not self._continued:
+            return True
+        series = f"images/{key}" if images else key
+        if series not in self._last_steps:
+            steps = self._image_steps(key) if images else self._metric_steps(key)
+            self._last_steps[series] = max(steps, default=-1)
+        return step > self._last_steps[series]
+
+    def _metric_steps(self, key: str) -> list[int]:
+        import mlflow
+
+        history = mlflow.MlflowClient().get_metric_history(self._run_id, key)
+        return [int(point.step) for point in history]
+
+    def _image_steps(self, key: str) -> list[int]:
+        """Read the steps from the names that MLflow gives to images: `KEY+step+STEP+…`."""
+        import mlflow
+
+        files = mlflow.MlflowClient().list_artifacts(self._run_id, "images")
+        names = [file.path.rpartition("/")[2].split("+") for file in files]
+        return [int(parts[2]) for parts in names if parts[0] == key.replace("/", "~")]
 
 
 class TrackerDataset(AbstractDataset[NoReturn, MlflowTracker]):

@@ -8,8 +8,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from kedro.io import AbstractVersionedDataset, Version
+from kedro.io.core import VersionNotFoundError
 
 from dpok_pipeline.datasets.sealed_folder import MARKER, read_marker
+from dpok_pipeline.errors import InputError
 
 logger = logging.getLogger(__name__)
 Saved = TypeVar("Saved")
@@ -54,19 +56,37 @@ class SealedFolderDataset(AbstractVersionedDataset[Saved, Loaded]):
         return sorted(found | {self._writing} if self._writing else found)
 
     def _finished_folder(self) -> Path:
-        """Find the folder to load, and say which newer versions were left unfinished."""
-        folder = Path(self._get_load_path())
-        versions = folder.parent.parent
-        if self._version is not None:
-            for unfinished in sorted(versions.glob("*/*.partial")):
-                if unfinished.parent.name > folder.parent.name:
-                    logger.warning(
-                        "%s was not finished and is left out; using version %s",
-                        unfinished,
-                        folder.parent.name,
-                    )
+        """Find the folder to load, and say which newer versions were left unfinished.
+
+        Raises:
+            InputError: There are versions, but none is finished.
+        """
+        unfinished = self._unfinished()
+        try:
+            folder = Path(self._get_load_path())
+        except VersionNotFoundError:
+            if not unfinished:
+                raise
+            raise InputError(
+                f"{unfinished[-1]}: not finished, its marker {MARKER} is missing, and no other "
+                "version is there; make it again"
+            ) from None
+        for left in unfinished:
+            if left.parent.name > folder.parent.name:
+                logger.warning(
+                    "%s was not finished and is left out; using version %s",
+                    left,
+                    folder.parent.name,
+                )
         read_marker(folder)
         return folder
+
+    def _unfinished(self) -> list[Path]:
+        """Folders of versions without a marker, oldest first."""
+        if self._version is None:
+            return []
+        found = Path(self._filepath).glob(f"*/{Path(self._filepath).name}*")
+        return sorted(path for path in found if not (path / MARKER).is_file())
 
     def _exists(self) -> bool:
         return self._is_finished(self._get_load_path().as_posix())

@@ -29,6 +29,11 @@ class WorkFolderDataset(AbstractDataset[NoReturn, Path]):
         """Refuse: the engine writes into the folder itself."""
         raise DatasetError("A work folder is read as a path; the engine writes into it.")
 
+    @property
+    def used(self) -> bool:
+        """Whether anything has been kept in it."""
+        return any(path.is_file() for path in self._path.rglob("*"))
+
     def clear(self) -> None:
         """Remove the folder, so that the next run starts afresh."""
         shutil.rmtree(self._path, ignore_errors=True)

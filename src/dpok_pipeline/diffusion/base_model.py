@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpok_pipeline.diffusion.config import Precision
+from dpok_pipeline.diffusion.config import PLAIN, NetworkOptions, Precision
 from dpok_pipeline.diffusion.files import check_components, hash_components, resolve_folder
+from dpok_pipeline.diffusion.options import apply_options
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.sums import check_sums
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class DiffusionModel:
         scheduler: `DDIMScheduler`.
         handle: what was loaded.
         precision: what `unet` and `vae` compute in, under autocast unless float32.
+        options: how they use the device.
         prompt_cache: text to (embedding, pooled feature), see `prompt_encoder`.
     """
 
@@ -56,6 +59,7 @@ class DiffusionModel:
     scheduler: Any
     handle: BaseModelHandle
     precision: Precision = "float32"
+    options: NetworkOptions = PLAIN
     prompt_cache: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     @property
@@ -97,18 +101,25 @@ def describe_base_model(path: str | Path, revision: str | None = None) -> BaseMo
 
     Args:
         path: folder in diffusers' format, or hub id.
-        revision: commit, branch or tag on the hub; None for a folder.
+        revision: commit, branch or tag on the hub; ignored for a folder.
 
     Raises:
-        InputError: a component is missing or truncated; the message names the file.
+        InputError: a component is missing, truncated, or not what its `SHA256SUMS` says, where
+            there is one; the message names the file.
     """
     folder = resolve_folder(str(path), revision)
     check_components(folder)
-    return BaseModelHandle(str(path), revision, hash_components(folder))
+    check_sums(folder)
+    # A folder's content is its pin: a revision beside it belongs to the hub id it replaces.
+    pinned = None if Path(path).is_dir() else revision
+    return BaseModelHandle(str(path), pinned, hash_components(folder))
 
 
 def load_base_model(
-    handle: BaseModelHandle, device: str | torch.device = "cpu", precision: Precision = "float32"
+    handle: BaseModelHandle,
+    device: str | torch.device = "cpu",
+    precision: Precision = "float32",
+    options: NetworkOptions = PLAIN,
 ) -> DiffusionModel:
     """Load the components onto a device, frozen and in evaluation mode.
 
@@ -120,6 +131,7 @@ def load_base_model(
         handle: as `describe_base_model` returned it.
         device: torch device.
         precision: what the networks compute in.
+        options: compilation, memory order and gradient checkpointing.
 
     Raises:
         InputError: the files are not whole, or no longer those that the handle names.
@@ -146,6 +158,7 @@ def load_base_model(
         scheduler=DDIMScheduler.from_pretrained(folder / "scheduler"),
         handle=handle,
         precision=precision,
+        options=options,
     )
     for module in (model.unet, model.vae, model.text_encoder):
         module.requires_grad_(False).eval().to(device)
@@ -155,6 +168,7 @@ def load_base_model(
             # torch's CPU kernel for the backward of half-precision attention is the slow part of
             # an update: with plain matrix products one takes half the time.
             model.unet.set_attn_processor(AttnProcessor())
+    apply_options(model.unet, model.vae, options)
     return model
 
 

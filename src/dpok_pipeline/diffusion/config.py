@@ -40,3 +40,26 @@ class LoRAConfig(FrozenConfig):
     """The policy's trainable part: low-rank updates of the UNet's attention projections."""
 
     rank: int = Field(ge=1, le=1024, description="Rank r of each update; alpha is always r.")
+
+
+class NetworkOptions(FrozenConfig):
+    """How the networks use the device; none of it changes what is computed, but for rounding."""
+
+    compile: bool = Field(
+        default=False,
+        description="Compile the UNet with torch.compile: minutes once, then faster. Training "
+        "stops where the compiled kernels round too coarsely for the ratio's clip.",
+    )
+    channels_last: bool = Field(
+        default=False,
+        description="Keep convolutions in channels-last memory order, which tensor cores prefer; "
+        "guarded as `compile` is.",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="Recompute activations in the backward pass: a forward pass more per row, a "
+        "fraction of the memory.",
+    )
+
+
+PLAIN = NetworkOptions()

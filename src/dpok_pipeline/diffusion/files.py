@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.hub import find_files
 
 CONFIGS = (
     "unet/config.json",
@@ -24,28 +25,16 @@ WEIGHTS = (
 TOKENIZER = ("tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json")
 OPTIONAL = ("tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json")
 
+CARD = "README.md"  # says the licence
+
 
 def resolve_folder(path: str, revision: str | None) -> Path:
-    """The local folder of a base model; a hub id is downloaded, or found in the hub's cache.
+    """The local folder of a base model; a hub id is found in the hub's cache, or downloaded.
 
     Raises:
-        InputError: there is no such folder, and the hub could not be asked.
+        InputError: there is no such folder, and the hub's files are not to be had.
     """
-    folder = Path(path)
-    if folder.is_dir():
-        return folder
-    if path.count("/") != 1 or path.startswith((".", "/")):
-        raise InputError(f"{path}: no such folder; give a model folder in diffusers' format")
-    from huggingface_hub import snapshot_download
-
-    wanted = [*CONFIGS, *WEIGHTS, *TOKENIZER, *OPTIONAL]
-    try:
-        return Path(snapshot_download(path, revision=revision, allow_patterns=wanted))
-    except Exception as error:  # offline, gated, unknown: the hub has a dozen classes for it
-        raise InputError(
-            f"{path}: neither a folder nor a model that the hub gave "
-            f"({type(error).__name__}); download it and give the folder"
-        ) from error
+    return find_files(path, [*CONFIGS, *WEIGHTS], [*TOKENIZER, *OPTIONAL, CARD], revision)
 
 
 def check_components(folder: Path) -> None:

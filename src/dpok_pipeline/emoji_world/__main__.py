@@ -12,6 +12,7 @@ from dpok_pipeline.emoji_world.eye_labels import collect_samples
 from dpok_pipeline.emoji_world.model_card import model_card
 from dpok_pipeline.emoji_world.sprites import draw_sprites
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.sums import write_sums
 
 # The rater, which only labels what the reward learns from, stays where it was built.
 NETWORKS = ("base_model", "clip", "judge", "image_reward", "aesthetic")
@@ -32,6 +33,7 @@ def adopt(built: Path, adopted: Path, parameters: Path) -> None:
         fresh = adopted / f"{name}.new"
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(built / name, fresh)
+        write_sums(fresh)
         shutil.rmtree(adopted / name, ignore_errors=True)
         fresh.rename(adopted / name)
     figures = json.loads((built / "figures.json").read_text())

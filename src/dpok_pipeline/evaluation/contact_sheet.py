@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from dpok_pipeline.evaluation.names import MODEL_COLOURS, MODEL_LABELS, MODELS, metric
+from dpok_pipeline.evaluation.names import MODEL_COLOURS, MODEL_LABELS, MODELS, metric, one_line
 
 BACKGROUND = "#fcfbf8"
 INK = "#1f1f1c"
@@ -14,6 +14,7 @@ QUIET = "#77766f"
 
 GAP = 10  # pixels between cells
 LABEL_WIDTH = 84
+TITLE_LENGTH = 120  # characters
 TITLE_HEIGHT = 46
 CAPTION_HEIGHT = 22
 
@@ -46,7 +47,7 @@ def contact_sheet(
     height = TITLE_HEIGHT + CAPTION_HEIGHT + len(models) * (cell + caption + GAP)
     sheet = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, TITLE_HEIGHT / 2), prompt, INK, _font(22), anchor="lm")
+    draw.text((GAP, TITLE_HEIGHT / 2), one_line(prompt, TITLE_LENGTH), INK, _font(22), anchor="lm")
     for column, index in enumerate(indices):
         middle = _left(column, cell) + cell / 2
         above = TITLE_HEIGHT + CAPTION_HEIGHT / 2 - 2

@@ -7,6 +7,10 @@ import textwrap
 
 import plotly.graph_objects as go
 
+from dpok_pipeline.evaluation.names import one_line
+
+LABEL_LENGTH, LABEL_WIDTH = 140, 14  # characters, in all and per line
+
 INK = "#1f1f1c"
 QUIET = "#6b6a64"
 RULE = "#e4e1d8"
@@ -15,7 +19,8 @@ FONT = "'Helvetica Neue', Helvetica, Arial, sans-serif"
 
 def wrapped(prompt: str) -> str:
     """A prompt as a short axis label. Plotly reads tags in labels, so it is escaped."""
-    return "<br>".join(html.escape(line) for line in textwrap.wrap(prompt, 14))
+    lines = textwrap.wrap(one_line(prompt, LABEL_LENGTH), LABEL_WIDTH)
+    return "<br>".join(html.escape(line) for line in lines)
 
 
 def dress(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 #: The three models that are compared, in the order in which they are shown.
@@ -88,3 +89,12 @@ METRICS: dict[str, Metric] = {
 def metric(name: str) -> Metric:
     """How `name` is shown; a metric of the user's own goes by its column name."""
     return METRICS.get(name, Metric(name, "A score of this project's own configuration."))
+
+
+def one_line(prompt: str, length: int) -> str:
+    """A prompt as a title: without line breaks and control characters, cut at `length`.
+
+    A prompt is the user's data: it may hold line breaks, escape codes, or 10,000 characters.
+    """
+    text = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", prompt).split())
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -16,6 +16,7 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from dpok_pipeline.evaluation import headline
+from dpok_pipeline.evaluation.alarms import alarm_lines
 from dpok_pipeline.evaluation.claims import summarise_claims
 from dpok_pipeline.evaluation.names import METRICS, SPLIT_LABELS
 from dpok_pipeline.evaluation.plots import (
@@ -87,6 +88,7 @@ def render_report(
         bars=_bars(comparison),
         curves=_curves(comparison, curves),
         distances=_distances(comparison, curves),
+        alarms=alarm_lines(curves),
         sheets={name: [_embed(sheet) for sheet in own] for name, own in sheets.items()},
         claims=_claim_rows(claims),
         provenance=provenance,

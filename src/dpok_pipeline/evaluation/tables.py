@@ -9,9 +9,17 @@ import pandas as pd
 
 from dpok_pipeline.evaluation.comparison import estimates
 from dpok_pipeline.evaluation.intervals import Interval
-from dpok_pipeline.evaluation.names import CONTRASTS, MODEL_LABELS, MODELS, SPLIT_LABELS, metric
+from dpok_pipeline.evaluation.names import (
+    CONTRASTS,
+    MODEL_LABELS,
+    MODELS,
+    SPLIT_LABELS,
+    metric,
+    one_line,
+)
 
 MAIN_METRICS = ("image_reward", "aesthetic", "judge")
+PROMPT_LENGTH = 40  # characters of a prompt on the terminal
 FURTHER_METRICS = ("saturation", "diversity", "kl")
 
 
@@ -90,7 +98,8 @@ def terminal_table(comparison: pd.DataFrame, metrics: Sequence[str] = MAIN_METRI
     """Prompt × model as a plain-text table of at most about 100 columns; means only."""
     table = level_table(comparison, metrics)
     rows = [row for _, group in table.groups for row in group]
-    prompt_width = max([len("Prompt"), *(len(row.prompt) for row in rows)], default=6)
+    prompts = {row.prompt: one_line(row.prompt, PROMPT_LENGTH) for row in rows}
+    prompt_width = max([len("Prompt"), *map(len, prompts.values())])
     width = max([6, *(len(cell.number) for row in rows for cell in row.cells)]) + 1
     top, head = " " * prompt_width, "Prompt".ljust(prompt_width)
     for label, columns in table.header:
@@ -100,7 +109,7 @@ def terminal_table(comparison: pd.DataFrame, metrics: Sequence[str] = MAIN_METRI
     for title, group in table.groups:
         lines.append(title)
         for row in group:
-            line, start = row.prompt.ljust(prompt_width), 0
+            line, start = prompts[row.prompt].ljust(prompt_width), 0
             for _, columns in table.header:
                 cells = row.cells[start : start + len(columns)]
                 line += "  " + "".join(cell.number.rjust(width) for cell in cells)

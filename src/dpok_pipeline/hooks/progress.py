@@ -11,6 +11,8 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Node, Pipeline
 
+from dpok_pipeline.hooks.journal import JournalHooks
+
 logger = logging.getLogger(__name__)
 
 
@@ -21,7 +23,8 @@ class ProgressHooks:
     measured. The estimate scales that by how fast this machine has been so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, journal: JournalHooks) -> None:
+        self._journal = journal
         self._expected: dict[str, float] = {}
         self._left: dict[str, float] = {}
         self._total = 0
@@ -38,8 +41,9 @@ class ProgressHooks:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
-        """Count the nodes."""
-        self._left = {node.name: self._expected_seconds(node) for node in pipeline.nodes}
+        """Count the nodes; those that an interrupted run has done are behind us."""
+        left = [node for node in pipeline.nodes if node.name not in self._journal.done]
+        self._left = {node.name: self._expected_seconds(node) for node in left}
         self._total = len(pipeline.nodes)
         self._took = self._should_have_taken = 0.0
         self._started = time.monotonic()

@@ -15,11 +15,11 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
 from kedro.pipeline import Node, Pipeline
-from pydantic import BaseModel
 
 from dpok_pipeline.datasets.tracker import MlflowTracker
 from dpok_pipeline.hooks.artifacts import log_dataset_input, log_output
 from dpok_pipeline.hooks.git import describe_commit
+from dpok_pipeline.run_identity import flatten
 
 PARAMETER_LENGTH = 500
 BATCH = 100
@@ -52,7 +52,10 @@ class TrackingHooks:
             return
         names = sorted(name for name in pipeline.inputs() if name.startswith("params:"))
         parameters = flatten({name.removeprefix("params:"): catalog.load(name) for name in names})
-        entries = [(key, str(value)[:PARAMETER_LENGTH]) for key, value in parameters.items()]
+        # A run that is continued has them already.
+        logged = mlflow.active_run().data.params
+        new = {key: value for key, value in parameters.items() if key not in logged}
+        entries = [(key, str(value)[:PARAMETER_LENGTH]) for key, value in new.items()]
         for start in range(0, len(entries), BATCH):
             mlflow.log_params(dict(entries[start : start + BATCH]))
         tags = {"command": shlex.join(["kedro", *sys.argv[1:]])}
@@ -153,23 +156,6 @@ class TrackingHooks:
         for run_id in filter(None, runs):
             if value is not None:
                 mlflow.MlflowClient().set_tag(run_id, key, value)
-
-
-def flatten(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Write nested and typed parameters with dotted names.
-
-    Example:
-        >>> flatten({"lora": {"rank": 4}, "experiment": "color"})
-        {'lora.rank': 4, 'experiment': 'color'}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in parameters.items():
-        content = value.model_dump() if isinstance(value, BaseModel) else value
-        if isinstance(content, dict):
-            flat |= {f"{key}.{name}": inner for name, inner in flatten(content).items()}
-        else:
-            flat[key] = content
-    return flat
 
 
 def _is_parameter(name: str) -> bool:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from pydantic import Field
 
-from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.datasets.sealed_folder import describe
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
-from dpok_pipeline.diffusion.config import Precision
+from dpok_pipeline.diffusion.config import NetworkOptions, Precision
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.load import ScorerConfig
 
@@ -21,31 +21,44 @@ if TYPE_CHECKING:
     from dpok_pipeline.rewards.protocol import Scorer
 
 
-class ComputeConfig(FrozenConfig):
+class ComputeConfig(NetworkOptions):
     """Where the networks run and how they compute."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="`auto` takes a GPU where there is one."
     )
-    precision: Precision = Field(
+    precision: Precision | Literal["auto"] = Field(
         "float32",
-        description="Of the networks; latents, log-probabilities and LoRA weights stay float32.",
+        description="Of the networks; latents, log-probabilities and LoRA weights stay float32. "
+        "`auto` is bfloat16 on a GPU that has it, float16 on another, float32 elsewhere.",
     )
 
     def torch_device(self) -> str:
-        """Resolve `auto`."""
+        """Resolve `auto`.
+
+        Raises:
+            InputError: There is no such device here.
+        """
         import torch
 
-        if self.device != "auto":
-            return self.device
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not found.get(self.device, True):
+            raise InputError(
+                f"compute.device is {self.device}, which torch does not find here; give auto"
+            )
+        return self.device
 
 
 def open_model(base_model: BaseModelHandle, compute: ComputeConfig) -> DiffusionModel:
     """Load the base model that a handle names."""
     from dpok_pipeline.diffusion.base_model import load_base_model
+    from dpok_pipeline.diffusion.options import half_precision
 
-    return load_base_model(base_model, compute.torch_device(), compute.precision)
+    device = compute.torch_device()
+    precision = half_precision(device) if compute.precision == "auto" else compute.precision
+    return load_base_model(base_model, device, precision, options=compute)
 
 
 def open_scorer(scorer: ScorerConfig, compute: ComputeConfig) -> Scorer:
@@ -55,14 +68,31 @@ def open_scorer(scorer: ScorerConfig, compute: ComputeConfig) -> Scorer:
     return load_scorer(scorer, compute.torch_device())
 
 
-def scorer_identity(scorer: ScorerConfig) -> str:
-    """Hash a scorer's specification and files: checkpoints of another reward are not continued."""
-    digest = hashlib.sha256(scorer.model_dump_json().encode())
-    path = Path(scorer.path or "")
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(describe(file)["sha256"].encode())
-    return digest.hexdigest()
+def scorer_identity(scorer: ScorerConfig) -> dict[str, Any]:
+    """What makes a reward: its settings, and hashes of its files and of a user's own code."""
+    from dpok_pipeline.rewards.load import scorer_files
+
+    digest = hashlib.sha256()
+    for file in scorer_files(scorer):
+        digest.update(describe(file)["sha256"].encode())
+    kinds = [scorer.kind, *(part.kind for part in (scorer.parts or {}).values())]
+    return {
+        **scorer.model_dump(mode="json", exclude={"path", "clip_path"}),
+        "files": digest.hexdigest(),
+        "code": [_module_hash(kind) for kind in kinds],
+    }
+
+
+def _module_hash(kind: str) -> str | None:
+    """Hash the file that a dotted path's module is in; None for the project's own scorers."""
+    module, dot, _ = kind.rpartition(".")
+    try:
+        spec = importlib.util.find_spec(module) if dot else None
+    except ImportError:
+        return None  # loading the scorer says so in a better place
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return None
+    return str(describe(Path(spec.origin))["sha256"])
 
 
 def select_prompts(prompts: pd.DataFrame, experiment: str, split: str | None) -> pd.DataFrame:

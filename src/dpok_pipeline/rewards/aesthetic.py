@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.clip import ClipEmbedder
 from dpok_pipeline.rewards.folders import (
+    check_source,
     file_sha256,
     load_weights,
     read_foreign_checkpoint,
@@ -96,10 +96,7 @@ def keep_as_safetensors(path: Path, sha256: str | None = None) -> Path:
     """
     kept = path.with_suffix(".safetensors")
     if kept.is_file():
-        with safe_open(kept, framework="pt") as file:
-            made_from = (file.metadata() or {}).get("source_sha256")
-        if sha256 is not None and made_from != sha256.lower():
-            raise InputError(f"{kept}: made from a file with sha256 {made_from}; delete it")
+        check_source(kept, sha256)
         return kept
     state = read_foreign_checkpoint(path, sha256)
     try:

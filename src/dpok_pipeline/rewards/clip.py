@@ -14,6 +14,16 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.folders import require_file
 from dpok_pipeline.rewards.preprocessing import pixels_from_tensor
 
+#: What a hub id of a CLIP must have, and where its tokenizer may be.
+CLIP_FILES = ("config.json", "model.safetensors")
+CLIP_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+)
+
 
 class ClipEmbedder(nn.Module):
     """Projected, L2-normalised CLIP embeddings of images and prompts."""
@@ -106,3 +116,17 @@ class CLIPScore(nn.Module):
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Cosine of each image `(b, 3, h, w)` with its prompt, `(b,)`."""
         return (self.clip.embed(images) * self.clip.embed_text(prompts)).sum(-1)
+
+
+class PickScore(CLIPScore):
+    """Which image people would pick for a prompt: the cosine times CLIP's learned temperature.
+
+    Kirstain et al., "Pick-a-Pic" (arXiv 2305.01569): a CLIP ViT-H/14 fine-tuned on choices
+    between two images, about 20 on the scale of the published `yuvalkirstain/PickScore_v1`. The
+    difference of two scores is the logit of the choice.
+    """
+
+    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """`exp(logit_scale)` × cosine of each image `(b, 3, h, w)` with its prompt, `(b,)`."""
+        scale: Tensor = self.clip.model.logit_scale.exp()
+        return scale * super().score(images, prompts)

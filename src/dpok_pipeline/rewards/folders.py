@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from dpok_pipeline.errors import InputError
@@ -88,6 +88,28 @@ def read_foreign_checkpoint(path: Path, sha256: str | None = None) -> dict[str, 
     if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
         raise InputError(f"{path}: expected a state dict of tensors")
     return state
+
+
+def check_source(kept: Path, sha256: str | None) -> None:
+    """Check that a safetensors file kept earlier was made from the file that is meant.
+
+    Args:
+        kept: the safetensors file; its metadata say what it was made from.
+        sha256: what that must have hashed to; None does not check.
+
+    Raises:
+        InputError: it was made from another file, or is damaged.
+    """
+    if sha256 is None:
+        return
+    try:
+        with safe_open(kept, framework="pt") as file:
+            made_from = (file.metadata() or {}).get("source_sha256")
+    except (SafetensorError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{kept}: truncated or damaged ({reason}); delete it") from error
+    if made_from != sha256.lower():
+        raise InputError(f"{kept}: made from a file with sha256 {made_from}; delete it")
 
 
 def file_sha256(path: Path) -> str:

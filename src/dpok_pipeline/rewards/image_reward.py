@@ -109,14 +109,14 @@ class ImageReward(nn.Module):
         load_weights(model, read_safetensors(weights), weights)
         return model.eval()
 
-    def save(self, folder: Path | str) -> None:
-        """Write config.json, vocab.txt and model.safetensors into `folder`."""
+    def save(self, folder: Path | str, metadata: dict[str, str] | None = None) -> None:
+        """Write config.json, vocab.txt and model.safetensors, with `metadata`, into `folder`."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(self.config.model_dump_json(indent=2) + "\n")
         (folder / "vocab.txt").write_text("\n".join(self.vocab) + "\n", encoding="utf-8")
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(state, folder / "model.safetensors")
+        save_file(state, folder / "model.safetensors", metadata)
 
     @property
     def device(self) -> torch.device:

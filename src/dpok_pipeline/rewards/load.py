@@ -2,77 +2,69 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
 
 import torch
-from pydantic import Field
-from torch import Tensor, nn
+from pydantic import Field, model_validator
+from torch import nn
 
 from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.hub import find_files, hub_sha256, is_hub_id
 from dpok_pipeline.rewards.protocol import Scorer
+from dpok_pipeline.rewards.users_own import load_own
+from dpok_pipeline.rewards.wrappers import BFloat16Scorer, WeightedSum
+from dpok_pipeline.sums import check_sums
 
-Builder = Callable[["ScorerConfig"], Scorer]
+WEIGHTED_SUM = "weighted_sum"
 
 
 class ScorerConfig(FrozenConfig):
     """Which scorer to use and where its files are."""
 
     kind: str = Field(
-        description="`image_reward`, `aesthetic`, `clip_score`, or the dotted path of a class or "
-        "function of your own, such as `my_package.rewards.brightness`."
+        description="`image_reward`, `aesthetic`, `clip_score`, `pick_score`, `weighted_sum`, or "
+        "the dotted path of a class or function of your own, such as "
+        "`my_package.rewards.brightness`."
     )
-    path: str | None = Field(None, description="The scorer's folder or checkpoint file.")
-    clip_path: str | None = Field(None, description="`aesthetic` only: the folder of its CLIP.")
+    path: str | None = Field(
+        None, description="The scorer's folder or checkpoint file, or a hub id `owner/model`."
+    )
+    clip_path: str | None = Field(
+        None, description="`aesthetic` only: the folder or hub id of its CLIP."
+    )
+    revision: str | None = Field(
+        None, description="Commit, branch or tag of the hub id in `path` or `clip_path`."
+    )
     sha256: str | None = Field(
         None, description="What a published .pt or .pth must hash to, in hexadecimal."
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Arithmetic of the network; bfloat16 is for GPUs."
     )
+    parts: dict[str, WeightedScorerConfig] | None = Field(
+        None, description="`weighted_sum` only: its scorers by name, each with a `weight`."
+    )
+
+    @model_validator(mode="after")
+    def _parts_are_of_a_sum(self) -> ScorerConfig:
+        if (self.kind == WEIGHTED_SUM) != bool(self.parts):
+            raise ValueError(f"`parts`, at least one, go with kind `{WEIGHTED_SUM}` and no other")
+        if self.parts and (self.path or self.clip_path or self.revision or self.sha256):
+            raise ValueError("a weighted sum has no files of its own; name them in its `parts`")
+        return self
 
 
-class FunctionScorer:
-    """A user's function as a scorer."""
+class WeightedScorerConfig(ScorerConfig):
+    """One term of a weighted sum."""
 
-    def __init__(self, function: Callable[[Tensor, Sequence[str]], Any], name: str) -> None:
-        """Wrap `function(images, prompts)`, called `name` in messages."""
-        self.function = function
-        self.name = name
-
-    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Call the function; anything that holds b numbers is taken.
-
-        Raises:
-            InputError: it returned anything but one number per image.
-        """
-        try:
-            scores = torch.as_tensor(self.function(images, prompts), dtype=torch.float32)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"reward `{self.name}`: returned no numbers: {error}") from error
-        if scores.shape != (len(images),):
-            raise InputError(
-                f"reward `{self.name}`: returned shape {tuple(scores.shape)} for {len(images)} "
-                f"images; return one number per image, shape ({len(images)},)"
-            )
-        return scores
+    weight: float = Field(description="Factor on this scorer's score.")
 
 
-class BFloat16Scorer:
-    """Runs another scorer's network in bfloat16 by autocast; scores stay float32."""
-
-    def __init__(self, scorer: Scorer, device: torch.device) -> None:
-        """Wrap `scorer`, whose weights are on `device`."""
-        self.scorer = scorer
-        self.device = device
-
-    def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Score under autocast."""
-        with torch.autocast(self.device.type, torch.bfloat16):
-            return self.scorer.score(images, prompts).float()
+ScorerConfig.model_rebuild()
+WeightedScorerConfig.model_rebuild()
 
 
 def load_scorer(spec: ScorerConfig, device: torch.device | str = "cpu") -> Scorer:
@@ -80,23 +72,69 @@ def load_scorer(spec: ScorerConfig, device: torch.device | str = "cpu") -> Score
 
     Raises:
         InputError: the kind is unknown, cannot be imported or has the wrong signature, or its
-            files are missing or damaged.
+            files are missing, damaged, or not what their `SHA256SUMS` says.
     """
-    builders: dict[str, Builder] = {
+    builders: dict[str, Callable[[ScorerConfig], Scorer]] = {
         "image_reward": _image_reward,
         "aesthetic": _aesthetic,
         "clip_score": _clip_score,
+        "pick_score": _pick_score,
     }
-    if spec.kind in builders:
-        scorer = builders[spec.kind](spec)
+    scorer: Scorer
+    if spec.parts:
+        scorer = WeightedSum(
+            {name: (part.weight, load_scorer(part, device)) for name, part in spec.parts.items()}
+        )
+    elif spec.kind in builders:
+        scorer = builders[spec.kind](_checked(local_spec(spec)))
     elif "." in spec.kind:
-        scorer = _users_own(spec)
+        scorer = load_own(spec.kind, spec.path)
     else:
-        known = ", ".join(sorted(builders))
+        known = ", ".join(sorted([*builders, WEIGHTED_SUM]))
         raise InputError(f"scorer kind `{spec.kind}` is none of {known}, nor a dotted path")
     if isinstance(scorer, nn.Module):
         scorer = scorer.eval().requires_grad_(False).to(device)
     return BFloat16Scorer(scorer, torch.device(device)) if spec.precision == "bfloat16" else scorer
+
+
+def _checked(spec: ScorerConfig) -> ScorerConfig:
+    for folder in filter(None, (spec.path, spec.clip_path)):
+        check_sums(Path(folder))
+    return spec
+
+
+def local_spec(spec: ScorerConfig) -> ScorerConfig:
+    """The same specification with local paths in place of hub ids, downloaded if need be.
+
+    Raises:
+        InputError: a model of the hub is neither in its cache nor to be had.
+    """
+    from dpok_pipeline.rewards.clip import CLIP_FILES, CLIP_TOKENIZER
+    from dpok_pipeline.rewards.published import CHECKPOINT
+
+    found: dict[str, object] = {}
+    for field in ("path", "clip_path"):
+        name = getattr(spec, field)
+        if name is None or not is_hub_id(name) or "." in spec.kind:
+            continue
+        if spec.kind == "image_reward":
+            found[field] = str(find_files(name, [CHECKPOINT], revision=spec.revision) / CHECKPOINT)
+        elif field == "clip_path" or spec.kind != "aesthetic":
+            found[field] = str(find_files(name, CLIP_FILES, CLIP_TOKENIZER, spec.revision))
+    if spec.parts:
+        found["parts"] = {name: local_spec(part) for name, part in spec.parts.items()}
+    return spec.model_copy(update=found)
+
+
+def scorer_files(spec: ScorerConfig) -> list[Path]:
+    """Every file that a scorer is read from, its parts' included, in a fixed order."""
+    spec = local_spec(spec)
+    files = []
+    for name in (spec.path, spec.clip_path):
+        path = Path(name or "")
+        within = sorted(path.rglob("*")) if name and path.is_dir() else [path]
+        files += [file for file in within if file.is_file()]
+    return files + [file for part in (spec.parts or {}).values() for file in scorer_files(part)]
 
 
 def _required(spec: ScorerConfig, field: str) -> str:
@@ -108,11 +146,13 @@ def _required(spec: ScorerConfig, field: str) -> str:
 
 def _image_reward(spec: ScorerConfig) -> Scorer:
     from dpok_pipeline.rewards.image_reward import ImageReward
-    from dpok_pipeline.rewards.published import load_published
+    from dpok_pipeline.rewards.published import CHECKPOINT, load_published
 
-    path = _required(spec, "path")
-    if path.endswith((".pt", ".pth")):
-        return load_published(path, spec.sha256)
+    path = Path(_required(spec, "path"))
+    if path.suffix not in (".pt", ".pth") and (path / CHECKPOINT).is_file():
+        path /= CHECKPOINT
+    if path.suffix in (".pt", ".pth"):
+        return load_published(path, spec.sha256 or hub_sha256(path))
     return ImageReward.from_folder(path)
 
 
@@ -130,50 +170,7 @@ def _clip_score(spec: ScorerConfig) -> Scorer:
     return CLIPScore.from_folder(_required(spec, "path"))
 
 
-def _users_own(spec: ScorerConfig) -> Scorer:
-    """A class (by `from_folder(path)`, else without arguments) or a function, by dotted path."""
-    found = _import(spec.kind)
-    if inspect.isclass(found):
-        found = _instance(found, spec)
-    method = getattr(found, "score", None)
-    if method is not None:
-        _check_signature(method, spec.kind)
-        scorer: Scorer = found
-        return scorer
-    if not callable(found):
-        raise InputError(f"scorer `{spec.kind}`: neither callable nor with a `score` method")
-    _check_signature(found, spec.kind)
-    return FunctionScorer(found, spec.kind)
+def _pick_score(spec: ScorerConfig) -> Scorer:
+    from dpok_pipeline.rewards.clip import PickScore
 
-
-def _instance(kind: Any, spec: ScorerConfig) -> Any:
-    """Build an object of a user's class."""
-    try:
-        if spec.path is None:
-            return kind()
-        if not hasattr(kind, "from_folder"):
-            raise InputError(f"scorer `{spec.kind}`: `path` is set but there is no from_folder")
-        return kind.from_folder(spec.path)
-    except TypeError as error:
-        raise InputError(f"scorer `{spec.kind}`: cannot be built: {error}") from error
-
-
-def _import(dotted: str) -> Any:
-    """Import `package.module.name`."""
-    module_name, _, attribute = dotted.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except ImportError as error:
-        raise InputError(f"scorer `{dotted}`: cannot be imported: {error}") from error
-    except AttributeError as error:
-        raise InputError(f"scorer `{dotted}`: `{module_name}` has no `{attribute}`") from error
-
-
-def _check_signature(function: Callable[..., Any], name: str) -> None:
-    """Raise `InputError` unless `function(images, prompts)` is a valid call."""
-    try:
-        inspect.signature(function).bind("images", "prompts")
-    except TypeError as error:
-        raise InputError(f"scorer `{name}`: not callable as (images, prompts): {error}") from error
-    except ValueError:  # a builtin without a signature: the first call will tell
-        return
+    return PickScore.from_folder(_required(spec, "path"))

@@ -8,14 +8,26 @@ the names differ.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.rewards.folders import load_weights, read_foreign_checkpoint, require_file
+from dpok_pipeline.hub import find_files, hub_sha256
+from dpok_pipeline.rewards.folders import (
+    check_source,
+    file_sha256,
+    load_weights,
+    read_foreign_checkpoint,
+    require_file,
+)
 from dpok_pipeline.rewards.image_reward import ImageReward, ImageRewardConfig
+
+#: The published file, and the hub's model that has the vocabulary which the file leaves out.
+CHECKPOINT = "ImageReward.pt"
+VOCABULARY_HUB_ID = "google-bert/bert-base-uncased"
 
 #: Published name (a pattern) → this project's name. The first that matches is taken.
 RENAMES: tuple[tuple[str, str], ...] = (
@@ -61,8 +73,10 @@ def load_published(
     """Load the published checkpoint; from then on a safetensors copy beside it is used.
 
     Args:
-        checkpoint: `ImageReward.pt`; `vocab.txt` of bert-base-uncased must lie beside it.
-        sha256: what the checkpoint must hash to; None does not check.
+        checkpoint: `ImageReward.pt`; `vocab.txt` of bert-base-uncased must lie beside it, unless
+            the checkpoint lies in the hub's cache: then the vocabulary comes from there, too.
+        sha256: what the checkpoint must hash to, or the file that an earlier copy was made from;
+            None does not check.
         config: sizes; the published model's unless given.
 
     Returns:
@@ -74,17 +88,28 @@ def load_published(
     checkpoint = Path(checkpoint)
     kept = checkpoint.with_suffix("")  # ImageReward.pt → ImageReward/
     if (kept / "model.safetensors").is_file():
+        check_source(kept / "model.safetensors", sha256)
         return ImageReward.from_folder(kept)
     state = rename_published(read_foreign_checkpoint(checkpoint, sha256))
-    vocab = require_file(
-        checkpoint.parent / "vocab.txt", "put the vocabulary of bert-base-uncased there"
-    )
+    vocab = checkpoint.parent / "vocab.txt"
+    if not vocab.is_file() and hub_sha256(checkpoint):
+        vocab = find_files(VOCABULARY_HUB_ID, [vocab.name]) / vocab.name
+    require_file(vocab, "put the vocabulary of bert-base-uncased there")
     model = ImageReward(
         config or ImageRewardConfig(), vocab.read_text(encoding="utf-8").splitlines()
     )
     load_weights(model, state, checkpoint)
-    try:
-        model.save(kept)
-    except OSError as error:
-        raise InputError(f"{kept}: cannot be written ({error}); copy the .pt elsewhere") from error
+    _keep(model, kept, file_sha256(checkpoint))
     return model.eval()
+
+
+def _keep(model: ImageReward, folder: Path, source_sha256: str) -> None:
+    """Write the folder whole or not at all: what is there is used from then on."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        model.save(partial, {"source_sha256": source_sha256})
+        partial.rename(folder)
+    except OSError as error:
+        message = f"{folder}: cannot be written ({error}); copy the .pt elsewhere"
+        raise InputError(message) from error

@@ -2,120 +2,191 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import shutil
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from dpok_pipeline.diffusion.files import check_safetensors
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.training.config import CheckpointConfig, Resume
+from dpok_pipeline.training.durable import describe_bytes, sync_folder, write_durably
+from dpok_pipeline.training.fingerprints import check_same
 from dpok_pipeline.training.packing import pack, unpack
 
 logger = logging.getLogger(__name__)
 
-KEPT = 2
-
-
-def fingerprint(parts: dict[str, Any]) -> str:
-    """Sha256 of everything that decides a run's numbers; JSON values only."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+_SECONDS = 60.0
 
 
 class CheckpointStore:
-    """The checkpoints of one run, in `folder/step-00000012` and so on."""
+    """The checkpoints of one run, in `folder/step-00000012` and so on.
 
-    def __init__(self, folder: Path, run_fingerprint: str) -> None:
+    Each holds its tensors, its state, and a manifest with size and sha256 of both. A change of
+    any bit therefore shows: such a checkpoint is named in a warning, and an older one is taken.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        made_by: Mapping[str, Any],
+        config: CheckpointConfig,
+        resume: Resume = "auto",
+    ) -> None:
         """Open or make the folder.
 
         Args:
             folder: of this run alone.
-            run_fingerprint: checkpoints of any other run are set aside.
+            made_by: all that decides the run's numbers, by the names a user knows it by.
+            config: how often, and how many are kept.
+            resume: `never` removes what is there.
         """
-        self.folder, self.fingerprint = folder, run_fingerprint
+        self.folder, self.made_by, self.config = folder, dict(made_by), config
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob("partial-*"):
             shutil.rmtree(leftover)
+        if resume == "never":
+            self.clear()
+        self._last_saved = time.monotonic()
+        self._seconds = 0.0
+
+    def save_if_due(
+        self, step: int, state: Callable[[], dict[str, Any]], at_once: bool = False
+    ) -> None:
+        """Save where the configured iterations or minutes have passed.
+
+        Args:
+            step: iterations or updates done.
+            state: gives what `save` takes.
+            at_once: whatever has passed: the run ends here.
+        """
+        every, minutes = self.config.checkpoint_every, self.config.checkpoint_minutes
+        by_step = every is not None and step % every == 0
+        waited = time.monotonic() - self._last_saved
+        if at_once or by_step or (minutes is not None and waited >= minutes * _SECONDS):
+            self.save(step, state())
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write a checkpoint and drop all but the last two.
+        """Write a checkpoint and drop all but the last few.
 
         Args:
             step: iterations or updates done.
             state: nested dicts and lists of tensors and JSON values.
+
+        Raises:
+            OSError: the disk is full; the checkpoints before are as they were.
         """
+        started = time.monotonic()
+        partial = self.folder / f"partial-{step:08d}"
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            self._write(partial, step, state)
+        except OSError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        final = self.folder / f"step-{step:08d}"
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        sync_folder(self.folder)
+        # Later ones are damaged, or of a longer run: they are neither counted nor removed.
+        upto = [folder for folder in self._folders() if _step(folder) <= step]
+        for old in upto[: -self.config.checkpoints_kept]:
+            shutil.rmtree(old)
+        self._last_saved = time.monotonic()
+        self._seconds += self._last_saved - started
+
+    def _write(self, partial: Path, step: int, state: dict[str, Any]) -> None:
         from safetensors.torch import save
 
         tensors: dict[str, Tensor] = {}
         tree = pack(state, tensors)
-        partial = self.folder / f"partial-{step:08d}"
-        shutil.rmtree(partial, ignore_errors=True)
+        document = {"made_by": self.made_by, "step": step, "state": tree}
+        contents = {TENSORS: save(tensors), STATE: json.dumps(document).encode()}
+        manifest = {name: describe_bytes(content) for name, content in contents.items()}
         partial.mkdir()
-        document = {"fingerprint": self.fingerprint, "step": step, "state": tree}
-        write_durably(partial / "tensors.safetensors", save(tensors))
-        write_durably(partial / "state.json", json.dumps(document).encode())
-        final = self.folder / f"step-{step:08d}"
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        _sync_folder(self.folder)
-        for old in self._steps()[:-KEPT]:
-            shutil.rmtree(old)
+        for name, content in contents.items():
+            write_durably(partial / name, content)
+        write_durably(partial / MANIFEST, json.dumps(manifest).encode())
+        sync_folder(partial)
 
     def load_newest(self, at_most: int) -> tuple[int, dict[str, Any]] | None:
-        """The newest whole checkpoint of this run as (step, state), or None.
+        """The newest whole checkpoint as (step, state), or None where there is none at all.
 
         Args:
             at_most: those of later steps are passed over (the run has been shortened).
+
+        Raises:
+            InputError: it was made with other inputs, or every one there is damaged.
         """
-        for folder in reversed(self._steps()):
-            if int(folder.name.removeprefix("step-")) > at_most:
+        damage = []
+        for folder in reversed(self._folders()):
+            if _step(folder) > at_most:
                 continue
             try:
                 document, tensors = _read(folder)
-            except (InputError, OSError, ValueError, KeyError) as error:
-                logger.warning("%s is damaged (%s); trying the one before", folder, error)
+            except (InputError, OSError) as error:
+                logger.warning("%s; taking the checkpoint before it", error)
+                damage.append(str(error))
                 continue
-            if document["fingerprint"] != self.fingerprint:
-                logger.warning("%s is of other parameters or data; starting anew", folder)
-                self.clear()
-                return None
+            check_same(document["made_by"], self.made_by, folder)
             return int(document["step"]), unpack(document["state"], tensors)
+        if damage:
+            raise InputError(
+                f"{damage[0]}; no whole checkpoint is left, give `--params resume=never` to start "
+                "anew"
+            )
         return None
+
+    def newest(self) -> str:
+        """Where a run would go on from, for messages."""
+        folders = self._folders()
+        return f"the checkpoint {folders[-1]} is intact" if folders else "no checkpoint was made"
+
+    def seconds_spent(self) -> float:
+        """Seconds that saving has taken since this was last asked."""
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
 
     def clear(self) -> None:
         """Remove every checkpoint."""
-        for folder in self._steps():
+        for folder in self._folders():
             shutil.rmtree(folder)
 
-    def _steps(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*"))
+    def _folders(self) -> list[Path]:
+        return sorted(self.folder.glob("step-" + "[0-9]" * 8))
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file and flush it to the disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    from safetensors.torch import load_file
+    """Read a checkpoint whose every bit is as it was written.
 
-    check_safetensors(folder / "tensors.safetensors")
-    document = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    if document.keys() != {"fingerprint", "step", "state"}:
-        raise InputError(f"{folder / 'state.json'}: not a checkpoint; remove the folder")
-    return document, load_file(folder / "tensors.safetensors")
+    Raises:
+        InputError: naming the file that is missing or differs.
+    """
+    from safetensors.torch import load
 
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        listed = {name: dict(manifest[name]) for name in (TENSORS, STATE)}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{folder / MANIFEST}: missing or damaged") from None
+    contents = {}
+    for name, expected in listed.items():
+        path = folder / name
+        contents[name] = path.read_bytes() if path.is_file() else b""
+        if describe_bytes(contents[name]) != expected:
+            raise InputError(
+                f"{path}: damaged, {len(contents[name])} bytes that differ from those written"
+            )
+    document = json.loads(contents[STATE])
+    if document["step"] != _step(folder):
+        raise InputError(f"{folder}: holds the checkpoint of step {document['step']}")
+    return document, load(contents[TENSORS])

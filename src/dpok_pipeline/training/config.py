@@ -17,6 +17,30 @@ Baseline = Literal["value_function", "none", "prompt_mean"]
 ClipRule = Literal["clamp", "ppo_minimum"]
 SFTRegularisation = Literal["kl_d", "kl_o"]
 SFTLoss = Literal["epsilon", "x0"]
+Resume = Literal["auto", "never"]
+
+
+class CheckpointConfig(FrozenConfig):
+    """When training saves its state, and when it gives up. Nothing here changes a number."""
+
+    checkpoint_minutes: float | None = Field(
+        default=2.0, gt=0, description="Minutes between checkpoints; null: by steps alone."
+    )
+    checkpoint_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="DPOK's iterations or SFT's updates between checkpoints, besides those by "
+        "time; null: none. The end of a run always has one.",
+    )
+    checkpoints_kept: int = Field(
+        default=2, ge=1, description="Checkpoints that are kept, the newest ones."
+    )
+    stop_after_skipped: int = Field(
+        default=20,
+        ge=1,
+        description="Updates in a row that are skipped, because a loss, reward or gradient is not "
+        "finite, after which the run stops.",
+    )
 
 
 class ValueConfig(FrozenConfig):
@@ -34,7 +58,7 @@ class ValueConfig(FrozenConfig):
     minibatch: int = Field(default=256, ge=1, description="Transitions per minibatch.")
 
 
-class DPOKConfig(FrozenConfig):
+class DPOKConfig(CheckpointConfig):
     """Algorithm 1 with the importance ratio and the value function of appendices A.5 and A.6."""
 
     seed: int = Field(default=0, ge=0, description="Of LoRA, rollout noise, prompts and rows.")
@@ -100,13 +124,18 @@ class DPOKConfig(FrozenConfig):
     max_grad_norm: float = Field(
         default=0.1, gt=0, description="Norm that the policy's gradient is clipped to."
     )
-    checkpoint_every: int = Field(default=50, ge=1, description="Iterations between checkpoints.")
+    alarm_deviations: float | None = Field(
+        default=3.0,
+        gt=0,
+        description="Standard deviations, over the images of the first rollout, by which a "
+        "rollout's mean may leave theirs before an alarm rings; null: no alarms.",
+    )
     log_images_every: int = Field(
         default=100, ge=1, description="Iterations between logged sample images."
     )
 
 
-class SFTConfig(FrozenConfig):
+class SFTConfig(CheckpointConfig):
     """Algorithm 2: reward-weighted supervised fine-tuning on images of the base model."""
 
     seed: int = Field(default=0, ge=0, description="Of LoRA, rows, times and noise.")
@@ -133,7 +162,6 @@ class SFTConfig(FrozenConfig):
         default=1.0, gt=0, description="Norm that the gradient is clipped to."
     )
     log_every: int = Field(default=10, ge=1, description="Updates between logged metrics.")
-    checkpoint_every: int = Field(default=200, ge=1, description="Updates between checkpoints.")
 
 
 class GenerationConfig(FrozenConfig):

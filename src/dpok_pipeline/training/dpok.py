@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.diffusion.lora import attach_lora, detach_lora, save_lora
 from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.rewards.protocol import Scorer
-from dpok_pipeline.training.checkpoints import CheckpointStore, fingerprint
-from dpok_pipeline.training.config import DPOKConfig
+from dpok_pipeline.training.checkpoints import CheckpointStore
+from dpok_pipeline.training.config import CheckpointConfig, DPOKConfig, Resume
 from dpok_pipeline.training.dpok_trainer import DPOKTrainer
 from dpok_pipeline.training.guards import check_prompts
 from dpok_pipeline.training.result import TrainingResult
 from dpok_pipeline.training.tracking import NullTracker, Tracker
+from dpok_pipeline.training.watch import Measure
 
 # Where to stop and what to write down on the way changes no number: a longer run goes on from a
 # shorter one.
-_NO_PART_OF_THE_NUMBERS = {"iterations", "checkpoint_every", "log_images_every"}
+_NO_PART_OF_THE_NUMBERS = {
+    "iterations",
+    "log_images_every",
+    "alarm_deviations",
+    *CheckpointConfig.model_fields,
+}
 
 
 def train_dpok(
@@ -32,12 +39,14 @@ def train_dpok(
     config: DPOKConfig,
     work_dir: Path,
     tracker: Tracker = NullTracker(),
-    identity: str = "",
+    identity: str | Mapping[str, object] = "",
+    resume: Resume = "auto",
+    measures: Mapping[str, Measure] = MappingProxyType({}),
 ) -> TrainingResult:
     """Fine-tune a LoRA of the base model to a reward, staying close to the base model.
 
     Started again with the same arguments it goes on from the newest whole checkpoint in
-    `work_dir`, bit-identically on a CPU; with other arguments it starts anew.
+    `work_dir`, bit-identically on a CPU; with other arguments it refuses to.
 
     Args:
         model: without a LoRA; it is left without one.
@@ -48,29 +57,35 @@ def train_dpok(
         config: everything else.
         work_dir: of this run alone; holds checkpoints and the finished `lora` folder.
         tracker: told the metrics of every iteration.
-        identity: what else decides the numbers, such as the reward model's content hash.
+        identity: of the reward model, such as its content hash.
+        resume: `never` removes the checkpoints that are there.
+        measures: what alarms watch beside the reward.
 
     Raises:
-        InputError: unusable prompts, sampling or reward.
+        InputError: unusable prompts, sampling or reward; checkpoints that were made with other
+            arguments, or are all damaged; too many updates in a row without a finite gradient.
+        Stopped: SIGINT or SIGTERM came; the iteration is finished and saved.
     """
     check_prompts(prompts)
     attach_lora(model.unet, lora, derive_seed(config.seed, "lora"))
     try:
-        trainer = DPOKTrainer(model, prompts, reward, sampling, config, tracker)
-        parts = {
+        trainer = DPOKTrainer(model, prompts, reward, sampling, config, tracker, measures)
+        made_by = {
             "method": "dpok",
-            "config": config.model_dump(exclude=_NO_PART_OF_THE_NUMBERS),
+            "rl_training": config.model_dump(exclude=_NO_PART_OF_THE_NUMBERS),
             "sampling": sampling.model_dump(),
             "lora": lora.model_dump(),
             "base_model": model.handle.content_hash,
-            "precision": model.precision,
+            "compute": {"precision": model.precision},
+            "reward_model": identity,
             "prompts": list(prompts),
-            "identity": identity,
         }
-        store = CheckpointStore(work_dir / "checkpoints", fingerprint(parts))
+        store = CheckpointStore(work_dir / "checkpoints", made_by, config, resume)
         trainer.run(store)
         folder = work_dir / "lora"
-        save_lora(model.unet, folder, {**parts, "iterations": config.iterations})
-        return TrainingResult(folder, trainer.curves_frame(), trainer.summary())
+        save_lora(model.unet, folder, {**made_by, "iterations": config.iterations})
+        summary = trainer.curves.summary()
+        summary["checkpoint_seconds"] += store.seconds_spent()  # of the last one
+        return TrainingResult(folder, trainer.curves.frame(), summary)
     finally:
         detach_lora(model.unet)

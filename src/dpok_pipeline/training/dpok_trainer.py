@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +20,17 @@ from dpok_pipeline.rewards.protocol import Scorer
 from dpok_pipeline.training.buffer import TransitionBuffer, Transitions
 from dpok_pipeline.training.checkpoints import CheckpointStore
 from dpok_pipeline.training.config import DPOKConfig
-from dpok_pipeline.training.guards import check_readings, score_images, warn_of_rounding
+from dpok_pipeline.training.curves import Curves, finite_mean, read_metrics
+from dpok_pipeline.training.guards import (
+    NoFiniteReward,
+    Scores,
+    check_readings,
+    not_finite,
+    reward_name,
+    score_images,
+    stop_after_skipped,
+    warn_of_rounding,
+)
 from dpok_pipeline.training.old_policies import OldPolicies
 from dpok_pipeline.training.policy_update import PolicyUpdater
 from dpok_pipeline.training.randomness import (
@@ -29,11 +39,11 @@ from dpok_pipeline.training.randomness import (
     prompt_numbers,
     restore_states,
 )
+from dpok_pipeline.training.rounding import check_options
+from dpok_pipeline.training.stopping import stop_requests
 from dpok_pipeline.training.tracking import Tracker
 from dpok_pipeline.training.value import Critic, make_critic
-
-if TYPE_CHECKING:
-    import pandas as pd
+from dpok_pipeline.training.watch import Measure, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +51,7 @@ _GRID_IMAGES = 16
 
 
 class DPOKTrainer:
-    """The state of a run and the five steps of its iterations."""
+    """The state of a run."""
 
     def __init__(
         self,
@@ -51,6 +61,7 @@ class DPOKTrainer:
         sampling: SamplingConfig,
         config: DPOKConfig,
         tracker: Tracker,
+        measures: Mapping[str, Measure],
     ) -> None:
         self.model, self.prompts, self.reward = model, prompts, reward
         self.sampling, self.config, self.tracker = sampling, config, tracker
@@ -70,27 +81,43 @@ class DPOKTrainer:
             model.latent_shape,
             model.device,
         )
-        self.iteration = 0
-        self._warned = False
-        self.curves: list[dict[str, float]] = []
+        self.watch = Watch(measures, config.alarm_deviations)
+        self.iteration = self.prompt_cursor = 0
+        self._warned = self._checked = False
+        self._why_skipped = ""
+        self.curves = Curves()
 
     def run(self, store: CheckpointStore) -> None:
-        """Iterate to the configured end, from the newest checkpoint."""
+        """Iterate to the configured end, from the newest checkpoint.
+
+        Raises:
+            InputError: too many updates in a row had to be skipped.
+            Stopped: a signal came; the last iteration is finished and saved.
+        """
         self._restore(store)
         bar = tqdm(total=self.config.iterations, initial=self.iteration, desc="DPOK", unit="it")
-        with bar:
+        with bar, stop_requests("iteration") as stop:
             while self.iteration < self.config.iterations:
                 metrics, images = self._iterate()
-                self.tracker.log(metrics, self.iteration)
-                if self.iteration % self.config.log_images_every == 0:
-                    self.tracker.log_images("samples", images[:_GRID_IMAGES].cpu(), self.iteration)
-                if (
-                    self.iteration % self.config.checkpoint_every == 0
-                    or self.iteration == self.config.iterations
-                ):
-                    store.save(self.iteration, self._state())
-                bar.set_postfix(reward=f"{metrics['reward/mean']:.3f}")
+                self._log({**metrics, "perf/checkpoint_seconds": store.seconds_spent()}, images)
+                skipped = self.policy.optimiser.skipped_in_a_row
+                stop_after_skipped(skipped, self.config, self._why_skipped, store.newest())
+                stopping = bool(stop)
+                # What was saved before the first of them stays the newest: nothing was learned.
+                if not skipped:
+                    ends = stopping or self.iteration == self.config.iterations
+                    store.save_if_due(self.iteration, self._state, at_once=ends)
+                if "reward/mean" in metrics:
+                    bar.set_postfix(reward=f"{metrics['reward/mean']:.3f}")
                 bar.update()
+                if stopping:
+                    stop.obey()
+
+    def _log(self, metrics: dict[str, float], images: Tensor) -> None:
+        self.curves.add(self.iteration, self.prompt_cursor, metrics)
+        self.tracker.log(metrics, self.iteration)
+        if self.iteration % self.config.log_images_every == 0:
+            self.tracker.log_images("samples", images[:_GRID_IMAGES].cpu(), self.iteration)
 
     def _iterate(self) -> tuple[dict[str, float], Tensor]:
         started = time.perf_counter()
@@ -98,20 +125,44 @@ class DPOKTrainer:
         texts, numbers, samples = self._rollout()
         # 2. Reward of the final images; the transitions go into the buffer.
         images = decode(self.model, samples.latents, self.config.rollout_batch)
-        rewards = score_images(self.reward, images, texts)
-        self.buffer.add(samples, rewards, numbers)
+        scores = self._score(images, texts)
         rolled_out = time.perf_counter()
-        # 3. Value function: regress on the rewards in the buffer.
-        metrics = self._update_value()
-        # 4. Policy: several updates on random transitions of the last rollouts.
-        metrics.update(self._update_policy())
+        metrics: dict[str, Tensor] = {}
+        if scores is not None:
+            self.buffer.add(samples, scores.rewards, numbers)
+            # 3. Value function: regress on the rewards in the buffer.
+            metrics = self._update_value()
+            # 4. Policy: several updates on random transitions of the last rollouts.
+            metrics.update(self._update_policy())
+            self._explain_skipped(scores.rewards, texts)
         # 5. Write down the iteration's metrics.
         self.iteration += 1
-        return self._record(metrics, rewards, started, rolled_out), images
+        return self._record(metrics, scores, started, rolled_out), images
+
+    def _score(self, images: Tensor, texts: list[str]) -> Scores | None:
+        """Rewards and what is watched; None where a reward that used to work gave none."""
+        try:
+            scores = score_images(self.reward, images, texts)
+        except NoFiniteReward as fault:
+            if not self.curves.rows:
+                raise
+            self._why_skipped = str(fault)
+            logger.warning("Iteration %d is skipped: %s", self.iteration + 1, fault)
+            self.policy.optimiser.skip(self.config.updates_per_iteration)
+            return None
+        self.watch.look(images, texts, self.iteration + 1)
+        return scores
+
+    def _explain_skipped(self, rewards: Tensor, texts: list[str]) -> None:
+        if self.policy.optimiser.skipped_in_a_row:
+            self._why_skipped = not_finite(reward_name(self.reward), rewards.cpu(), texts)
+            logger.warning(
+                "Updates skipped in iteration %d: %s", self.iteration + 1, self._why_skipped
+            )
 
     def _rollout(self) -> tuple[list[str], Tensor, Samples]:
         count = self.config.images_per_iteration
-        first = self.iteration * count
+        first = self.prompt_cursor
         numbers = prompt_numbers(self.config.seed, len(self.prompts), first, count)
         texts = [self.prompts[i] for i in numbers.tolist()]
         samples = sample(
@@ -123,6 +174,7 @@ class DPOKTrainer:
             batch_size=self.config.rollout_batch,
             keep_trajectory=True,
         )
+        self.prompt_cursor += count
         return texts, numbers, samples
 
     def _update_value(self) -> dict[str, Tensor]:
@@ -143,7 +195,7 @@ class DPOKTrainer:
             noise = self.old_policies.recompute(self.buffer, torch.cat(draws))
             extra["policy/log_prob_noise"] = noise
         updates = [self.policy.update(self.buffer, rows, self._advantage) for rows in draws]
-        metrics = {key: _finite_mean([u[key] for u in updates]) for key in updates[0]}
+        metrics = {key: finite_mean([u[key] for u in updates]) for key in updates[0]}
         metrics["policy/fresh_log_ratio"] = updates[0]["policy/fresh_log_ratio"]
         return {**metrics, **extra}
 
@@ -159,81 +211,50 @@ class DPOKTrainer:
         return rows.reward
 
     def _record(
-        self, metrics: dict[str, Tensor], rewards: Tensor, started: float, rolled_out: float
+        self, metrics: dict[str, Tensor], scores: Scores | None, started: float, rolled_out: float
     ) -> dict[str, float]:
-        metrics = {
-            "reward/mean": rewards.mean(),
-            "reward/std": rewards.std(correction=0),
-            "reward/min": rewards.min(),
-            "reward/max": rewards.max(),
-            **metrics,
-        }
-        # One wait for the device per iteration.
-        values = torch.stack([value.detach().float() for value in metrics.values()]).tolist()
+        row = read_metrics(metrics, scores.rewards if scores else None)
         finished = time.perf_counter()
         config, images = self.config, self.config.images_per_iteration
         rows = config.updates_per_iteration * min(config.transitions_per_update, len(self.buffer))
-        row = {
-            "step": self.iteration,
-            "images_seen": self.iteration * images,
-            **dict(zip(metrics, values, strict=True)),
+        if scores is not None:
+            self._guard_ratio(row["policy/fresh_log_ratio"])
+        return {
+            **row,
+            **self.watch.metrics(),
+            "reward/unscored": scores.unscored if scores else images,
             "grad/skipped_updates": self.policy.optimiser.skipped,
             "perf/seconds": finished - started,
             "perf/images_per_second": images / (rolled_out - started),
-            "perf/transitions_per_second": rows / (finished - rolled_out),
+            "perf/transitions_per_second": rows / (finished - rolled_out) if scores else 0.0,
         }
-        self.curves.append(row)
+
+    def _guard_ratio(self, log_ratio: float) -> None:
+        """Refuse or warn of what rounding does to the ratio of weights that have not moved."""
+        if not self._checked:
+            self._checked = True
+            recomputed = self.config.recompute_log_probs
+            check_options(self.model.options, log_ratio, self.policy.band, recomputed)
         if not self._warned:
-            self._warned = warn_of_rounding(row["policy/fresh_log_ratio"], self.policy.band)
-        return {key: value for key, value in row.items() if "/" in key}
+            self._warned = warn_of_rounding(log_ratio, self.policy.band)
+
+    def _parts(self) -> dict[str, Any]:
+        """What has a state of its own, by its name in a checkpoint."""
+        names = ("policy", "critic", "old_policies", "buffer", "watch", "curves")
+        parts = {name: getattr(self, name) for name in names}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def _state(self) -> dict[str, Any]:
-        return {
-            "policy": self.policy.state_dict(),
-            "critic": self.critic.state_dict() if self.critic else None,
-            "old_policies": self.old_policies.state_dict() if self.old_policies else None,
-            "buffer": self.buffer.state_dict(),
-            "curves": self.curves,
-            "random_states": capture_states(),
-        }
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        return {**parts, "prompt_cursor": self.prompt_cursor, "random_states": capture_states()}
 
     def _restore(self, store: CheckpointStore) -> None:
         found = store.load_newest(at_most=self.config.iterations)
         if found is None:
             return
         self.iteration, state = found
-        self.policy.load_state_dict(state["policy"])
-        if self.critic:
-            self.critic.load_state_dict(state["critic"])
-        if self.old_policies:
-            self.old_policies.load_state_dict(state["old_policies"])
-        self.buffer.load_state_dict(state["buffer"])
-        self.curves = state["curves"]
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.prompt_cursor = int(state["prompt_cursor"])
         restore_states(state["random_states"])
         logger.info("Going on from iteration %d", self.iteration)
-
-    def curves_frame(self) -> pd.DataFrame:
-        """One row per iteration so far."""
-        import pandas as pd
-
-        return pd.DataFrame(self.curves)
-
-    def summary(self) -> dict[str, Any]:
-        """A few numbers of the run."""
-        last = self.curves[-1]
-        return {
-            "iterations": self.iteration,
-            "images": int(last["images_seen"]),
-            "updates": self.iteration * self.config.updates_per_iteration,
-            "skipped_updates": self.policy.optimiser.skipped,
-            "first_reward": self.curves[0]["reward/mean"],
-            "last_reward": last["reward/mean"],
-            "last_kl_noise_mse": last["kl/noise_mse"],
-            "seconds": sum(row["perf/seconds"] for row in self.curves),
-        }
-
-
-def _finite_mean(values: list[Tensor]) -> Tensor:
-    """Mean without skipped updates' infinities; NaN where all are skipped."""
-    stacked = torch.stack(values)
-    return torch.where(stacked.isfinite(), stacked, torch.nan).nanmean()

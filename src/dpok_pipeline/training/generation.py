@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +18,10 @@ from dpok_pipeline.diffusion.lora import reference_policy
 from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.diffusion.sampler import sample
 from dpok_pipeline.rewards.protocol import Scorer
-from dpok_pipeline.training.checkpoints import fingerprint, write_durably
-from dpok_pipeline.training.config import GenerationConfig
+from dpok_pipeline.training.config import GenerationConfig, Resume
 from dpok_pipeline.training.guards import check_prompts, score_images
+from dpok_pipeline.training.shard_store import ShardStore
+from dpok_pipeline.training.stopping import stop_requests
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,11 +35,13 @@ def generate_samples(
     sampling: SamplingConfig,
     config: GenerationConfig,
     work_dir: Path,
-    identity: str = "",
+    identity: str | Mapping[str, object] = "",
+    resume: Resume = "auto",
 ) -> Iterator[pd.DataFrame]:
-    """Make the images shard by shard; shards that are in `work_dir` already are only read.
+    """Make the images shard by shard; whole shards that are in `work_dir` already are only read.
 
-    Image j has prompt j mod n and its own noise, so a shard does not depend on the others.
+    Image j has prompt j mod n and its own noise, so a shard does not depend on the others, nor
+    on the batch size but for rounding. Memory holds one shard's latents and PNGs.
 
     Args:
         model: the base model; a LoRA, if attached, is switched off.
@@ -49,7 +50,8 @@ def generate_samples(
         sampling: steps, η and guidance.
         config: how many.
         work_dir: of this run alone.
-        identity: what else decides the numbers, such as the reward model's content hash.
+        identity: of the reward model, such as its content hash.
+        resume: `never` makes every shard anew.
 
     Yields:
         Frames of at most `shard_size` rows: prompt_id, prompt, index and seed (which with
@@ -57,24 +59,28 @@ def generate_samples(
         bytes as Hugging Face `datasets` has them).
 
     Raises:
-        InputError: unusable prompts or reward.
+        InputError: unusable prompts or reward; shards that were made with other arguments.
+        Stopped: SIGINT or SIGTERM came; the shard is finished and saved.
     """
-    import pandas as pd
-
     check_prompts([text for _, text in prompts])
-    _open_work_folder(work_dir, model, prompts, sampling, config, identity)
+    made_by = {
+        "sample_generation": config.model_dump(exclude={"batch_size"}),
+        "sampling": sampling.model_dump(),
+        "base_model": model.handle.content_hash,
+        "compute": {"precision": model.precision},
+        "reward_model": identity,
+        "prompts": [list(pair) for pair in prompts],
+    }
+    store = ShardStore(work_dir, made_by, resume)
     with tqdm(total=config.images, desc="SFT data", unit="image") as bar:
         for number, first in enumerate(range(0, config.images, config.shard_size)):
-            path = work_dir / f"shard-{number:05d}.parquet"
-            if path.exists():
-                frame = pd.read_parquet(path)
-            else:
-                last = min(first + config.shard_size, config.images)
-                indices = range(first, last)
-                frame = _make_shard(model, prompts, reward, sampling, config, indices)
-                partial = path.with_name(path.name + ".partial")
-                write_durably(partial, _parquet_bytes(frame))
-                partial.replace(path)
+            indices = range(first, min(first + config.shard_size, config.images))
+            frame = store.read(number, indices)
+            if frame is None:
+                with stop_requests("shard") as stop:
+                    frame = _make_shard(model, prompts, reward, sampling, config, indices)
+                    store.write(number, frame)
+                    stop.obey()
             yield frame
             bar.update(len(frame))
 
@@ -96,17 +102,13 @@ def _make_shard(
         latents = sample(
             model, texts, sampling, seed=seed, indices=indices, batch_size=config.batch_size
         ).latents
-    images = decode(model, latents, config.batch_size)
-    starts = range(0, len(texts), config.batch_size)
-    rewards = [
-        score
-        for start in starts
-        for score in score_images(
-            reward,
-            images[start : start + config.batch_size],
-            texts[start : start + config.batch_size],
-        ).tolist()
-    ]
+    pngs: list[bytes] = []
+    rewards: list[float] = []
+    for start in range(0, len(texts), config.batch_size):
+        part = slice(start, start + config.batch_size)
+        images = decode(model, latents[part], config.batch_size)
+        rewards += score_images(reward, images, texts[part]).rewards.tolist()
+        pngs += [png_bytes(image) for image in images.cpu()]
     return pd.DataFrame(
         {
             "prompt_id": [prompt_id for prompt_id, _ in chosen],
@@ -116,7 +118,7 @@ def _make_shard(
             "reward": np.asarray(rewards, np.float32),
             "latent": list(latents.flatten(1).cpu().numpy()),
             "latent_shape": [list(model.latent_shape)] * len(texts),
-            "image": [{"bytes": png_bytes(image), "path": None} for image in images.cpu()],
+            "image": [{"bytes": png, "path": None} for png in pngs],
         }
     )
 
@@ -129,34 +131,3 @@ def png_bytes(image: Tensor) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG")
     return file.getvalue()
-
-
-def _parquet_bytes(frame: pd.DataFrame) -> bytes:
-    content: bytes = frame.to_parquet(index=False)
-    return content
-
-
-def _open_work_folder(
-    work_dir: Path,
-    model: DiffusionModel,
-    prompts: Sequence[tuple[str, str]],
-    sampling: SamplingConfig,
-    config: GenerationConfig,
-    identity: str,
-) -> None:
-    """Make the folder, or empty it where it holds another run's shards."""
-    parts = {
-        "config": config.model_dump(exclude={"batch_size"}),
-        "sampling": sampling.model_dump(),
-        "prompts": [list(pair) for pair in prompts],
-        "base_model": model.handle.content_hash,
-        "precision": model.precision,
-        "identity": identity,
-    }
-    mark = work_dir / "fingerprint.json"
-    wanted = {"fingerprint": fingerprint(parts)}
-    if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == wanted:
-        return
-    shutil.rmtree(work_dir, ignore_errors=True)
-    work_dir.mkdir(parents=True)
-    write_durably(mark, json.dumps(wanted).encode())

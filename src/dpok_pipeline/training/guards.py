@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,12 +13,30 @@ from torch import Tensor
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.protocol import Scorer
-from dpok_pipeline.training.config import DPOKConfig
+from dpok_pipeline.training.config import CheckpointConfig, DPOKConfig
 
 logger = logging.getLogger(__name__)
 
+_SHOWN = 60  # characters of a prompt in a message
 
-def score_images(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Tensor:
+
+class NoFiniteReward(InputError):
+    """A reward gave no finite number for any image of a batch."""
+
+
+class Scores(NamedTuple):
+    """Rewards of a batch.
+
+    Attributes:
+        rewards: `(n,)` float32 on the images' device, all finite.
+        unscored: images whose own reward was not; they have the mean of the others.
+    """
+
+    rewards: Tensor
+    unscored: int
+
+
+def score_images(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Scores:
     """Rewards of a batch; an image without a finite one gets the mean of the others.
 
     Args:
@@ -26,14 +44,12 @@ def score_images(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Tens
         images: `(n, 3, H, W)` in [0, 1].
         prompts: n texts.
 
-    Returns:
-        `(n,)` float32 on the images' device.
-
     Raises:
-        InputError: the scorer gave another shape, or no finite number at all.
+        InputError: the scorer gave another shape.
+        NoFiniteReward: it gave no finite number at all.
     """
     scores: Any = reward.score(images, prompts)
-    name = type(reward).__name__
+    name = reward_name(reward)
     if not isinstance(scores, Tensor) or scores.shape != (len(prompts),):
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise InputError(
@@ -42,9 +58,58 @@ def score_images(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Tens
         )
     scores = scores.detach().to(images.device, torch.float32)
     finite = torch.isfinite(scores)
-    if not bool(finite.any()):
-        raise InputError(f"reward {name} gave no finite score for a batch; check its model files")
-    return torch.where(finite, scores, scores[finite].mean())
+    unscored = len(prompts) - int(finite.sum())
+    if unscored == len(prompts):
+        raise NoFiniteReward(
+            f"reward {name} gave no finite score for {_quoted(prompts)}; check its model files"
+        )
+    return Scores(torch.where(finite, scores, scores[finite].mean()), unscored)
+
+
+def reward_name(reward: Scorer) -> str:
+    """How messages call a scorer."""
+    return str(getattr(reward, "name", type(reward).__name__))
+
+
+def stop_after_skipped(in_a_row: int, config: CheckpointConfig, why: str, newest: str) -> None:
+    """End a run whose updates are skipped again and again.
+
+    Args:
+        in_a_row: updates skipped since the last good one.
+        config: says how many are too many.
+        why: prompt and reward of the last one.
+        newest: what is left to go on from.
+
+    Raises:
+        InputError: there were too many.
+    """
+    if in_a_row >= config.stop_after_skipped:
+        raise InputError(
+            f"{in_a_row} updates in a row were skipped, the last because {why}; {newest}; try a "
+            "lower learning_rate, compute.precision float32, or another reward_model, and "
+            "correct or remove that prompt"
+        )
+
+
+def not_finite(reward: str, rewards: Tensor, prompts: Sequence[str]) -> str:
+    """Say what stands behind a loss or gradient that is not finite.
+
+    Args:
+        reward: its name.
+        rewards: `(n,)` those that were trained on, on the CPU.
+        prompts: n texts.
+    """
+    extreme = int(rewards.abs().argmax())
+    return (
+        f"loss or gradient was not finite (largest reward {float(rewards[extreme]):.3g}, by "
+        f"{reward} for prompt {prompts[extreme][:_SHOWN]!r})"
+    )
+
+
+def _quoted(prompts: Sequence[str]) -> str:
+    different = list(dict.fromkeys(prompts))
+    more = f" and {len(different) - 1} other prompts" if len(different) > 1 else ""
+    return f"prompt {different[0][:_SHOWN]!r}{more}"
 
 
 def check_prompts(prompts: Sequence[str]) -> None:

@@ -34,30 +34,39 @@ class LoRAOptimiser:
         self.parameters, self.max_grad_norm = parameters, max_grad_norm
         self.adamw = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=model.precision == "float16")
-        self.skipped = 0
+        self.skipped = self.skipped_in_a_row = 0
+        self._loss = torch.zeros((), device=model.device)
 
     def zero_grad(self) -> None:
         """Forget the gradient."""
+        self._loss = torch.zeros_like(self._loss)
         self.adamw.zero_grad(set_to_none=True)
 
     def backward(self, loss: Tensor) -> None:
         """Add a loss's gradient."""
+        self._loss = self._loss + loss.detach()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(self) -> Tensor:
-        """Clip and step; with a gradient that is not finite, count a skipped update instead.
+        """Clip and step; if gradient or loss is not finite, count a skipped update instead.
 
         Returns:
             The norm before clipping. Reading it is the update's one wait for the device.
         """
         self.scaler.unscale_(self.adamw)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
-        if bool(torch.isfinite(norm)):
+        if bool(torch.isfinite(norm) & torch.isfinite(self._loss)):
             self.scaler.step(self.adamw)
+            self.skipped_in_a_row = 0
         else:
-            self.skipped += 1
+            self.skip(1)
         self.scaler.update()
         return norm
+
+    def skip(self, updates: int) -> None:
+        """Count updates that are left out."""
+        self.skipped += updates
+        self.skipped_in_a_row += updates
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, momenta, loss scale and count, for a checkpoint."""

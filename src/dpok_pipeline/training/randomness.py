@@ -47,21 +47,27 @@ def _epoch(seed: int, prompts: int, epoch: int) -> tuple[int, ...]:
 
 
 def capture_states() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's global generators."""
+    """The states of Python's, NumPy's and torch's global generators, on every device."""
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(legacy=True),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
     }
 
 
 def restore_states(states: dict[str, Any]) -> None:
-    """Restore what `capture_states` gave, also after a passage through JSON."""
+    """Restore what `capture_states` gave, also after a passage through JSON.
+
+    A device that this machine lacks is passed over: there a run can go on, but not bit for bit.
+    """
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, np.asarray(keys), *rest))
     torch.set_rng_state(states["torch"])
-    if states["cuda"]:
-        torch.cuda.set_rng_state_all(states["cuda"])
+    for number, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(state, number)
+    if states["mps"] is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states["mps"])

@@ -119,11 +119,20 @@ class Critic:
                 losses.append(loss.detach())
                 spread = rows.reward.var(correction=0).clamp(min=1e-12)
                 explained.append(1 - residual.detach().var(correction=0) / spread)
-            self.optimizer.step()
+            self._step()
         return {
             "value/loss": torch.stack(losses).mean(),
             "value/explained_variance": torch.stack(explained).mean(),
         }
+
+    def _step(self) -> None:
+        """Step, unless a gradient is not finite: it would spoil every advantage after it."""
+        gradients = [
+            weight.grad for weight in self.function.parameters() if weight.grad is not None
+        ]
+        norms = torch.stack([gradient.square().sum() for gradient in gradients])
+        if bool(torch.isfinite(norms).all()):
+            self.optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and optimiser, for a checkpoint."""

@@ -45,7 +45,10 @@ class WorldClip(NamedTuple):
     @classmethod
     def from_pretrained(cls, folder: Path) -> WorldClip:
         """Load both."""
-        return cls(CLIPModel.from_pretrained(folder).eval(), CLIPTokenizer.from_pretrained(folder))
+        return cls(
+            CLIPModel.from_pretrained(folder, use_safetensors=True).eval(),
+            CLIPTokenizer.from_pretrained(folder),
+        )
 
     def text_encoder(self) -> CLIPTextModel:
         """Return the text half as the class that Stable Diffusion uses."""

@@ -20,7 +20,7 @@ from dpok_pipeline.pipelines.evaluation.reporting import (
     gather_report_parts,
     write_report,
 )
-from dpok_pipeline.pipelines.experiments import EXPERIMENTS, for_each_experiment
+from dpok_pipeline.pipelines.experiments import experiments, for_each_experiment
 
 # What describe_making writes down of how an experiment was made.
 RECORDED = {
@@ -124,7 +124,7 @@ def reporting() -> list[Node]:
 
 def joint() -> list[Node]:
     """Make the nodes over all experiments."""
-    parts = [f"{experiment}_report_parts" for experiment in EXPERIMENTS]
+    parts = [f"{experiment}_report_parts" for experiment in experiments()]
     return [
         Node(
             func=compare_experiments,

@@ -13,7 +13,7 @@ import pandas as pd
 
 from dpok_pipeline.datasets.prompt_sources import SPLITS, PromptRow
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.pipelines.experiments import EXPERIMENTS
+from dpok_pipeline.pipelines.experiments import experiments
 
 if TYPE_CHECKING:
     from dpok_pipeline.diffusion.base_model import BaseModelHandle
@@ -68,7 +68,7 @@ def check_splits(rows: Iterable[PromptRow]) -> None:
     splits: dict[str, dict[str, PromptRow]] = {}
     for row in rows:
         splits.setdefault(row.experiment, {})[row.split] = row
-    for experiment in splits.keys() & set(EXPERIMENTS):
+    for experiment in splits.keys() & set(experiments()):
         found = splits[experiment]
         for split in set(SPLITS) - found.keys():
             source = next(iter(found.values())).source
@@ -77,12 +77,12 @@ def check_splits(rows: Iterable[PromptRow]) -> None:
 
 def note_unused(rows: Iterable[PromptRow]) -> None:
     """Say which experiments no pipeline trains or evaluates."""
-    unused = sorted({row.experiment for row in rows} - set(EXPERIMENTS))
+    unused = sorted({row.experiment for row in rows} - set(experiments()))
     if unused:
         logger.warning(
             "prompts: no pipeline uses %s; the experiments are %s",
             ", ".join(unused),
-            ", ".join(EXPERIMENTS),
+            ", ".join(experiments()),
         )
 
 

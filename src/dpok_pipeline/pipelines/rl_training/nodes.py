@@ -15,19 +15,35 @@ from dpok_pipeline.pipelines.inputs import (
     scorer_identity,
     select_prompts,
 )
+from dpok_pipeline.pipelines.model_card import describe_scorer, write_model_card
 from dpok_pipeline.rewards.load import ScorerConfig
-from dpok_pipeline.training.config import DPOKConfig
+from dpok_pipeline.training.config import DPOKConfig, Resume
 from dpok_pipeline.training.tracking import Tracker
+
+# What the model card says of the parameters; metadata.json has all.
+BUDGET = {
+    "seed",
+    "iterations",
+    "images_per_iteration",
+    "updates_per_iteration",
+    "transitions_per_update",
+    "learning_rate",
+    "reward_weight",
+    "kl_weight",
+}
 
 
 def train_rl_lora(
     prompts: pd.DataFrame,
     base_model: BaseModelHandle,
     reward_model: ScorerConfig,
+    scorers: dict[str, ScorerConfig],
+    embedder: Path,
     sampling: SamplingConfig,
     lora: LoRAConfig,
     config: DPOKConfig,
     compute: ComputeConfig,
+    resume: Resume,
     experiment: str,
     work_folder: Path,
     tracker: Tracker,
@@ -37,17 +53,30 @@ def train_rl_lora(
     Returns:
         The folder of the finished LoRA, and the learning curves.
     """
+    from dpok_pipeline.pipelines.rl_training.measures import make_measures
     from dpok_pipeline.training.dpok import train_dpok
 
+    texts = list(select_prompts(prompts, experiment, "train")["text"])
     result = train_dpok(
         open_model(base_model, compute),
-        list(select_prompts(prompts, experiment, "train")["text"]),
+        texts,
         open_scorer(reward_model, compute),
         sampling=sampling,
         lora=lora,
         config=config,
         work_dir=work_folder,
         identity=scorer_identity(reward_model),
+        resume=resume,
+        measures=make_measures(scorers, embedder, compute) if config.alarm_deviations else {},
         tracker=tracker,
+    )
+    write_model_card(
+        result.lora_folder,
+        method="rl",
+        base_model=base_model,
+        prompts=texts,
+        reward=describe_scorer(reward_model),
+        budget={**sampling.model_dump(), **lora.model_dump(), **config.model_dump(include=BUDGET)},
+        scores=result.summary,
     )
     return result.lora_folder, result.curves

@@ -17,10 +17,13 @@ def template() -> list[Node]:
                 "prompts": "prompts",
                 "base_model": "base_model",
                 "reward_model": "reward_model",
+                "scorers": "scorers",
+                "embedder": "embedder",
                 "sampling": "params:sampling",
                 "lora": "params:lora",
                 "config": "params:rl_training",
                 "compute": "params:compute",
+                "resume": "params:resume",
                 "experiment": "params:experiment",
                 "work_folder": "rl_work",
                 "tracker": "rl_tracker",
@@ -33,5 +36,11 @@ def template() -> list[Node]:
 
 def create_pipeline() -> Pipeline:
     """Make the pipeline: the template once per experiment."""
-    shared = {"params:sampling", "params:lora", "params:rl_training", "params:compute"}
+    shared = {
+        "params:sampling",
+        "params:lora",
+        "params:rl_training",
+        "params:compute",
+        "params:resume",
+    }
     return for_each_experiment(template, shared)

@@ -17,8 +17,9 @@ from dpok_pipeline.pipelines.inputs import (
     scorer_identity,
     select_prompts,
 )
+from dpok_pipeline.pipelines.model_card import describe_scorer
 from dpok_pipeline.rewards.load import ScorerConfig
-from dpok_pipeline.training.config import GenerationConfig
+from dpok_pipeline.training.config import GenerationConfig, Resume
 
 
 def generate_sft_samples(
@@ -28,6 +29,7 @@ def generate_sft_samples(
     sampling: SamplingConfig,
     config: GenerationConfig,
     compute: ComputeConfig,
+    resume: Resume,
     experiment: str,
     work_folder: Path,
 ) -> Iterator[pd.DataFrame | EndOfShards]:
@@ -47,5 +49,12 @@ def generate_sft_samples(
         config=config,
         work_dir=work_folder,
         identity=scorer_identity(reward_model),
+        resume=resume,
     )
-    yield EndOfShards({"experiment": experiment, "base_model": base_model.content_hash})
+    yield EndOfShards(
+        {
+            "experiment": experiment,
+            "base_model": base_model.content_hash,
+            "reward": describe_scorer(reward_model),
+        }
+    )

@@ -20,6 +20,7 @@ def template() -> list[Node]:
                 "sampling": "params:sampling",
                 "config": "params:sample_generation",
                 "compute": "params:compute",
+                "resume": "params:resume",
                 "experiment": "params:experiment",
                 "work_folder": "samples_work",
             },
@@ -31,5 +32,5 @@ def template() -> list[Node]:
 
 def create_pipeline() -> Pipeline:
     """Make the pipeline: the template once per experiment."""
-    shared = {"params:sampling", "params:sample_generation", "params:compute"}
+    shared = {"params:sampling", "params:sample_generation", "params:compute", "params:resume"}
     return for_each_experiment(template, shared)

@@ -19,6 +19,7 @@ def template() -> list[Node]:
                 "lora": "params:lora",
                 "config": "params:sft_training",
                 "compute": "params:compute",
+                "resume": "params:resume",
                 "work_folder": "sft_work",
                 "tracker": "sft_tracker",
             },
@@ -30,4 +31,10 @@ def template() -> list[Node]:
 
 def create_pipeline() -> Pipeline:
     """Make the pipeline: the template once per experiment."""
-    return for_each_experiment(template, {"params:lora", "params:sft_training", "params:compute"})
+    shared = {
+        "params:lora",
+        "params:sft_training",
+        "params:compute",
+        "params:resume",
+    }
+    return for_each_experiment(template, shared)

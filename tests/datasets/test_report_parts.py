@@ -1,0 +1,53 @@
+"""What an experiment contributes to joint reports: there or not, and known to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from kedro.io import DataCatalog, Version
+from kedro.pipeline import Node, Pipeline
+from kedro.runner import SequentialRunner
+from PIL import Image
+
+from dpok_pipeline.datasets.report_parts import ReportParts, ReportPartsDataset
+from dpok_pipeline.hooks.preconditions import PreconditionHooks
+
+PARTS = ReportParts(
+    experiment="color",
+    scores=pd.DataFrame({"image_reward": [0.5, -0.25]}),
+    embeddings=pd.DataFrame({"d0": [1.0, 0.0]}),
+    curves={"rl": pd.DataFrame({"reward/mean": [0.5]})},
+    sheets=[Image.new("RGB", (8, 4), "red")],
+    provenance={"Run": {"commit": "0123456789ab"}},
+)
+
+
+def dataset(folder: Path) -> ReportPartsDataset:
+    version = Version(None, "2026-01-31T12.00.00.000Z")
+    return ReportPartsDataset(filepath=(folder / "report_parts").as_posix(), version=version)
+
+
+def gather() -> ReportParts:
+    return PARTS
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    dataset(tmp_path).save(PARTS)
+    loaded = dataset(tmp_path).load()
+    assert loaded is not None
+    pd.testing.assert_frame_equal(loaded.scores, PARTS.scores)
+    assert loaded.provenance == PARTS.provenance
+    assert loaded.sheets[0].getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_absent_parts_stop_no_run_but_are_made_by_one_for_missing_outputs(tmp_path: Path) -> None:
+    parts = dataset(tmp_path)
+    catalog = DataCatalog({"parts": parts})
+    assert parts.load() is None
+    assert not parts.exists()
+    reader = Pipeline([Node(lambda found: None, "parts", None, name="read_node")])
+    PreconditionHooks().before_pipeline_run({"env": None}, reader, catalog)
+    maker = Pipeline([Node(gather, None, "parts", name="gather_node")])
+    SequentialRunner().run(maker, catalog, only_missing_outputs=True)
+    assert parts.exists()

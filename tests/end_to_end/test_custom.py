@@ -1,0 +1,106 @@
+"""Env custom: a small YAML, written by a user, becomes a whole run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.end_to_end.conftest import Command, Outcome, error_of, versions
+
+pytestmark = pytest.mark.xdist_group("whole run")
+
+WORLD = "data/01_raw/emoji_world"
+OWN = f"""\
+prompts:
+  train: [a cat on the moon, a green dog]
+  unseen: {{path: data/01_raw/prompts/mine.csv, format: csv}}
+reward: tests.training.support.Brightness
+base_model: {WORLD}/base_model
+settings: emoji_world
+budget: {{images: 7, images_per_iteration: 4, sft_updates: 2, evaluation_images: 3}}
+image_reward: {WORLD}/image_reward
+clip: {WORLD}/clip
+"""
+
+
+@pytest.fixture(scope="module")
+def write(project: Path):
+    def write_own(text: str) -> None:
+        (project / "conf" / "custom" / "custom.yml").write_text(text)
+
+    (project / "data" / "01_raw" / "prompts" / "mine.csv").write_text("text\nthe green park\n")
+    return write_own
+
+
+@pytest.fixture(scope="module")
+def custom_run(write, kedro_run: Command) -> Outcome:
+    write(OWN)
+    small = "sampling.ddim_steps=3,compute.precision=float32,evaluation.replicates=200"
+    result = kedro_run("--params", small, env="custom")
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def found(project: Path, pattern: str) -> Path:
+    (path,) = (project / "data" / "custom").glob(pattern)
+    return path
+
+
+def test_the_prompts_are_the_users(custom_run: Outcome, project: Path) -> None:
+    prompts = pd.read_parquet(found(project, "03_primary/prompts.parquet/*/*"))
+    assert list(prompts["text"]) == ["a cat on the moon", "a green dog", "the green park"]
+    assert list(prompts["split"]) == ["train", "train", "unseen"]
+    sources = list(prompts["source"].unique())
+    assert sources[0] == "conf/custom/custom.yml"
+    assert sources[1].endswith("data/01_raw/prompts/mine.csv")
+
+
+def test_the_budget_is_the_users(custom_run: Outcome, project: Path) -> None:
+    curves = pd.read_parquet(found(project, "07_model_output/custom/rl_curves.parquet/*/*"))
+    assert list(curves["images_seen"]) == [4, 8]  # 7 images in whole iterations
+    samples = found(project, "05_model_input/custom/sft_samples/*/sft_samples")
+    assert len(pd.read_parquet(samples.glob("*.parquet").__next__())) == 7
+
+
+def test_the_reward_is_the_users_and_a_column_of_its_own(
+    custom_run: Outcome, project: Path
+) -> None:
+    scores = pd.read_parquet(found(project, "07_model_output/custom/scores.parquet/*/*"))
+    assert {"image_reward", "reward"} <= set(scores.columns)
+    assert "judge" not in scores
+    # 20 times how far the mean red is from one half.
+    assert scores["reward"].between(-10, 10).all()
+    assert scores["reward"].std() > 0
+    assert set(scores["experiment"]) == {"custom"}
+
+
+def test_nothing_else_has_been_made(custom_run: Outcome, project: Path) -> None:
+    folders = {
+        path.relative_to(project / "data/custom").parts for path in versions(project, "custom")
+    }
+    assert {parts[1] for parts in folders if parts[0] == "06_models"} == {"custom"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("sft_updates: 2", "sft_update: 2", "custom.yml: budget.sft_updates: Field required"),
+        ("images: 7", "images: many", "custom.yml: budget.images: Input should be a valid integer"),
+        ("settings: emoji_world", "settings: sd", "custom.yml: settings: Input should be 'emoji"),
+        ("[a cat on the moon, a green dog]", "[]", "custom.yml: prompts.train"),
+        ("[a cat on the moon, a green dog]", "[a cat, a cat]", "prompt 2: duplicate of prompts.tr"),
+        ("reward: tests.training", "reward: [", "custom.yml, line 5: not valid YAML"),
+        (f"base_model: {WORLD}/base_model", "base_model: data/nothing", "data/nothing"),
+        ("support.Brightness", "support.Darkness", "has no `Darkness`"),
+        ("format: csv", "format: tsv", "custom.yml: prompts.unseen.format: Input should be"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(
+    write, kedro_run: Command, before: str, after: str, message: str
+) -> None:
+    assert before in OWN
+    write(OWN.replace(before, after))
+    line = error_of(kedro_run("--pipelines", "prompt_preparation,sample_generation", env="custom"))
+    assert message in line

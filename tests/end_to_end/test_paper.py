@@ -1,0 +1,86 @@
+"""Env paper with tiny architectures in the same file formats: only configuration differs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from benchmarks.full_size import BUDGET, EXPERIMENT, check
+
+from tests.end_to_end.conftest import Command, Outcome, error_of, versions
+
+pytestmark = pytest.mark.xdist_group("whole run")
+
+WORLD = "data/01_raw/emoji_world"
+PLACES = ",".join(
+    [
+        f"base_model={WORLD}/base_model",
+        f"image_reward={WORLD}/image_reward",
+        f"aesthetic={WORLD}/aesthetic",
+        f"clip={WORLD}/aesthetic/clip",
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def no_network() -> Iterator[None]:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        yield
+
+
+@pytest.fixture(scope="module")
+def paper_run(project: Path, kedro_run: Command, no_network: None) -> Outcome:
+    """All five pipelines with one experiment, local folders and the cut budget."""
+    (project / "conf" / "paper" / "experiments.yml").write_text(f"experiments: [{EXPERIMENT}]\n")
+    result = kedro_run("--params", ",".join([PLACES, *BUDGET]), env="paper")
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_every_stage_has_an_effect(paper_run: Outcome, project: Path) -> None:
+    rows = check(project)
+    assert [what for what, _, good in rows if not good] == []
+    assert len(rows) == 5
+
+
+def test_only_the_experiments_of_the_environment_have_run(
+    paper_run: Outcome, project: Path
+) -> None:
+    made = {path.relative_to(project / "data" / "paper") for path in versions(project, "paper")}
+    assert {path.parts[1] for path in made if path.parts[0] == "06_models"} == {EXPERIMENT}
+    assert not any("count" in path.parts for path in made)
+
+
+def test_the_judges_column_is_absent(paper_run: Outcome, project: Path) -> None:
+    (table,) = (project / "data" / "paper" / "08_reporting").glob("comparison.csv/*/*")
+    metrics = set(pd.read_csv(table)["metric"])
+    assert {"image_reward", "aesthetic"} <= metrics
+    assert "judge" not in metrics
+
+
+def test_a_preset_that_does_not_exist(kedro_run: Command, project: Path) -> None:
+    line = error_of(kedro_run("--params", "preset=paper", env="smoke"))
+    assert "preset: no such parameter" in line
+
+
+def test_the_hub_is_needed_and_not_there(
+    paper_run: Outcome, kedro_run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object, **__: object) -> str:
+        raise ConnectionError("offline")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    result = kedro_run("--pipelines", "prompt_preparation", env="paper")
+    line = error_of(result)
+    assert line.startswith("Error: stable-diffusion-v1-5/stable-diffusion-v1-5: ")
+    assert "folder" in line
+    assert mlflow.active_run() is None

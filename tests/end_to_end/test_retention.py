@@ -1,0 +1,168 @@
+"""`kedro retention` on versions and checkpoints, with MLflow's own database and registry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from filelock import FileLock
+from kedro.framework.startup import bootstrap_project
+from mlflow import MlflowClient
+
+from dpok_pipeline.datasets.sealed_folder import MARKER
+from tests.end_to_end.test_bad_inputs import Environment
+
+pytestmark = pytest.mark.xdist_group("whole run")
+
+DAYS = [f"2026-01-0{day}T12.00.00.000Z" for day in range(1, 7)]
+LORA, PROMPTS = "06_models/color/rl_lora", "03_primary/prompts.parquet"
+ENV = "retention"
+
+
+@pytest.fixture(scope="module")
+def client(project: Path) -> MlflowClient:
+    bootstrap_project(project)
+    return MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+
+
+@pytest.fixture(scope="module")
+def data(project: Path, environment: Environment) -> Path:
+    return project / "data" / environment(ENV)
+
+
+@pytest.fixture(autouse=True)
+def versions(data: Path) -> None:
+    """Six versions of a LoRA and of the prompts, and the state of an interrupted training."""
+    for day in DAYS:
+        for name in (LORA, PROMPTS):
+            folder = data / name / day / Path(name).name
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / MARKER).write_text("{}")
+    checkpoint = data / "06_models/work/count/sft/checkpoints/00000002/tensors.safetensors"
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_bytes(bytes(2_500_000))
+
+
+def retention(project: Path, *arguments: str, answer: str | None = None) -> Result:
+    from dpok_pipeline.cli import cli
+
+    command = ["retention", "--env", ENV, *arguments]
+    return CliRunner().invoke(cli, command, obj=bootstrap_project(project), input=answer)
+
+
+def there(data: Path, name: str) -> list[str]:
+    return sorted(path.name for path in (data / name).iterdir())
+
+
+def run_with(client: MlflowClient, **tags: str) -> str:
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    run = client.create_run(experiments[0], tags={k.replace("__", "."): v for k, v in tags.items()})
+    return str(run.info.run_id)
+
+
+def test_it_lists_and_removes_nothing_by_default(project: Path, data: Path) -> None:
+    result = retention(project)
+    assert result.exit_code == 0, result.output
+    assert "6 could be removed" in result.output
+    assert f"{LORA}/{DAYS[0]}" in result.output
+    assert f"{LORA}/{DAYS[3]}" not in result.output
+    assert "2.5 MB  06_models/work/count/sft  (an interrupted run's state; --work)" in result.output
+    assert there(data, LORA) == DAYS
+
+
+def test_it_asks_before_it_removes(project: Path, data: Path) -> None:
+    assert retention(project, "--remove", answer="n\n").exit_code == 0
+    assert there(data, LORA) == DAYS
+    assert retention(project, "--remove", answer="y\n").exit_code == 0
+    assert there(data, LORA) == there(data, PROMPTS) == DAYS[3:]
+    assert (data / "06_models/work/count/sft/checkpoints").is_dir()
+
+
+def test_kept_runs_keep_what_they_read_and_wrote(
+    project: Path, data: Path, client: MlflowClient
+) -> None:
+    names = {"output__color__rl_lora": DAYS[1], "input__prompts": DAYS[0]}
+    run = run_with(client, keep="true", **names)
+    run_with(client, keep="false", output__color__rl_lora=DAYS[0])
+    result = retention(project, "--remove", "--yes", "--keep", "1")
+    assert result.exit_code == 0, result.output
+    assert "has the tag keep=true" in result.output
+    assert there(data, LORA) == [DAYS[1], DAYS[5]]
+    assert there(data, PROMPTS) == [DAYS[0], DAYS[5]]
+    client.delete_tag(run, "keep")
+    retention(project, "--remove", "--yes", "--keep", "1")
+    assert there(data, LORA) == [DAYS[5]]
+
+
+def test_an_alias_in_the_registry_keeps_the_models_run(
+    project: Path, data: Path, client: MlflowClient
+) -> None:
+    run = run_with(client, output__color__rl_lora=DAYS[2], input__prompts=DAYS[1])
+    client.create_registered_model("rabbit")
+    version = client.create_model_version("rabbit", source=f"runs:/{run}/model", run_id=run)
+    client.set_registered_model_alias("rabbit", "best", version.version)
+    result = retention(project, "--remove", "--yes", "--keep", "2")
+    assert "model rabbit has the alias best" in result.output
+    assert there(data, LORA) == [DAYS[2], *DAYS[4:]]
+    assert there(data, PROMPTS) == [DAYS[1], *DAYS[4:]]
+    client.delete_registered_model_alias("rabbit", "best")
+    retention(project, "--remove", "--yes", "--keep", "2")
+    assert there(data, LORA) == DAYS[4:]
+
+
+def test_interrupted_runs_keep_theirs_unless_given_up(project: Path, data: Path) -> None:
+    journal = data / "06_models/work/runs/retention/__default__.json"
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    journal.write_text(json.dumps({"version": DAYS[0]}))
+    retention(project, "--remove", "--yes")
+    assert there(data, LORA) == [DAYS[0], *DAYS[3:]]
+    assert journal.exists()
+    retention(project, "--remove", "--yes", "--work")
+    assert there(data, LORA) == DAYS[3:]
+    assert not journal.exists()
+    assert not (data / "06_models/work/count/sft").exists()
+
+
+def test_unfinished_versions_are_not_counted_and_can_go(project: Path, data: Path) -> None:
+    unfinished = data / LORA / "2026-02-01T12.00.00.000Z" / "rl_lora.partial"
+    unfinished.mkdir(parents=True)
+    retention(project, "--remove", "--yes", "--keep", "1")
+    assert there(data, LORA) == [DAYS[5]]
+
+
+def test_the_note_of_a_whole_run_goes_with_its_version(project: Path, data: Path) -> None:
+    notes = data / "06_models/work/runs/finished"
+    notes.mkdir(parents=True, exist_ok=True)
+    for number in (0, 5):
+        (notes / f"{number}.json").write_text(json.dumps({"version": DAYS[number]}))
+    retention(project, "--remove", "--yes")
+    assert [path.name for path in notes.iterdir()] == ["5.json"]
+
+
+def test_nothing_is_removed_while_a_run_is_going_on(project: Path, data: Path) -> None:
+    folder = data / "06_models/work/runs/retention"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "__default__.lock"):
+        result = retention(project, "--remove", "--yes")
+    assert result.exit_code == 1
+    assert "Error: " in result.stderr
+    assert "a run is going on" in result.stderr
+    assert there(data, LORA) == DAYS
+    assert retention(project, "--remove", "--yes").exit_code == 0  # the lock of a killed run
+
+
+def test_without_an_answer_from_mlflow_nothing_is_removed(
+    project: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    def unreachable(self, *arguments, **keywords):
+        raise MlflowException("no connection\nand a traceback")
+
+    monkeypatch.setattr(MlflowClient, "search_runs", unreachable)
+    result = retention(project, "--remove", "--yes")
+    assert result.exit_code == 1
+    assert "MLflow does not say what to keep (no connection)" in result.stderr
+    assert there(data, LORA) == DAYS

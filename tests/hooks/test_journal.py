@@ -1,0 +1,264 @@
+"""The journal under simulated crashes: a small pipeline, real datasets, Kedro's own hooks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from filelock import FileLock
+from kedro.framework.hooks.manager import _create_hook_manager
+from kedro.io import DataCatalog
+from kedro.pipeline import Node, Pipeline
+from kedro.runner import SequentialRunner
+
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.finished_runs import RUN_WORK, find_finished
+from dpok_pipeline.hooks import JOURNAL
+from dpok_pipeline.hooks import journal as journal_hooks
+from dpok_pipeline.hooks.journal import NARROWING
+from dpok_pipeline.runner import ContinuingRunner
+
+FIRST, SECOND = "2026-01-31T12.00.00.000Z", "2026-01-31T13.00.00.000Z"
+
+
+class Crash(BaseException):
+    """Like a kill: no hook hears of it."""
+
+
+class Project:
+    """A pipeline of three nodes; each appends one to its table and may crash."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ran: list[str] = []
+        self.crash_at: str | None = None
+        self.error: type[BaseException] = Crash
+        nodes = [
+            Node(self.work("one"), ["params:group"], "a", name="one"),
+            Node(self.work("two", outputs=2), ["a"], ["b", "c"], name="two"),
+            Node(self.work("three"), ["b"], "report", name="three"),
+        ]
+        self.pipeline = Pipeline(nodes)
+
+    def work(self, name: str, outputs: int = 1) -> Callable[[Any], Any]:
+        def run(before: Any) -> Any:
+            if self.crash_at == name:
+                raise self.error
+            self.ran.append(name)
+            table = pd.DataFrame({"name": [name]})
+            return table if outputs == 1 else (table,) * outputs
+
+        return run
+
+    def catalog(self, version: str, group: Any) -> DataCatalog:
+        table = {"type": "pandas.CSVDataset", "versioned": True, "save_args": {"index": False}}
+        config = {
+            name: {**table, "filepath": f"{self.folder}/{name}.csv"}
+            for name in ("a", "b", "c", "report")
+        }
+        work = "dpok_pipeline.datasets.work_folder.WorkFolderDataset"
+        config[RUN_WORK] = {"type": work, "filepath": f"{self.folder}/runs"}
+        catalog = DataCatalog.from_config(config, save_version=version)
+        catalog["params:group"] = group
+        return catalog
+
+    def run(
+        self, version: str, group: Any = 1, resume: str = "auto", runner: Any = None, **options: Any
+    ) -> None:
+        """What a session does, in its order."""
+        self.ran.clear()
+        runner = runner or ContinuingRunner()
+        manager = _create_hook_manager()
+        manager.register(JOURNAL)
+        catalog = self.catalog(version, group)
+        given = {"pipeline_names": [], "env": None, "only_missing_outputs": False, **options}
+        given |= {"runner": str(runner), "run_id": version}
+        shared = {
+            "run_params": dict.fromkeys(NARROWING) | given,
+            "pipeline": self.pipeline,
+            "catalog": catalog,
+        }
+        context = SimpleNamespace(config_loader={"parameters": {"resume": resume}})
+        manager.hook.after_context_created(context=context)
+        manager.hook.before_pipeline_run(**shared)
+        try:
+            result = runner.run(self.pipeline, catalog, manager, version)
+        except Exception as error:
+            manager.hook.on_pipeline_error(error=error, **shared)
+            raise
+        except Crash:
+            JOURNAL._release()  # the system does that
+            raise
+        manager.hook.after_pipeline_run(run_result=result, **shared)
+
+    def crash(self, where: str, version: str = FIRST, **options: Any) -> None:
+        self.crash_at = where
+        with pytest.raises(self.error):
+            self.run(version, **options)
+        self.crash_at = None
+
+    def versions(self) -> dict[str, list[str]]:
+        return {
+            name: sorted(path.name for path in (self.folder / f"{name}.csv").glob("*"))
+            for name in ("a", "b", "c", "report")
+        }
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "runs" / "local" / "__default__.json"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def test_finished_nodes_are_left_out_and_outputs_share_the_crashed_version(
+    project: Project,
+) -> None:
+    project.crash("three")
+    assert json.loads(project.journal.read_text())["done"] == ["one", "two"]
+    project.run(SECOND)
+    assert project.ran == ["three"]
+    assert project.versions() == {name: [FIRST] for name in ("a", "b", "c", "report")}
+    assert not project.journal.exists()
+    project.run(SECOND)
+    assert project.ran == ["one", "two", "three"]
+    assert project.versions()["report"] == [FIRST, SECOND]
+
+
+def test_a_newer_version_of_an_output_does_not_slip_into_the_continued_run(
+    project: Project,
+) -> None:
+    project.crash("two")
+    newer = project.folder / "a.csv" / SECOND / "a.csv"
+    newer.parent.mkdir()
+    newer.write_text("name\nof another run\n")
+    read: list[str] = []
+    project.pipeline = Pipeline(
+        [
+            project.pipeline.nodes[0],
+            Node(lambda a: read.extend(a["name"]), ["a"], None, name="two"),
+        ]
+    )
+    project.run("2026-01-31T14.00.00.000Z")
+    assert read == ["one"]
+
+
+def test_what_an_unfinished_node_has_saved_is_removed(project: Project) -> None:
+    project.crash("two")
+    half = project.folder / "b.csv" / FIRST / "b.csv"
+    half.parent.mkdir(parents=True)
+    half.write_text("na")
+    project.run(SECOND)
+    assert project.ran == ["two", "three"]
+    assert half.read_text() == "name\ntwo\n"
+
+
+def test_other_parameters_are_named_with_both_ways_out(project: Project) -> None:
+    project.crash("two", group={"rate": 0.1, "steps": 3})
+    with pytest.raises(InputError) as caught:
+        project.run(SECOND, group={"rate": 0.2, "steps": 3})
+    message = str(caught.value)
+    assert "1 of 3 nodes" in message
+    assert "group.rate was 0.1 and is 0.2 now" in message
+    assert "steps" not in message
+    assert "--params resume=never" in message
+    assert "put back what was" in message
+    project.run(SECOND, group={"rate": 0.1, "steps": 3})
+    assert project.ran == ["two", "three"]
+
+
+def test_resume_never_starts_anew_and_leaves_nothing_unfinished(project: Project) -> None:
+    project.crash("two", group=1)
+    (project.folder / "b.csv" / FIRST).mkdir(parents=True)
+    project.run(SECOND, group=2, resume="never")
+    assert project.ran == ["one", "two", "three"]
+    assert project.versions() == {
+        "a": [FIRST, SECOND],
+        "b": [SECOND],
+        "c": [SECOND],
+        "report": [SECOND],
+    }
+
+
+def test_a_run_that_did_nothing_binds_nobody(project: Project) -> None:
+    """Killed or failed in its first node, the next may have any parameters."""
+    project.crash("one", group=1)
+    project.run(SECOND, group=2)
+    assert project.ran == ["one", "two", "three"]
+    assert project.versions()["report"] == [SECOND]
+    project.error = ValueError
+    project.crash("one", group=3)
+    assert not project.journal.exists()
+
+
+def test_a_failed_run_is_continued_like_a_killed_one(project: Project) -> None:
+    project.error = ValueError
+    project.crash("three")
+    project.run(SECOND)
+    assert project.ran == ["three"]
+
+
+def test_a_done_node_whose_output_has_been_removed_is_run_again(project: Project) -> None:
+    project.crash("three")
+    (project.folder / "c.csv" / FIRST / "c.csv").unlink()
+    project.run(SECOND)
+    assert project.ran == ["two", "three"]
+
+
+def test_two_of_the_same_command_do_not_run_at_once(project: Project) -> None:
+    project.crash("two")
+    with (
+        FileLock(project.journal.with_suffix(".lock")),
+        pytest.raises(InputError, match="the same command is running already"),
+    ):
+        project.run(SECOND)
+    project.run(SECOND)
+    assert project.ran == ["two", "three"]
+
+
+def test_another_command_has_another_journal(project: Project) -> None:
+    project.crash("two")
+    project.run(SECOND, namespaces=["color"])
+    assert project.ran == ["one", "two", "three"]
+    assert project.journal.exists()
+
+
+def test_other_runners_and_missing_outputs_continue_nothing(project: Project) -> None:
+    project.crash("two")
+    project.run(SECOND, runner=SequentialRunner())
+    assert project.ran == ["one", "two", "three"]
+    project.run("2026-01-31T14.00.00.000Z", only_missing_outputs=True)
+    assert project.journal.exists()
+
+
+def test_a_damaged_journal_is_named(project: Project) -> None:
+    project.crash("two")
+    project.journal.write_text("{")
+    with pytest.raises(InputError, match=r"__default__\.json: not JSON"):
+        project.run(SECOND)
+    project.journal.write_text('{"nodes": []}')
+    with pytest.raises(InputError, match="not a journal"):
+        project.run(SECOND)
+
+
+def test_a_whole_run_is_noted_unless_its_code_changed_on_the_way(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noted(code: str) -> str | None:
+        return find_finished(project.folder / "runs", {"group": "1", "code": code})
+
+    monkeypatch.setattr(journal_hooks, "hash_code", lambda: "old")
+    project.crash("two")
+    monkeypatch.setattr(journal_hooks, "hash_code", lambda: "new")
+    project.run(SECOND)
+    assert noted("old") is None
+    assert noted("new") is None
+    project.run(SECOND)
+    assert noted("new") == SECOND

@@ -1,0 +1,66 @@
+"""Fast kernels are used only where they leave the importance ratio alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dpok_pipeline.diffusion.base_model import (
+    DiffusionModel,
+    describe_base_model,
+    load_base_model,
+)
+from dpok_pipeline.diffusion.config import NetworkOptions
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.training.losses import clip_band
+from dpok_pipeline.training.rounding import check_options
+from tests.training.support import largest_difference, lora_tensors, run_dpok
+
+BAND = clip_band(1e-4, 16384, False, False)
+
+
+def test_noise_below_a_tenth_of_the_clip_is_taken() -> None:
+    check_options(NetworkOptions(compile=True), 0.9e-5, BAND, recomputed=False)
+    check_options(NetworkOptions(), 1.0, BAND, recomputed=False)
+
+
+def test_more_is_refused_with_the_options_and_the_remedies() -> None:
+    both = NetworkOptions(compile=True, channels_last=True)
+    with pytest.raises(InputError, match="compile and channels_last.*recompute_log_probs"):
+        check_options(both, 2e-5, BAND, recomputed=False)
+    with pytest.raises(InputError, match=r"to false$"):
+        check_options(NetworkOptions(compile=True), 2e-5, BAND, recomputed=True)
+
+
+def test_training_with_options_gives_the_plain_lora(
+    tiny_model: DiffusionModel, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    options = NetworkOptions(channels_last=True, gradient_checkpointing=True)
+    model = load_base_model(describe_base_model(tiny_model_folder), options=options)
+    changes = {"iterations": 1, "updates_per_iteration": 1}
+    found = run_dpok(model, tmp_path / "options", **changes)
+    expected = run_dpok(tiny_model, tmp_path / "plain", **changes)
+    assert found.curves["policy/fresh_log_ratio"].max() < 1e-6
+    difference = largest_difference(lora_tensors(found), lora_tensors(expected))
+    # One AdamW step of a learning rate of 1e-2: a sign of its gradient would differ by 2e-2.
+    assert difference < 1e-3
+
+
+def test_a_run_whose_kernels_disagree_stops(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The update's kernels are given another rounding than the rollout's."""
+    from dpok_pipeline.training import policy_update
+
+    options = NetworkOptions(channels_last=True)
+    model = load_base_model(describe_base_model(tiny_model_folder), options=options)
+    real = policy_update.predict_noise
+
+    def coarse(*arguments: object) -> torch.Tensor:
+        return real(*arguments).bfloat16().float()  # type: ignore[arg-type]
+
+    monkeypatch.setattr(policy_update, "predict_noise", coarse)
+    with pytest.raises(InputError, match="channels_last the log ratio of unchanged weights"):
+        run_dpok(model, tmp_path)
