@@ -12,7 +12,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smoke claims test lint format bench mlflow viz clean
+.PHONY: help install demo smoke claims test lint format bench stress mlflow viz clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ test: lint ## Linters, then all tests with the engine's coverage floor
 
 bench: install ## Speed and memory of rollout and update, against the machine's own rate
 	$(BIN)/python -m benchmarks
+
+stress: install ## Kill, starve of disk, generate 20,000 images: two hours on one core
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.stress
 
 mlflow: install ## Open the runs in the MLflow UI
 	@echo 'Runs: http://127.0.0.1:5000 -> experiment dpok_pipeline -> "Model training"'

@@ -177,7 +177,9 @@ def test_an_interrupted_run_started_again_gives_the_uninterrupted_lora(
     other = error_of(kedro_run(*arguments, "--params", "rl_training.kl_weight=0.5"))
     assert "rl_training.kl_weight was 0.01 and is 0.5" in other
     assert "--params resume=never" in other
-    assert "resume is 'later': give auto or never" in error_of(kedro_run("--params", "resume=later"))
+    assert "resume is 'later': give auto or never" in error_of(
+        kedro_run("--params", "resume=later")
+    )
     assert kedro_run(*arguments).exit_code == 0
     catalog.release("location.rl_lora")
     after = weights(catalog, "location.rl_lora")
