@@ -12,7 +12,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smoke claims test lint format audit bench full-size mlflow viz clean
+.PHONY: help install demo smoke claims test lint format audit bench full-size stress mlflow viz clean
 # Published configurations and vocabularies, without weights: see benchmarks/random_models.py.
 DATA ?= ../shared/data
 
@@ -63,6 +63,9 @@ audit: ## Known advisories on the tested packages, from PyPI
 
 full-size: install ## Env paper on full-size models with random weights, a tiny budget: DATA=FOLDER
 	$(BIN)/python -m benchmarks.full_size $(DATA)
+
+stress: install ## Kill, starve of disk, generate 20,000 images: two hours on one core
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.stress
 
 mlflow: install ## Open the runs in the MLflow UI
 	@echo 'Runs: http://127.0.0.1:5000 -> experiment dpok_pipeline -> "Model training"'

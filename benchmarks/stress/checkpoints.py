@@ -1,0 +1,32 @@
+"""What checkpoints cost at the default frequency, in the demo's training."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from benchmarks.stress.budgets import DEMO, Kind
+from benchmarks.stress.processes import run_to_the_end
+
+LIMIT = 0.02
+
+
+def checkpoint_cost(kind: Kind, folder: Path) -> dict[str, Any]:
+    """Train by the demo's budget and default frequency; the share of time that saving takes."""
+    work = folder / "work"
+    shutil.rmtree(folder, ignore_errors=True)
+    if kind == "sft":
+        run_to_the_end("generation", folder / "samples", "--budget", "demo", "--images", "704")
+    report = run_to_the_end(kind, work, "--budget", "demo")
+    config = DEMO.rl if kind == "rl" else DEMO.sft
+    share = report["checkpoint_seconds"] / report["seconds"]
+    newest = max((work / "checkpoints").iterdir())
+    return {
+        "minutes_between": config.checkpoint_minutes,
+        "seconds": round(report["seconds"], 1),
+        "checkpoint_seconds": round(report["checkpoint_seconds"], 3),
+        "share": round(share, 5),
+        "bytes_each": sum(path.stat().st_size for path in newest.iterdir()),
+        "passed": share <= LIMIT,
+    }

@@ -1,0 +1,87 @@
+"""The parts of `make stress` that judge: they must see a difference where there is one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks.stress import __main__ as stress
+from benchmarks.stress import disk, kills
+from benchmarks.stress.disk import Unavailable
+from benchmarks.stress.processes import results, whole_checkpoints
+
+from dpok_pipeline.training.checkpoints import CheckpointStore
+from dpok_pipeline.training.config import CheckpointConfig
+
+
+def test_whole_checkpoints_are_told_from_damaged_ones(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "checkpoints", {}, CheckpointConfig())
+    store.save(1, {})
+    store.save(2, {})
+    assert whole_checkpoints(tmp_path) == ["step-00000001", "step-00000002"]
+    (tmp_path / "checkpoints" / "step-00000002" / "state.json").write_text("{}")
+    assert whole_checkpoints(tmp_path) == ["step-00000001"]
+
+
+class FakeWorker:
+    """Leaves a LoRA whose weights are the number of starts, or always the same."""
+
+    starts = 0
+
+    def __init__(self, same: bool) -> None:
+        self.same = same
+
+    def start(self, kind: str, folder: Path, *options: str) -> dict[str, Any]:
+        self.starts += 1
+        weights = folder / "lora" / "pytorch_lora_weights.safetensors"
+        weights.parent.mkdir(parents=True)
+        weights.write_text("weights" if self.same else str(self.starts))
+        return {"seconds": 1.0, "start_seconds": 1.0}
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_other_bytes_after_a_kill_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    monkeypatch.setattr(kills, "run_to_the_end", FakeWorker(same).start)
+    monkeypatch.setattr(kills, "_start_and_kill", lambda *arguments: True)
+    found = kills.kill_and_restart("rl", tmp_path, kills=3, seed=0)
+    assert found["kills"] == 3
+    assert found["passed"] == same
+    assert found["bit_identical_runs"] == int(same)
+
+
+def test_results_are_the_lora_and_the_shards(tmp_path: Path) -> None:
+    (tmp_path / "shard-00000.parquet").write_bytes(b"one")
+    (tmp_path / "shard-00000.json").write_bytes(b"two")
+    assert list(results(tmp_path)) == ["shard-00000.parquet"]
+
+
+def test_finished_cases_are_not_done_again_and_skipped_ones_say_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = []
+
+    def unavailable(kind: str, folder: Path, times: int, seed: int) -> dict[str, Any]:
+        calls.append(kind)
+        raise Unavailable("no tmpfs: permission denied")
+
+    monkeypatch.setattr(stress, "fill_disk", unavailable)
+    file = tmp_path / "stress.json"
+    monkeypatch.setattr(sys, "argv", ["stress", "disk", "--kinds", "rl", "--results", str(file)])
+    assert stress.main() == 0
+    assert stress.main() == 0
+    assert calls == ["rl"]
+    assert json.loads(file.read_text())["disk rl"]["skipped"] == "no tmpfs: permission denied"
+    assert "disk rl: done already" in capsys.readouterr().out
+
+
+def test_a_disk_that_cannot_be_mounted_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(Unavailable, match="no tmpfs"), disk.small_disk(tmp_path):
+        pass
