@@ -66,3 +66,15 @@ def test_params_are_those_of_kedro_run() -> None:
 def test_missing_configurations_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=str(STABLE_DIFFUSION / "unet" / "config.json")):
         check_data(tmp_path)
+
+
+def test_a_forward_of_stable_diffusion_costs_what_the_estimates_say() -> None:
+    """On the meta device, where nothing is computed: docs/stable_diffusion.md takes 0.75 TFLOP."""
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
+        latents, text = torch.empty(1, 4, 64, 64), torch.empty(1, 77, 768)
+        flops = count_flops(lambda: unet(latents, torch.tensor(5, device="meta"), text))
+    assert sum(parameter.numel() for parameter in unet.parameters()) == 859_520_964
+    assert flops == pytest.approx(0.75e12, rel=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,12 @@ import mlflow
 import pandas as pd
 import pytest
 from benchmarks.full_size import BUDGET, EXPERIMENT, check
+from click.testing import CliRunner
+from kedro.framework.startup import bootstrap_project
 
+from dpok_pipeline.cli import cli
 from tests.end_to_end.conftest import Command, Outcome, error_of, versions
+from tests.project import ROOT
 
 pytestmark = pytest.mark.xdist_group("whole run")
 
@@ -84,3 +89,23 @@ def test_the_hub_is_needed_and_not_there(
     assert line.startswith("Error: stable-diffusion-v1-5/stable-diffusion-v1-5: ")
     assert "folder" in line
     assert mlflow.active_run() is None
+
+
+def test_our_numbers_go_beside_the_papers(paper_run: Outcome, project: Path) -> None:
+    page = project / "docs" / "stable_diffusion.md"
+    page.parent.mkdir()
+    shutil.copy(ROOT / "docs" / "stable_diffusion.md", page)
+    result = CliRunner().invoke(cli, ["paper"], obj=bootstrap_project(project))
+    assert result.exit_code == 0, result.output
+    (table,) = (project / "data" / "paper" / "08_reporting").glob("comparison.csv/*/*")
+    comparison = pd.read_csv(table).query(
+        "split == 'train' and metric == 'image_reward' and quantity == 'rl'"
+    )
+    expected = f"{comparison['mean'].iloc[0]:.2f} (".replace("-", "−")
+    (row,) = [line for line in page.read_text().splitlines() if "| 1.25 |" in line]
+    assert f"| 1.25 | {expected}" in row
+    assert row in result.output
+    # The other prompts and presets have not been evaluated.
+    assert page.read_text().count("not run yet") == 12
+    missing = CliRunner().invoke(cli, ["paper", "--preset", "coco"], obj=bootstrap_project(project))
+    assert "coco.comparison: nothing of preset coco has been evaluated" in error_of(missing)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 from pydantic import ValidationError
 
-from dpok_pipeline.datasets.prompt_sources import PromptRow, PromptSource, Split, read_source
+from dpok_pipeline.datasets.prompt_sources import PromptRow, PromptSource, read_source
 from dpok_pipeline.errors import InputError
+
+Split = Literal["train", "unseen"]
 
 
 class OwnPromptsDataset(AbstractDataset[NoReturn, list[PromptRow]]):
@@ -71,4 +73,5 @@ class OwnPromptsDataset(AbstractDataset[NoReturn, list[PromptRow]]):
         return True
 
     def _describe(self) -> dict[str, Any]:
-        return {"experiment": self._experiment, **self._given}
+        splits: dict[str, Any] = {str(split): given for split, given in self._given.items()}
+        return {"experiment": self._experiment, **splits}
