@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PARITY := .venv-parity
+PARITY_STAMP := $(PARITY)/.installed
 KEDRO := $(BIN)/kedro
 ENGINE := diffusion training rewards evaluation
 COVERAGE := $(foreach part,$(ENGINE),--cov=dpok_pipeline.$(part))
@@ -12,7 +14,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smoke claims test lint format bench mlflow viz clean
+.PHONY: help install demo smoke claims test lint format bench parity mlflow viz clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -52,6 +54,23 @@ test: lint ## Linters, then all tests with the engine's coverage floor
 
 bench: install ## Speed and memory of rollout and update, against the machine's own rate
 	$(BIN)/python -m benchmarks
+
+# Old releases that image-reward imports with; torchvision's wheels bring a CUDA build of torch.
+$(PARITY_STAMP): constraints-parity.txt
+	test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/python -m pip install --quiet --upgrade --constraint constraints-parity.txt \
+		setuptools wheel
+	$(PARITY)/bin/python -m pip install --quiet --constraint constraints-parity.txt \
+		--no-build-isolation --editable '.[image-reward]'
+	touch $(PARITY_STAMP)
+
+parity: install $(PARITY_STAMP) ## Our ImageReward against the published package (6 GB, minutes)
+	$(BIN)/python -m benchmarks.parity prepare build/parity
+	$(PARITY)/bin/python -m benchmarks.parity package build/parity
+	$(BIN)/python -m benchmarks.parity ours build/parity
+	$(PARITY)/bin/python -m benchmarks.parity ours_there build/parity
+	$(BIN)/python -m benchmarks.parity changes build/parity
+	$(BIN)/python -m benchmarks.parity compare build/parity --result benchmarks/results/parity.json
 
 mlflow: install ## Open the runs in the MLflow UI
 	@echo 'Runs: http://127.0.0.1:5000 -> experiment dpok_pipeline -> "Model training"'
