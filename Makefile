@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PARITY := .venv-parity
+PARITY_STAMP := $(PARITY)/.installed
 KEDRO := $(BIN)/kedro
 ENGINE := diffusion training rewards evaluation
 COVERAGE := $(foreach part,$(ENGINE),--cov=dpok_pipeline.$(part))
@@ -12,7 +14,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smoke claims test lint format audit bench full-size stress mlflow viz clean
+.PHONY: help install demo smoke claims test lint format audit bench full-size parity stress mlflow viz clean
 # Published configurations and vocabularies, without weights: see benchmarks/random_models.py.
 DATA ?= ../shared/data
 
@@ -66,6 +68,23 @@ full-size: install ## Env paper on full-size models with random weights, a tiny 
 
 stress: install ## Kill, starve of disk, generate 20,000 images: two hours on one core
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.stress
+
+# Old releases that image-reward imports with; torchvision's wheels bring a CUDA build of torch.
+$(PARITY_STAMP): constraints-parity.txt
+	test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/python -m pip install --quiet --upgrade --constraint constraints-parity.txt \
+		setuptools wheel
+	$(PARITY)/bin/python -m pip install --quiet --constraint constraints-parity.txt \
+		--no-build-isolation --editable '.[image-reward]'
+	touch $(PARITY_STAMP)
+
+parity: install $(PARITY_STAMP) ## Our ImageReward against the published package (6 GB, minutes)
+	$(BIN)/python -m benchmarks.parity prepare build/parity
+	$(PARITY)/bin/python -m benchmarks.parity package build/parity
+	$(BIN)/python -m benchmarks.parity ours build/parity
+	$(PARITY)/bin/python -m benchmarks.parity ours_there build/parity
+	$(BIN)/python -m benchmarks.parity changes build/parity
+	$(BIN)/python -m benchmarks.parity compare build/parity --result benchmarks/results/parity.json
 
 mlflow: install ## Open the runs in the MLflow UI
 	@echo 'Runs: http://127.0.0.1:5000 -> experiment dpok_pipeline -> "Model training"'

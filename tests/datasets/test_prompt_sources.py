@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kedro.io.core import DatasetError
 
+from dpok_pipeline.datasets.prompt_formats import PromptRow
 from dpok_pipeline.datasets.prompt_sources import PromptSource, PromptSourcesDataset, read_source
 from dpok_pipeline.errors import InputError
 
 
-def read(path: Path, format: str, **more: str) -> list:
-    return list(read_source(PromptSource(path=path.as_posix(), format=format, **more)))
+def read(path: Path, format: str, **more: Any) -> list[PromptRow]:
+    return read_source(PromptSource(path=path.as_posix(), format=format, **more))
 
 
 def test_experiments_give_train_and_unseen_prompts(tmp_path: Path) -> None:
@@ -37,13 +39,18 @@ def test_csv_takes_experiment_split_and_category_from_its_columns(tmp_path: Path
     assert (second.experiment, second.split, second.category) == ("pets", "train", "")
 
 
+def test_an_empty_text_file_has_no_prompts(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text(" \n\n")
+    assert read(tmp_path / "prompts.txt", "text", experiment="pets") == []
+
+
 @pytest.mark.parametrize(
     ("content", "format", "message"),
     [
         (b"\xff\xfe\x00", "text", "line 1: not UTF-8"),
         (b"color: [unclosed", "experiments", "not valid YAML"),
         (b"- a list", "experiments", "expected `experiment:"),
-        (b"color: {test: [A cat.]}", "experiments", "color.test: a split is one of"),
+        (b"color: {test: [A cat.]}", "experiments", "color.test, prompt 1: split 'test'"),
         (b"color: {train: A cat.}", "experiments", "color.train: expected a list"),
         (b"color: {train: [3]}", "experiments", "prompt 1: 3 is not text"),
         (b"prompt\nA cat.\n", "csv", "no column `text`"),
@@ -74,7 +81,16 @@ def test_a_text_file_needs_an_experiment(tmp_path: Path) -> None:
         read(tmp_path / "prompts.txt", "text")
 
 
-def test_a_misspelt_field_is_named() -> None:
-    dataset = PromptSourcesDataset(sources={"mine": {"path": "x", "format": "text", "splt": "a"}})
-    with pytest.raises(DatasetError, match=r"prompt_sources\.mine\.splt"):
-        dataset.load()
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"splt": "a"}, r"prompt_sources\.mine\.splt: Extra"),
+        ({"format": "xml"}, r"prompt_sources\.mine\.format"),
+        ({"sample": 0}, r"prompt_sources\.mine\.sample"),
+        ({"first": 2, "sample": 2}, r"prompt_sources\.mine: .*exclude each other"),
+    ],
+)
+def test_a_wrong_field_is_named(given: dict[str, Any], message: str) -> None:
+    mine = {"path": "x", "format": "text", **given}
+    with pytest.raises(DatasetError, match=message):
+        PromptSourcesDataset(sources={"mine": mine}).load()

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from dpok_pipeline.datasets.prompt_sources import PromptRow
+from dpok_pipeline.datasets.prompt_formats import PromptRow
 from dpok_pipeline.diffusion.base_model import describe_base_model
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.prompt_preparation.nodes import (
-    check_lengths,
     check_splits,
     check_texts,
     note_unused,
     prepare_prompts,
     prompt_id,
+    within_limit,
 )
 
 
@@ -29,6 +29,7 @@ def test_the_table_has_the_columns_that_the_other_pipelines_read(tiny_model_fold
     table = prepare_prompts(rows, _handle(tiny_model_folder))
     assert list(table) == ["prompt_id", "text", "experiment", "split", "category", "source"]
     assert table["prompt_id"].is_unique
+    assert list(table["source"]) == ["prompts.txt, line 1", "prompts.txt, line 2"]
 
 
 def test_no_prompts_at_all_is_an_error(tiny_model_folder: Path) -> None:
@@ -64,7 +65,18 @@ def test_an_experiment_that_no_pipeline_uses_is_named(caplog: pytest.LogCaptureF
 
 def test_a_prompt_over_the_limit_is_named_with_both_numbers() -> None:
     with pytest.raises(InputError, match="line 1: 3 tokens, the base model takes 2"):
-        check_lengths([row("one two three")], lambda text: len(text.split()), 2)
+        within_limit([row("one two three")], lambda text: len(text.split()), 2)
+
+
+def test_a_prompt_over_the_limit_of_a_collection_is_left_out_with_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    long = row("one two three", "line 7")._replace(corpus=True)
+    with caplog.at_level("WARNING", logger="dpok_pipeline"):
+        kept = within_limit([row("one"), long], lambda text: len(text.split()), 2)
+    assert kept == [row("one")]
+    assert "left out 1 that are longer than the base model's 2 tokens, at first " in caplog.text
+    assert "prompts.txt, line 7" in caplog.text
 
 
 def test_the_base_models_own_tokenizer_sets_the_limit(tiny_model_folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dpok_pipeline.datasets.prompt_sources import SPLITS, PromptRow
+from dpok_pipeline.datasets.prompt_formats import SPLITS, PromptRow
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.experiments import experiments
 
@@ -31,7 +31,7 @@ def prepare_prompts(prompt_sources: list[PromptRow], base_model: BaseModelHandle
         base_model: Its tokenizer says how long a prompt may be.
 
     Returns:
-        Columns prompt_id, text, experiment, split, category, source.
+        Columns prompt_id, text, experiment, split, category, source: the file and the place in it.
 
     Raises:
         InputError: There are none, one is empty, too long, or twice in an experiment, or an
@@ -41,9 +41,11 @@ def prepare_prompts(prompt_sources: list[PromptRow], base_model: BaseModelHandle
         raise InputError("prompt_sources: no prompts in any source; add some")
     check_texts(prompt_sources)
     note_unused(prompt_sources)
-    check_lengths(prompt_sources, *token_counter(base_model))
-    check_splits(prompt_sources)
-    table = pd.DataFrame(prompt_sources, columns=PromptRow._fields).drop(columns="place")
+    rows = within_limit(prompt_sources, *token_counter(base_model))
+    check_splits(rows)
+    table = pd.DataFrame(rows, columns=PromptRow._fields)
+    table["source"] = table["source"] + ", " + table.pop("place")
+    table = table.drop(columns="corpus")
     table.insert(0, "prompt_id", [prompt_id(text) for text in table["text"]])
     return table
 
@@ -86,15 +88,35 @@ def note_unused(rows: Iterable[PromptRow]) -> None:
         )
 
 
-def check_lengths(rows: Iterable[PromptRow], count: Callable[[str], int], limit: int) -> None:
-    """Refuse prompts that the text encoder would cut off without a word."""
+def within_limit(
+    rows: Iterable[PromptRow], count: Callable[[str], int], limit: int
+) -> list[PromptRow]:
+    """The prompts that the text encoder takes whole; it would cut others off without a word.
+
+    Raises:
+        InputError: One of a list of the user's own is too long. A collection's is left out.
+    """
+    kept, left_out = [], []
     for row in rows:
         tokens = count(row.text)
-        if tokens > limit:
+        if tokens <= limit:
+            kept.append(row)
+        elif row.corpus:
+            left_out.append(row)
+        else:
             raise InputError(
                 f"{row.source}: {row.place}: {tokens} tokens, the base model takes {limit} "
                 f"(start and end token included); shorten {row.text[:60]!r}"
             )
+    if left_out:
+        logger.warning(
+            "prompts: left out %d that are longer than the base model's %d tokens, at first %s, %s",
+            len(left_out),
+            limit,
+            left_out[0].source,
+            left_out[0].place,
+        )
+    return kept
 
 
 def token_counter(base_model: BaseModelHandle) -> tuple[Callable[[str], int], int]:
