@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stress.budgets import Kind
+from benchmarks.stress.budgets import BUDGETS, Kind
 from benchmarks.stress.checkpoints import checkpoint_cost
 from benchmarks.stress.disk import Unavailable, fill_disk
 from benchmarks.stress.generation import generate_many
@@ -25,6 +25,7 @@ from benchmarks.stress.kills import kill_and_restart
 
 RESULTS = Path(__file__).parents[1] / "results" / "stress.json"
 PARTS = ("kills", "disk", "generation", "checkpoints")
+SETTINGS = ("kills", "images", "budget", "seed")
 KINDS: tuple[Kind, ...] = ("rl", "sft", "generation")
 
 Case = Callable[[], dict[str, Any]]
@@ -37,6 +38,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=20, help="kills, and fillings of the disk")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of these alone")
     parser.add_argument("--images", type=int, default=20_000, help="of the part generation")
+    parser.add_argument(
+        "--budget", choices=BUDGETS, default="demo", help="of generation and checkpoints"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--folder", type=Path, default=Path("build/stress"), help="to work in")
     parser.add_argument("--results", type=Path, default=RESULTS, help="JSON that is written")
@@ -53,7 +57,10 @@ def cases(chosen: argparse.Namespace) -> Iterator[tuple[str, Case]]:
     folder, kills, seed = chosen.folder.resolve(), chosen.kills, chosen.seed
     for part in chosen.parts or PARTS:
         if part == "generation":
-            yield part, lambda: generate_many(folder / "generation", chosen.images, seed)
+            yield (
+                part,
+                lambda: generate_many(folder / "generation", chosen.images, seed, chosen.budget),
+            )
             continue
         for kind in chosen.kinds:
             if part == "checkpoints" and kind == "generation":  # it has shards instead
@@ -62,7 +69,7 @@ def cases(chosen: argparse.Namespace) -> Iterator[tuple[str, Case]]:
             run: dict[str, Case] = {
                 "kills": lambda k=kind, p=place: kill_and_restart(k, p, kills, seed),
                 "disk": lambda k=kind, p=place: fill_disk(k, p, kills, seed),
-                "checkpoints": lambda k=kind, p=place: checkpoint_cost(k, p),
+                "checkpoints": lambda k=kind, p=place: checkpoint_cost(k, p, chosen.budget),
             }
             yield f"{part} {kind}", run[part]
 
@@ -75,7 +82,7 @@ def main() -> int:
     if chosen.results.is_file() and not chosen.fresh:
         found = json.loads(chosen.results.read_text(encoding="utf-8"))
     for name, case in cases(chosen):
-        wanted = {"kills": chosen.kills, "images": chosen.images, "seed": chosen.seed}
+        wanted = {setting: getattr(chosen, setting) for setting in SETTINGS}
         if found.get(name, {}).get("settings") == wanted and found[name].get("passed"):
             print(f"{name}: done already")
             continue

@@ -63,7 +63,7 @@ DEMO = Budget(
         learning_rate=1e-3,
     ),
     sft=SFTConfig(updates=200, rows_per_update=64, microbatch=64, learning_rate=1e-3),
-    generation=GenerationConfig(images=20_000, shard_size=352, batch_size=64),
+    generation=GenerationConfig(images=704, shard_size=352, batch_size=64),
 )
 
 BUDGETS = {"small": SMALL, "demo": DEMO}

@@ -1,4 +1,4 @@
-"""What checkpoints cost at the default frequency, in the demo's training."""
+"""What checkpoints cost at a budget's frequency; the demo's has the default one."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stress.budgets import DEMO, Kind
+from benchmarks.stress.budgets import BUDGETS, Kind
 from benchmarks.stress.processes import run_to_the_end
 
 LIMIT = 0.02
 
 
-def checkpoint_cost(kind: Kind, folder: Path) -> dict[str, Any]:
-    """Train by the demo's budget and default frequency; the share of time that saving takes."""
+def checkpoint_cost(kind: Kind, folder: Path, budget: str) -> dict[str, Any]:
+    """Train by a budget; the share of time that saving takes."""
     work = folder / "work"
     shutil.rmtree(folder, ignore_errors=True)
     if kind == "sft":
-        run_to_the_end("generation", folder / "samples", "--budget", "demo", "--images", "704")
-    report = run_to_the_end(kind, work, "--budget", "demo")
-    config = DEMO.rl if kind == "rl" else DEMO.sft
+        run_to_the_end("generation", folder / "samples", "--budget", budget)
+    report = run_to_the_end(kind, work, "--budget", budget)
+    config = BUDGETS[budget].rl if kind == "rl" else BUDGETS[budget].sft
     share = report["checkpoint_seconds"] / report["seconds"]
     newest = max((work / "checkpoints").iterdir())
     return {
         "minutes_between": config.checkpoint_minutes,
+        "steps_between": config.checkpoint_every,
         "seconds": round(report["seconds"], 1),
         "checkpoint_seconds": round(report["checkpoint_seconds"], 3),
         "share": round(share, 5),

@@ -8,25 +8,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stress.budgets import DEMO
+from benchmarks.stress.budgets import BUDGETS
 from benchmarks.stress.processes import Worker
 
 MEMORY_LIMIT = 2 * 1024**3  # above the loaded model
 _POLL = 0.2
 
 
-def generate_many(folder: Path, images: int, seed: int) -> dict[str, Any]:
+def generate_many(folder: Path, images: int, seed: int, budget: str) -> dict[str, Any]:
     """Generate, with one kill at a random shard, and start again.
 
     Args:
         folder: of this part alone.
         images: how many.
         seed: of the moment.
+        budget: whose steps, precision and shards.
     """
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
-    options = ("--budget", "demo", "--images", str(images))
-    shards = -(-images // DEMO.generation.shard_size)
+    options = ("--budget", budget, "--images", str(images))
+    shards = -(-images // BUDGETS[budget].generation.shard_size)
     kill_after = random.Random(seed).randint(1, max(1, shards - 1))
     first = time.monotonic()
     with Worker("generation", work, *options) as worker:
