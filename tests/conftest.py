@@ -20,6 +20,18 @@ def _same_random_numbers_in_every_run() -> None:
         sys.modules["torch"].manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _experiments_of_the_default_environment() -> None:
+    # A command run in this process leaves Kedro with the pipelines of its environment.
+    if "kedro.framework.project" in sys.modules:
+        from kedro.framework.project import pipelines
+
+        from dpok_pipeline.pipelines.experiments import EXPERIMENTS, choose_experiments
+
+        if choose_experiments(EXPERIMENTS):
+            pipelines.configure("dpok_pipeline.pipeline_registry")
+
+
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random base model in diffusers' layout: 4×8×8 latents, 32×32 images, 12 tokens."""

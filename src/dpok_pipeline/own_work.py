@@ -92,38 +92,14 @@ class OwnWork(FrozenConfig):
         }
         return {name: {**entry, **raw} for name, entry in entries.items()}
 
-    def parameters(self) -> dict[str, Any]:
-        """Every parameter group: the chosen settings, and the budget."""
+    def numbers(self) -> dict[str, Any]:
+        """What conf/custom/parameters.yml takes: the settings' name and the budget."""
         budget = self.budget
-        groups = _official_settings() if self.settings == "stable_diffusion" else {}
-        changes: dict[str, dict[str, Any]] = {
-            "sampling": {},
-            "lora": {},
-            "compute": {},
-            "sample_generation": {"images": budget.images},
-            "sft_training": {"updates": budget.sft_updates},
-            "rl_training": {
-                "iterations": -(-budget.images // budget.images_per_iteration),
-                "images_per_iteration": budget.images_per_iteration,
-            },
-            "evaluation": {"images_per_prompt": budget.evaluation_images},
+        return {
+            "settings": self.settings,
+            "iterations": -(-budget.images // budget.images_per_iteration),
+            **budget.model_dump(),
         }
-        return {name: {**groups.get(name, {}), **given} for name, given in changes.items()}
-
-
-def _official_settings() -> dict[str, dict[str, Any]]:
-    """The typed defaults are the official run's; what conf/base says otherwise is set back."""
-    from dpok_pipeline.training.config import DPOKConfig, GenerationConfig, SFTConfig
-
-    own = {"seed"}
-    return {
-        "sampling": {"ddim_steps": 50, "eta": 1.0, "guidance_scale": 7.5},
-        "lora": {"rank": 4},
-        "compute": {"precision": "auto"},
-        "sample_generation": {"batch_size": GenerationConfig(images=1).batch_size},
-        "sft_training": SFTConfig(updates=1).model_dump(exclude=own),
-        "rl_training": DPOKConfig(iterations=1, recompute_log_probs=True).model_dump(exclude=own),
-    }
 
 
 def read_own_work(path: Path) -> OwnWork:
@@ -152,14 +128,12 @@ def read_own_work(path: Path) -> OwnWork:
         raise InputError(f"{FILE}: {field}: {first['msg']}; correct this field") from None
 
 
-def own_work(name: str, root: Path) -> dict[str, Any]:
-    """One parameter group or catalog entry of `--env custom`.
+def own_work(name: str, root: Path) -> Any:
+    """One number or catalog entry of `--env custom`.
 
     Args:
-        name: Of the group or entry.
+        name: Of the number or entry.
         root: Of the project.
     """
     found = read_own_work(root / FILE)
-    every: dict[str, Any] = {**found.parameters(), **found.catalog(root)}
-    entry: dict[str, Any] = every[name]
-    return entry
+    return {**found.numbers(), **found.catalog(root)}[name]

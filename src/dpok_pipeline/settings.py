@@ -33,8 +33,8 @@ def artifact_location(folder: str) -> str | None:
     return None if TRACKING_SERVER else f"file://{project_path(folder)}"
 
 
-def own_entry(name: str) -> dict[str, Any]:
-    """Give a parameter group or catalog entry that conf/custom/custom.yml describes."""
+def own_entry(name: str) -> Any:
+    """Give a number or catalog entry that conf/custom/custom.yml describes."""
     from dpok_pipeline.own_work import own_work
 
     return own_work(name, Path(project_path()))

@@ -53,15 +53,18 @@ def test_the_prompts_are_the_users(custom_run: Outcome, project: Path) -> None:
     assert list(prompts["text"]) == ["a cat on the moon", "a green dog", "the green park"]
     assert list(prompts["split"]) == ["train", "train", "unseen"]
     sources = list(prompts["source"].unique())
-    assert sources[0] == "conf/custom/custom.yml"
-    assert sources[1].endswith("data/01_raw/prompts/mine.csv")
+    assert sources[0].startswith("conf/custom/custom.yml")
+    assert "data/01_raw/prompts/mine.csv" in sources[-1]
 
 
 def test_the_budget_is_the_users(custom_run: Outcome, project: Path) -> None:
     curves = pd.read_parquet(found(project, "07_model_output/custom/rl_curves.parquet/*/*"))
     assert list(curves["images_seen"]) == [4, 8]  # 7 images in whole iterations
     samples = found(project, "05_model_input/custom/sft_samples/*/sft_samples")
-    assert len(pd.read_parquet(samples.glob("*.parquet").__next__())) == 7
+    assert sum(len(pd.read_parquet(shard)) for shard in samples.glob("*.parquet")) == 7
+    # `--params evaluation.replicates` has left the budget's part of that group alone.
+    scores = pd.read_parquet(found(project, "07_model_output/custom/scores.parquet/*/*"))
+    assert len(scores) == 3 * 3 * 3  # models, prompts, images
 
 
 def test_the_reward_is_the_users_and_a_column_of_its_own(
