@@ -166,7 +166,7 @@ def test_another_batch_size_moves_pixels_by_rounding_only(
 
     one, other = tables(1), tables(3)
     latents = [np.stack(table["latent"].tolist()) for table in (one, other)]
-    # float32: far below the 1/255 that a pixel can show. Measured: 2e-6.
+    # float32: far below the 1/255 that a pixel can show.
     assert np.abs(latents[0] - latents[1]).max() < 1e-4
     for left, right in zip(one["image"], other["image"], strict=True):
         pixels = [
