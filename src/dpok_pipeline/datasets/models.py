@@ -9,6 +9,7 @@ from kedro.io import AbstractDataset, DatasetError
 from pydantic import ValidationError
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.hub import find_files, is_hub_id
 
 
 class NamedDataset(AbstractDataset[NoReturn, Any]):
@@ -118,21 +119,27 @@ class ScorersDataset(NamedDataset):
 
 
 class ModelFolderDataset(NamedDataset):
-    """A folder with a model of whatever kind, passed on as its path."""
+    """A folder with a CLIP, or a hub id of one; nodes get the local folder."""
 
-    def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:
-        super().__init__(metadata=metadata, path=path)
+    def __init__(
+        self, *, path: str, revision: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(metadata=metadata, path=path, revision=revision)
 
     def load(self) -> Path:
         """Return the folder.
 
         Raises:
-            InputError: There is none.
+            InputError: There is none, and the hub's files are not to be had.
         """
-        folder = Path(self._given["path"])
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder; correct its entry in conf/*/catalog*.yml")
-        return folder
+        path = self._given["path"]
+        if is_hub_id(path):
+            from dpok_pipeline.rewards.clip import CLIP_FILES, CLIP_TOKENIZER
+
+            return find_files(path, CLIP_FILES, CLIP_TOKENIZER, self._given["revision"])
+        if not Path(path).is_dir():
+            raise InputError(f"{path}: no such folder; correct its entry in conf/*/catalog*.yml")
+        return Path(path)
 
 
 def _scorer_config(name: str, given: dict[str, Any]) -> Any:
