@@ -69,6 +69,12 @@ class TestOffline:
         assert f"unset HF_HUB_OFFLINE and run `{command}`" in message
         assert "\n" not in message
 
+    def test_the_command_fetches_what_a_model_may_have_too(self) -> None:
+        with pytest.raises(InputError) as caught:
+            find_files("openai/clip", ["config.json"], ["vocab.json", "merges.txt"])
+        command = "--include config.json --include vocab.json --include merges.txt`"
+        assert f"`hf download openai/clip {command}" in str(caught.value)
+
     def test_what_was_fetched_before_is_found(self, cache: Path) -> None:
         add_to_cache(cache, "owner/model", {"config.json": b"{}"})
         folder = find_files("owner/model", ["config.json"], ["tokenizer.json"])

@@ -48,7 +48,7 @@ def find_files(
     except Exception as error:  # offline, gated, unknown: the hub has a dozen classes for it
         reason = f"{type(error).__name__}"
     if reason:
-        raise InputError(_remedies(name, required, revision, reason)) from None
+        raise InputError(_remedies(name, required, optional, revision, reason)) from None
     return folder
 
 
@@ -62,9 +62,14 @@ def hub_sha256(file: Path) -> str | None:
     return name if file.is_symlink() and re.fullmatch("[0-9a-f]{64}", name) else None
 
 
-def _remedies(name: str, files: Sequence[str], revision: str | None, reason: str) -> str:
+def _remedies(
+    name: str, required: Sequence[str], optional: Sequence[str], revision: str | None, reason: str
+) -> str:
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "on", "yes")
-    command = " ".join(["hf download", name, *files])
+    files = [*required, *optional]
+    # By name a file must be there; by --include it may be.
+    chosen = [f"--include {file}" for file in files] if optional else files
+    command = " ".join(["hf download", name, *chosen])
     command += f" --revision {revision}" if revision else ""
     unset = "unset HF_HUB_OFFLINE and " if offline else ""
     return (

@@ -18,12 +18,15 @@ from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
 from dpok_pipeline.cli import cli
+from dpok_pipeline.datasets.prompt_formats import READERS
+from dpok_pipeline.datasets.prompt_sources import PromptSource
 from dpok_pipeline.evaluation.claims import CLAIMS
 from dpok_pipeline.evaluation.claims import COLUMNS as CLAIM_COLUMNS
 from dpok_pipeline.evaluation.names import IDENTITY, METRICS
 from dpok_pipeline.hooks.preconditions import RUNTIME_PARAMETER
 from dpok_pipeline.pipelines.experiments import EXPERIMENTS
 from dpok_pipeline.pipelines.rl_training.measures import MEASURES
+from dpok_pipeline.rewards.load import ScorerConfig
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
@@ -224,6 +227,25 @@ def test_every_evaluation_metric_column_and_claim_is_in_the_glossary() -> None:
     named = set(code_in(DOCS / "metrics.md"))
     claims = {claim.name for claim in CLAIMS}
     assert {*METRICS, *IDENTITY, *CLAIM_COLUMNS} | claims <= named
+
+
+def examples(page: str) -> dict[str, Any]:
+    """The catalog entries that a page's blocks of YAML show."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text_of(DOCS / page), re.DOTALL | re.MULTILINE)
+    return {name: entry for block in blocks for name, entry in yaml.safe_load(block).items()}
+
+
+def test_examples_of_prompt_sources_are_possible() -> None:
+    sources = examples("pipelines/prompt_preparation.md")["prompt_sources"]["sources"]
+    shown = {PromptSource(**given).format for given in sources.values()}
+    assert shown == set(READERS)
+    assert sources["coco"]["sample"] == 104
+
+
+def test_examples_of_rewards_are_possible() -> None:
+    spec = dict(examples("rewards.md")["reward_model"])
+    assert spec.pop("type").endswith(".ScorerDataset")
+    assert set(ScorerConfig(**spec).parts or {}) == {"image_reward", "aesthetic", "mine"}
 
 
 def test_every_page_is_in_the_index() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dpok_pipeline.datasets.models import ModelFolderDataset
 from dpok_pipeline.diffusion.base_model import describe_base_model, load_base_model
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.inputs import scorer_identity
@@ -94,6 +95,8 @@ def test_a_clip_by_its_hub_id(cache, clip_folder, head, images, tmp_path):
     scorer = load_scorer(ScorerConfig(kind="clip_score", path="openai/clip-vit-large-patch14"))
     expected = CLIPScore.from_folder(clip_folder).score(images, PROMPTS)
     assert torch.equal(scorer.score(images, PROMPTS), expected)
+    embedder = ModelFolderDataset(path="openai/clip-vit-large-patch14").load()
+    assert torch.equal(CLIPScore.from_folder(embedder).score(images, PROMPTS), expected)
 
     save_file(head.state_dict(), tmp_path / "head.safetensors")
     spec = ScorerConfig(

@@ -10,6 +10,7 @@ from kedro.io import AbstractDataset, DatasetError
 from pydantic import ValidationError
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.hub import find_files, is_hub_id
 from dpok_pipeline.sums import check_sums
 
 logger = logging.getLogger(__name__)
@@ -132,22 +133,29 @@ class ScorersDataset(NamedDataset):
 
 
 class ModelFolderDataset(NamedDataset):
-    """A folder with a model of whatever kind, passed on as its path."""
+    """A folder with a CLIP, or a hub id of one; nodes get the local folder."""
 
-    def __init__(self, *, path: str, metadata: dict[str, Any] | None = None) -> None:
-        super().__init__(metadata=metadata, path=path)
+    def __init__(
+        self, *, path: str, revision: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(metadata=metadata, path=path, revision=revision)
 
     def load(self) -> Path:
         """Return the folder.
 
         Raises:
-            InputError: There is none, or a file of it is not what its `SHA256SUMS` says.
+            InputError: There is none and the hub's files are not to be had, or a file of it is
+                not what its `SHA256SUMS` says.
         """
-        folder = Path(self._given["path"])
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder; correct its entry in conf/*/catalog*.yml")
-        check_sums(folder)
-        return folder
+        path = self._given["path"]
+        if is_hub_id(path):
+            from dpok_pipeline.rewards.clip import CLIP_FILES, CLIP_TOKENIZER
+
+            return find_files(path, CLIP_FILES, CLIP_TOKENIZER, self._given["revision"])
+        if not Path(path).is_dir():
+            raise InputError(f"{path}: no such folder; correct its entry in conf/*/catalog*.yml")
+        check_sums(Path(path))
+        return Path(path)
 
 
 def _say_if_own(name: str, kind: str) -> None:
