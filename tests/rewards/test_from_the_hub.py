@@ -15,7 +15,7 @@ from dpok_pipeline.rewards.aesthetic import AestheticScorer
 from dpok_pipeline.rewards.clip import CLIPScore
 from dpok_pipeline.rewards.image_reward import ImageReward
 from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
-from tests.hub_cache import add_to_cache
+from tests.hub_cache import COMMIT, add_to_cache
 from tests.rewards.blip_reference import random_state
 from tests.rewards.conftest import VOCAB, tiny_image_reward
 
@@ -95,7 +95,7 @@ def test_a_clip_by_its_hub_id(cache, clip_folder, head, images, tmp_path):
     scorer = load_scorer(ScorerConfig(kind="clip_score", path="openai/clip-vit-large-patch14"))
     expected = CLIPScore.from_folder(clip_folder).score(images, PROMPTS)
     assert torch.equal(scorer.score(images, PROMPTS), expected)
-    embedder = ModelFolderDataset(path="openai/clip-vit-large-patch14").load()
+    embedder = ModelFolderDataset(hub_id="openai/clip-vit-large-patch14", revision=COMMIT).load()
     assert torch.equal(CLIPScore.from_folder(embedder).score(images, PROMPTS), expected)
 
     save_file(head.state_dict(), tmp_path / "head.safetensors")

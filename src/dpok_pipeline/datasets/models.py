@@ -74,11 +74,8 @@ class BaseModelDataset(NamedDataset):
         from dpok_pipeline.diffusion.base_model import describe_base_model
 
         where, revision = self._given["path"] or self._given["hub_id"], self._given["revision"]
-        if revision is None and not Path(where).is_dir() and self._given["hub_id"]:
-            raise InputError(
-                f"base_model {where}: no revision; set the hub's commit that you mean, so that "
-                "nobody can change the model under you"
-            )
+        if self._given["hub_id"] and not Path(where).is_dir():
+            _check_pinned("base_model", where, revision)
         return describe_base_model(where, revision)
 
 
@@ -133,12 +130,19 @@ class ScorersDataset(NamedDataset):
 
 
 class ModelFolderDataset(NamedDataset):
-    """A folder with a CLIP, or a hub id of one; nodes get the local folder."""
+    """A folder with a CLIP, or a hub id of one with its revision; nodes get the local folder."""
 
     def __init__(
-        self, *, path: str, revision: str | None = None, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        path: str | None = None,
+        hub_id: str | None = None,
+        revision: str | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(metadata=metadata, path=path, revision=revision)
+        if (path is None) == (hub_id is None):
+            raise DatasetError("Give a model folder either `path` or `hub_id`.")
+        super().__init__(metadata=metadata, path=path, hub_id=hub_id, revision=revision)
 
     def load(self) -> Path:
         """Return the folder.
@@ -147,15 +151,30 @@ class ModelFolderDataset(NamedDataset):
             InputError: There is none and the hub's files are not to be had, or a file of it is
                 not what its `SHA256SUMS` says.
         """
-        path = self._given["path"]
-        if is_hub_id(path):
+        hub_id, revision = self._given["hub_id"], self._given["revision"]
+        if hub_id:
             from dpok_pipeline.rewards.clip import CLIP_FILES, CLIP_TOKENIZER
 
-            return find_files(path, CLIP_FILES, CLIP_TOKENIZER, self._given["revision"])
-        if not Path(path).is_dir():
-            raise InputError(f"{path}: no such folder; correct its entry in conf/*/catalog*.yml")
-        check_sums(Path(path))
-        return Path(path)
+            _check_pinned("embedder", hub_id, revision)
+            return find_files(hub_id, CLIP_FILES, CLIP_TOKENIZER, revision)
+        folder = Path(self._given["path"])
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; correct its entry in conf/*/catalog*.yml")
+        check_sums(folder)
+        return folder
+
+
+def _check_pinned(name: str, hub_id: str, revision: str | None) -> None:
+    """Refuse a hub id without a revision.
+
+    Raises:
+        InputError: There is none.
+    """
+    if revision is None:
+        raise InputError(
+            f"{name} {hub_id}: no revision; set the hub's commit that you mean, so that nobody "
+            "can change the model under you"
+        )
 
 
 def _say_if_own(name: str, kind: str) -> None:
@@ -168,8 +187,28 @@ def _scorer_config(name: str, given: dict[str, Any]) -> Any:
     from dpok_pipeline.rewards.load import ScorerConfig
 
     try:
-        return ScorerConfig(**given)
+        return ScorerConfig(**_with_hub_ids(name, given))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"conf/*/catalog*.yml: {name}.{field}: {first['msg']}") from None
+
+
+def _with_hub_ids(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Put `hub_id` in the place of `path`, which Kedro takes for a file and makes absolute."""
+    given = dict(given)
+    if "hub_id" in given:
+        if given.get("path"):
+            raise InputError(f"conf/*/catalog*.yml: {name}: give either `path` or `hub_id`")
+        given["path"] = given.pop("hub_id")
+        _check_pinned(name, given["path"], given.get("revision"))
+    clip = given.get("clip_path")
+    if isinstance(clip, str) and is_hub_id(clip) and not Path(clip).exists():
+        _check_pinned(name, clip, given.get("revision"))
+    parts = given.get("parts")
+    if isinstance(parts, dict):
+        given["parts"] = {
+            part: _with_hub_ids(f"{name}.{part}", spec) if isinstance(spec, dict) else spec
+            for part, spec in parts.items()
+        }
+    return given

@@ -8,7 +8,8 @@ from typing import Any, Literal, NoReturn
 from kedro.io import AbstractDataset, DatasetError
 from pydantic import ValidationError
 
-from dpok_pipeline.datasets.prompt_sources import PromptRow, PromptSource, read_source
+from dpok_pipeline.datasets.prompt_formats import PromptRow
+from dpok_pipeline.datasets.prompt_sources import PromptSource, read_source
 from dpok_pipeline.errors import InputError
 
 Split = Literal["train", "unseen"]

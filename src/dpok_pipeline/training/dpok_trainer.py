@@ -29,7 +29,6 @@ from dpok_pipeline.training.guards import (
     reward_name,
     score_images,
     stop_after_skipped,
-    warn_of_rounding,
 )
 from dpok_pipeline.training.old_policies import OldPolicies
 from dpok_pipeline.training.policy_update import PolicyUpdater
@@ -39,7 +38,7 @@ from dpok_pipeline.training.randomness import (
     prompt_numbers,
     restore_states,
 )
-from dpok_pipeline.training.rounding import check_options
+from dpok_pipeline.training.rounding import RatioGuard
 from dpok_pipeline.training.stopping import stop_requests
 from dpok_pipeline.training.tracking import Tracker
 from dpok_pipeline.training.value import Critic, make_critic
@@ -67,6 +66,7 @@ class DPOKTrainer:
         self.sampling, self.config, self.tracker = sampling, config, tracker
         check_readings(config, sampling)
         self.policy = PolicyUpdater(model, prompts, sampling, config)
+        self.ratio_guard = RatioGuard(model.options, self.policy.band, config.recompute_log_probs)
         self.old_policies: OldPolicies | None = None
         if config.recompute_log_probs:
             self.old_policies = OldPolicies(self.policy, config.buffer_rollouts)
@@ -83,7 +83,6 @@ class DPOKTrainer:
         )
         self.watch = Watch(measures, config.alarm_deviations)
         self.iteration = self.prompt_cursor = 0
-        self._warned = self._checked = False
         self._why_skipped = ""
         self.curves = Curves()
 
@@ -218,7 +217,7 @@ class DPOKTrainer:
         config, images = self.config, self.config.images_per_iteration
         rows = config.updates_per_iteration * min(config.transitions_per_update, len(self.buffer))
         if scores is not None:
-            self._guard_ratio(row["policy/fresh_log_ratio"])
+            self.ratio_guard.look(row["policy/fresh_log_ratio"])
         return {
             **row,
             **self.watch.metrics(),
@@ -228,15 +227,6 @@ class DPOKTrainer:
             "perf/images_per_second": images / (rolled_out - started),
             "perf/transitions_per_second": rows / (finished - rolled_out) if scores else 0.0,
         }
-
-    def _guard_ratio(self, log_ratio: float) -> None:
-        """Refuse or warn of what rounding does to the ratio of weights that have not moved."""
-        if not self._checked:
-            self._checked = True
-            recomputed = self.config.recompute_log_probs
-            check_options(self.model.options, log_ratio, self.policy.band, recomputed)
-        if not self._warned:
-            self._warned = warn_of_rounding(log_ratio, self.policy.band)
 
     def _parts(self) -> dict[str, Any]:
         """What has a state of its own, by its name in a checkpoint."""

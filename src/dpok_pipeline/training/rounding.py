@@ -6,9 +6,37 @@ import math
 
 from dpok_pipeline.diffusion.config import NetworkOptions
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.training.guards import warn_of_rounding
 
 # Of the clip's half-width: what rounding may take before rows lose their gradient to it.
 TOLERATED_SHARE = 0.1
+
+
+class RatioGuard:
+    """Looks at the ratio of weights that have not moved: it should be 1."""
+
+    def __init__(self, options: NetworkOptions, band: tuple[float, ...], recomputed: bool) -> None:
+        """Watch from the first update on.
+
+        Args:
+            options: of the model.
+            band: lowest and highest ratio.
+            recomputed: whether old log-probabilities were recomputed on the update's path.
+        """
+        self.options, self.band, self.recomputed = options, band, recomputed
+        self._checked = self._warned = False
+
+    def look(self, log_ratio: float) -> None:
+        """Take the largest |log ratio| of an iteration's first update; warns once.
+
+        Raises:
+            InputError: in the first iteration, if fast kernels take too much of the clip's band.
+        """
+        if not self._checked:
+            self._checked = True
+            check_options(self.options, log_ratio, self.band, self.recomputed)
+        if not self._warned:
+            self._warned = warn_of_rounding(log_ratio, self.band)
 
 
 def check_options(

@@ -1,0 +1,53 @@
+"""Models of the hub in the catalog: as Kedro hands its entries over, and pinned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.framework.context.context import _convert_paths_to_absolute_posix
+from kedro.io import DatasetError
+
+from dpok_pipeline.datasets.models import ModelFolderDataset, ScorerDataset
+
+PINNED = {"revision": "0123456789" * 4}
+REWARD = {"kind": "image_reward", "hub_id": "THUDM/ImageReward"}
+
+
+def _as_kedro_gives_it(entry: dict[str, Any], project: Path) -> dict[str, Any]:
+    """Kedro makes every relative `path` absolute before a dataset sees it."""
+    return _convert_paths_to_absolute_posix(project, {"entry": entry})["entry"]
+
+
+def test_a_hub_id_arrives_as_it_was_written(tmp_path: Path) -> None:
+    given = _as_kedro_gives_it({**REWARD, **PINNED}, tmp_path)
+    assert ScorerDataset(**given).load().path == "THUDM/ImageReward"
+    parts = {"one": {"weight": 1.0, **REWARD, **PINNED}}
+    given = _as_kedro_gives_it({"kind": "weighted_sum", "parts": parts}, tmp_path)
+    assert ScorerDataset(**given).load().parts["one"].path == "THUDM/ImageReward"
+
+
+@pytest.mark.parametrize(
+    ("entry", "named"),
+    [
+        (REWARD, "reward_model THUDM/ImageReward"),
+        ({"kind": "weighted_sum", "parts": {"one": {"weight": 1.0, **REWARD}}},
+         "reward_model.one THUDM/ImageReward"),
+        ({"kind": "aesthetic", "path": "/head.pth", "clip_path": "openai/clip"},
+         "reward_model openai/clip"),
+    ],
+)  # fmt: skip
+def test_a_hub_id_without_a_revision_is_refused(entry: dict[str, Any], named: str) -> None:
+    with pytest.raises(DatasetError, match=f"{named}: no revision; set the hub's commit"):
+        ScorerDataset(**entry).load()
+
+
+def test_an_embedder_is_pinned_too() -> None:
+    with pytest.raises(DatasetError, match="embedder openai/clip: no revision"):
+        ModelFolderDataset(hub_id="openai/clip").load()
+
+
+def test_a_path_beside_a_hub_id_is_refused() -> None:
+    with pytest.raises(DatasetError, match="either `path` or `hub_id`"):
+        ScorerDataset(**REWARD, **PINNED, path="/models/reward").load()
