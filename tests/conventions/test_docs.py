@@ -18,6 +18,7 @@ from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
 from dpok_pipeline.cli import cli
+from dpok_pipeline.datasets.models import ScorerDataset
 from dpok_pipeline.datasets.prompt_formats import READERS
 from dpok_pipeline.datasets.prompt_sources import PromptSource
 from dpok_pipeline.evaluation.claims import CLAIMS
@@ -26,7 +27,6 @@ from dpok_pipeline.evaluation.names import IDENTITY, METRICS
 from dpok_pipeline.hooks.preconditions import RUNTIME_PARAMETER
 from dpok_pipeline.pipelines.experiments import EXPERIMENTS
 from dpok_pipeline.pipelines.rl_training.measures import MEASURES
-from dpok_pipeline.rewards.load import ScorerConfig
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
@@ -245,7 +245,7 @@ def test_examples_of_prompt_sources_are_possible() -> None:
 def test_examples_of_rewards_are_possible() -> None:
     spec = dict(examples("rewards.md")["reward_model"])
     assert spec.pop("type").endswith(".ScorerDataset")
-    assert set(ScorerConfig(**spec).parts or {}) == {"image_reward", "aesthetic", "mine"}
+    assert set(ScorerDataset(**spec).load().parts) == {"image_reward", "aesthetic", "mine"}
 
 
 def test_every_page_is_in_the_index() -> None:
