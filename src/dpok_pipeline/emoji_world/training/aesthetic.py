@@ -120,10 +120,7 @@ def train_aesthetic(
     sprites.rng = rng
     aesthetic = Aesthetic(clip)
     aesthetic.model.text_model.requires_grad_(False)
-    # The ratings' mean, which five linear maps from a short vector take long to find.
-    final = aesthetic.head.layers[-1]
-    assert isinstance(final, nn.Linear)
-    nn.init.constant_(final.bias, (CLEAN_RATING + WORST_RATING) / 2)
+    _begin_head(aesthetic.head)
 
     def loss_of_step(step: int) -> Tensor:
         images, ratings = rated_batch(batch_size, sprites, rng)
@@ -133,3 +130,16 @@ def train_aesthetic(
     name = "aesthetic"
     trained = train(aesthetic, loss_of_step, steps=steps, learning_rate=learning_rate, name=name)
     return trained.eval()
+
+
+def _begin_head(head: ScoreHead) -> None:
+    """Start the head at the ratings' mean, with gradients that reach the image half.
+
+    Its five linear maps have no activation between them: with torch's usual start they shrink an
+    embedding of length 1 to almost nothing, and nothing is learned for a thousand updates.
+    """
+    maps = [layer for layer in head.layers if isinstance(layer, nn.Linear)]
+    for number, layer in enumerate(maps):
+        nn.init.orthogonal_(layer.weight, gain=4.0 if number == 0 else 1.0)
+        nn.init.zeros_(layer.bias)
+    nn.init.constant_(maps[-1].bias, (CLEAN_RATING + WORST_RATING) / 2)
