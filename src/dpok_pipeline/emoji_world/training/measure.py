@@ -73,6 +73,10 @@ def measure(world: World, sprites_folder: Path, samples: SamplesConfig) -> dict[
     figures["image_reward"]["sample_pairs"] = _share_ranked_right(
         world.image_reward, list(pairs.prompts), _unit(pairs.better), _unit(pairs.worse)
     )
+    # As training mixes them.
+    figures["image_reward"]["pairs_half_and_half"] = (
+        figures["image_reward"]["render_pairs"] + figures["image_reward"]["sample_pairs"]
+    ) / 2
     prompts = draw_captions(held_out.captions, HELD_OUT_SEED + 1)
     pictures = _unit(sample_pictures(base_folder, prompts, samples.sampling(), HELD_OUT_SEED))
     agree = judge.score(pictures, prompts) == rater.score(pictures, prompts)
