@@ -15,8 +15,6 @@ export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo smoke claims test lint format audit bench full-size parity stress mlflow viz clean
-# Published configurations and vocabularies, without weights: see benchmarks/random_models.py.
-DATA ?= ../shared/data
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -64,6 +62,7 @@ audit: ## Known advisories on the tested packages, from PyPI
 	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 full-size: install ## Env paper on full-size models with random weights, a tiny budget: DATA=FOLDER
+	@test -n "$(DATA)" || (echo 'DATA=FOLDER: which files it holds is in benchmarks/random_models.py' && false)
 	$(BIN)/python -m benchmarks.full_size $(DATA)
 
 stress: install ## Kill, starve of disk, generate 20,000 images: two hours on one core

@@ -17,8 +17,11 @@ from dpok_pipeline.datasets.sealed_folder import describe
 from dpok_pipeline.datasets.tracker import TrackerDataset
 from dpok_pipeline.datasets.work_folder import WorkFolderDataset
 
-# Says how a run starts, and nothing of what it makes.
-NOT_COMPARED = ("resume",)
+# Fields that change no number: how a run starts, how often it saves, how often it writes down.
+NOT_COMPARED = (
+    "resume", "checkpoint_minutes", "checkpoint_every", "checkpoints_kept", "log_every",
+    "log_images_every",
+)  # fmt: skip
 # The parts of the package that no number depends on.
 NOT_HASHED = ("hooks",)
 PACKAGE = Path(__file__).parent
@@ -39,7 +42,11 @@ def describe_run(pipeline: Pipeline, catalog: CatalogProtocol) -> Identity:
     """
     names = sorted(pipeline.inputs())
     given = {name.removeprefix("params:"): catalog.load(name) for name in filter(_is_group, names)}
-    identity = {key: str(value) for key, value in flatten(given).items() if key not in NOT_COMPARED}
+    identity = {
+        key: str(value)
+        for key, value in flatten(given).items()
+        if key.rpartition(".")[2] not in NOT_COMPARED
+    }
     for name in names:
         if not is_parameter(name):
             content = _content(catalog, name)

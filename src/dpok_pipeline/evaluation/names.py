@@ -49,13 +49,12 @@ class Metric(NamedTuple):
 METRICS: dict[str, Metric] = {
     "image_reward": Metric(
         "ImageReward",
-        "How well the image answers the prompt, by a model trained on people’s rankings. This is "
-        "the reward that both methods were given.",
+        "How well the image answers the prompt, by a model trained on rankings. The reward of both "
+        "methods unless the configuration names another.",
     ),
     "aesthetic": Metric(
         "Aesthetic score",
-        "How pleasing the image is, from about 1 to 10, by a model that never sees the prompt and "
-        "that no training used.",
+        "How pleasing the image is, from about 1 to 10, by a model that never sees the prompt.",
     ),
     "judge": Metric(
         "Judge",

@@ -1,7 +1,7 @@
 """The aesthetic head: rates clean pictures above damaged ones, on LAION's scale of 1 to 10.
 
-A head on a CLIP's image embedding, as LAION's. The ratings are made: a clean
-render gets 7, the worst damage 2, with the spread of people's ratings on top.
+A head on a CLIP's image embedding, as LAION's. The ratings are made: a clean render gets 7, the
+worst damage 2, with the spread of people's ratings on top.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Training of the judge and the rater: read scenes off clean, degraded and garbled pictures.
 
-Neither sees a sample of the base model.  What samples look like is imitated: renders drawn over by
+Neither sees a sample of the base model. What samples look like is imitated: renders drawn over by
 the base model (`redraw.py`), autoencoder reconstructions, blur, noise, stains, and objects that are
 half one kind or colour and half another.
 """
