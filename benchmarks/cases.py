@@ -134,5 +134,5 @@ def sft_update(model: DiffusionModel, samples: Samples, setting: Setting) -> Mea
 def iteration(model: DiffusionModel, reward: Scorer, setting: Setting) -> Measurement:
     """Everything that an iteration of DPOK does: rollout, reward, value function, updates."""
     prompts = [PROMPT]
-    trainer = DPOKTrainer(model, prompts, reward, setting.sampling, setting.rl, NullTracker())
+    trainer = DPOKTrainer(model, prompts, reward, setting.sampling, setting.rl, NullTracker(), {})
     return measure("iteration", "iteration", 1, trainer._iterate, model.device, setting.repeats)

@@ -19,6 +19,7 @@ from tests.project import make_project
 
 pytestmark = pytest.mark.xdist_group("whole run")
 
+ROOT = Path(__file__).parents[2]
 ARGUMENTS = ("--pipelines", "prompt_preparation,rl_training")
 JOURNAL = "data/smoke/06_models/work/runs/smoke/prompt_preparation+rl_training.json"
 
@@ -30,7 +31,7 @@ def start(project: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "DO_NOT_TRACK": "true", "KEDRO_LOGGING_CONFIG": ""},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "KEDRO_LOGGING_CONFIG": ""},
     )
 
 
@@ -64,7 +65,7 @@ def amid_training(project: Path) -> bool:
     """Whether two trainings are done and a third has its first checkpoint."""
     if len(done(project)) != 3:
         return False
-    checkpoints = (project / "data" / "smoke").glob("06_models/work/*/rl/checkpoints/*")
+    checkpoints = (project / "data" / "smoke").glob("06_models/work/seed_*/*/rl/checkpoints/*")
     started = {path.parents[2].name for path in checkpoints if path.suffix != ".partial"}
     return len(started) == 3
 

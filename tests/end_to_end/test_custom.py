@@ -83,7 +83,7 @@ def test_nothing_else_has_been_made(custom_run: Outcome, project: Path) -> None:
     folders = {
         path.relative_to(project / "data/custom").parts for path in versions(project, "custom")
     }
-    assert {parts[1] for parts in folders if parts[0] == "06_models"} == {"custom"}
+    assert {parts[1] for parts in folders if parts[0] == "06_models"} == {"custom", "work"}
 
 
 @pytest.mark.parametrize(

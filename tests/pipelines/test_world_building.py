@@ -18,7 +18,7 @@ from dpok_pipeline.emoji_world.config import (
     TrainingConfig,
     WorldConfig,
 )
-from dpok_pipeline.emoji_world.training import measure, reward_start
+from dpok_pipeline.emoji_world.training import measure, reward, reward_start
 from dpok_pipeline.pipelines.world_building import create_pipeline, nodes
 
 SPRITES = Path(__file__).parents[2] / "data" / "01_raw" / "emoji_world" / "sprites"
@@ -40,6 +40,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(reward_start, "PRETRAINING_PICTURES", 128)
     monkeypatch.setattr(measure, "HELD_OUT", 48)
+    monkeypatch.setattr(reward, "TIE", 0.0)  # an untrained rater finds everything alike
     monkeypatch.setattr(nodes, "READER_REDRAWN", 16)
     monkeypatch.setattr(nodes, "REWARD_REDRAWN", 8)
     trained = {*WorldConfig.model_fields} - {"sprites", "corpus", "filtered_corpus", "samples"}

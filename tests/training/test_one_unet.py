@@ -22,8 +22,10 @@ from tests.training.support import LORA, PROMPTS, SAMPLING, small_config
 def live_bytes() -> int:
     """Memory of every tensor that exists, shared memory counted once."""
     gc.collect()
-    # By type: isinstance would wake every lazy module on the heap.
-    tensors = [found for found in gc.get_objects() if issubclass(type(found), torch.Tensor)]
+    # By type: isinstance would wake every lazy module on the heap, and a tracer's fake tensors
+    # have no memory.
+    real = (torch.Tensor, torch.nn.Parameter)
+    tensors = [found for found in gc.get_objects() if type(found) in real]
     storages = {found.untyped_storage().data_ptr(): found.untyped_storage() for found in tensors}
     return sum(storage.nbytes() for storage in storages.values())
 

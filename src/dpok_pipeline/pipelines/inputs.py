@@ -88,7 +88,7 @@ def _module_hash(kind: str) -> str | None:
     module, dot, _ = kind.rpartition(".")
     try:
         spec = importlib.util.find_spec(module) if dot else None
-    except ImportError:
+    except (ImportError, ValueError):  # ValueError: a module that was not read from a file
         return None  # loading the scorer says so in a better place
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         return None

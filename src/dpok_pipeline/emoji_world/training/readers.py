@@ -201,7 +201,7 @@ def train_reader(
     """Train one reader on scenes of its own seed and return it.
 
     Args:
-        sprites: Its `rng` and `stained` are set.
+        sprites: Its `rng` is set; it stains while training lasts.
         architecture: Of the trunk.
         width: Of the trunk's last layer.
         redrawn: Pictures that the base model drew over, (n, 3, 64, 64) uint8, and what they show;
@@ -231,4 +231,5 @@ def train_reader(
 
     name = f"reader ({architecture})"
     trained = train(reader, loss_of_step, steps=steps, learning_rate=learning_rate, name=name)
+    sprites.stained = 0.0  # for whoever uses the sheet next
     return trained.eval()
