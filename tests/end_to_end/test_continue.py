@@ -31,8 +31,12 @@ def start(project: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "KEDRO_LOGGING_CONFIG": ""},
-    )
+        # MLflow leaves the store of this process's sessions in the environment.
+        env={
+            **os.environ, "PYTHONPATH": str(ROOT), "KEDRO_LOGGING_CONFIG": "",
+            "MLFLOW_TRACKING_URI": "",
+        },
+    )  # fmt: skip
 
 
 def kill_when(process: subprocess.Popen[str], due: Callable[[], bool]) -> str:
