@@ -93,12 +93,11 @@ def test_the_lora_is_a_diffusers_model(client: MlflowClient, project: Path) -> N
 
 
 def test_the_logged_model_loads_back_and_draws_the_tuned_images(
-    client: MlflowClient, catalog: CatalogProtocol
+    client: MlflowClient, runs: dict[str, Run], catalog: CatalogProtocol
 ) -> None:
-    experiment = client.get_experiment_by_name("dpok_pipeline_smoke")
-    logged = client.search_logged_models([experiment.experiment_id])
-    (wanted,) = {model.model_id for model in logged if model.name == "color_rl_lora"}
-    pipeline = mlflow.diffusers.load_model(f"models:/{wanted}").load_pipeline()
+    # By its run, not its name: other tests train the same experiment again.
+    (wanted,) = runs["color rl"].outputs.model_outputs
+    pipeline = mlflow.diffusers.load_model(f"models:/{wanted.model_id}").load_pipeline()
     pipeline.set_progress_bar_config(disable=True)
     mine = catalog.load("color.rl_lora") / "pytorch_lora_weights.safetensors"
     weights = load_file(mine)
