@@ -29,8 +29,8 @@ from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.diffusion.decode import decode
 from dpok_pipeline.diffusion.lora import detach_lora, load_lora
 from dpok_pipeline.diffusion.sampler import sample
-from dpok_pipeline.rewards.folders import file_sha256
 from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
+from dpok_pipeline.sums import file_sha256
 from dpok_pipeline.training.config import DPOKConfig, GenerationConfig, SFTConfig, ValueConfig
 from dpok_pipeline.training.dpok import train_dpok
 from dpok_pipeline.training.generation import generate_samples

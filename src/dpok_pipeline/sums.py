@@ -17,7 +17,7 @@ SUMS = "SHA256SUMS"
 def write_sums(folder: Path) -> None:
     """List every file of a model's folder with its sha256."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
-    lines = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    lines = [f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
@@ -38,10 +38,11 @@ def check_sums(folder: Path) -> None:
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path}: missing, though {SUMS} lists it; {remedy}")
-        if _sha256(path) != expected:
+        if file_sha256(path) != expected:
             raise InputError(f"{path}: its sha256 is not that of {SUMS}; {remedy}")
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

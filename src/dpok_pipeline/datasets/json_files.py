@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from dpok_pipeline.durable import replace_durably
 from dpok_pipeline.errors import InputError
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a file aside, flush it, and give it its real name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    replace_durably(path, json.dumps(content, indent=1, sort_keys=True).encode())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

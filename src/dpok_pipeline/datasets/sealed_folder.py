@@ -6,17 +6,17 @@ without the marker is never read, and a file that differs from it is refused by 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+from dpok_pipeline.durable import flush
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.sums import file_sha256
 
 MARKER = "_complete.json"
-_CHUNK_BYTES = 1 << 20
 
 
 def partial_path(final: Path) -> Path:
@@ -40,9 +40,9 @@ def seal(partial: Path, final: Path, metadata: dict[str, Any]) -> None:
     marker_path = partial / MARKER
     marker_path.write_text(json.dumps(marker, indent=1, sort_keys=True), encoding="utf-8")
     for path in (*files, marker_path, partial):
-        _flush(path)
+        flush(path)
     os.replace(partial, final)
-    _flush(final.parent)
+    flush(final.parent)
 
 
 def copy_sealed(source: Path, final: Path, metadata: dict[str, Any]) -> None:
@@ -104,16 +104,4 @@ def check(folder: Path) -> dict[str, Any]:
 
 def describe(path: Path) -> dict[str, Any]:
     """Give a file's size in bytes and its sha256."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}

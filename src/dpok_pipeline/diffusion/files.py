@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.hub import find_files
+from dpok_pipeline.sums import file_sha256
 
 CONFIGS = (
     "unet/config.json",
@@ -86,7 +87,5 @@ def hash_components(folder: Path) -> str:
     digest = hashlib.sha256()
     for name in sorted((*CONFIGS, *WEIGHTS, *TOKENIZER, *OPTIONAL)):
         if (folder / name).is_file():
-            with (folder / name).open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{name}\n{content}\n".encode())
+            digest.update(f"{name}\n{file_sha256(folder / name)}\n".encode())
     return digest.hexdigest()

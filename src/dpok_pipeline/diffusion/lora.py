@@ -7,7 +7,6 @@ query, key, value and output projections of every attention.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from dpok_pipeline.diffusion.config import LoRAConfig
 from dpok_pipeline.diffusion.files import check_safetensors
+from dpok_pipeline.durable import replace_durably
 from dpok_pipeline.errors import InputError
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -113,9 +113,9 @@ def save_lora(unet: nn.Module, folder: Path, metadata: Mapping[str, object]) -> 
 
     tensors = {f"unet.{key}": value.cpu() for key, value in lora_state(unet).items()}
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / WEIGHTS_NAME, save(tensors, metadata={"format": "pt"}))
+    replace_durably(folder / WEIGHTS_NAME, save(tensors, metadata={"format": "pt"}))
     text = json.dumps(dict(metadata), indent=2, sort_keys=True) + "\n"
-    _write(folder / METADATA_NAME, text.encode())
+    replace_durably(folder / METADATA_NAME, text.encode())
 
 
 def load_lora(unet: Any, folder: Path) -> None:
@@ -170,13 +170,3 @@ def _copy_state(unet: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
             )
     for name, value in tensors.items():
         state[name].copy_(value)
-
-
-def _write(path: Path, content: bytes) -> None:
-    # Renamed when whole: a reader never meets half a file.
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

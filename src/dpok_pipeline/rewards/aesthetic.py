@@ -16,12 +16,12 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.clip import ClipEmbedder
 from dpok_pipeline.rewards.folders import (
     check_source,
-    file_sha256,
     load_weights,
     read_foreign_checkpoint,
     read_safetensors,
 )
 from dpok_pipeline.rewards.heads import LINEAR_POSITIONS, ScoreHead
+from dpok_pipeline.sums import file_sha256
 
 
 class AestheticScorer(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.sums import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,12 +110,6 @@ def check_source(kept: Path, sha256: str | None) -> None:
         raise InputError(f"{kept}: truncated or damaged ({reason}); delete it") from error
     if made_from != sha256.lower():
         raise InputError(f"{kept}: made from a file with sha256 {made_from}; delete it")
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:

@@ -18,12 +18,12 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.hub import find_files, hub_sha256
 from dpok_pipeline.rewards.folders import (
     check_source,
-    file_sha256,
     load_weights,
     read_foreign_checkpoint,
     require_file,
 )
 from dpok_pipeline.rewards.image_reward import ImageReward, ImageRewardConfig
+from dpok_pipeline.sums import file_sha256
 
 #: The published file, and the hub's model that has the vocabulary which the file leaves out.
 CHECKPOINT = "ImageReward.pt"

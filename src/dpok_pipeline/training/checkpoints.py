@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from dpok_pipeline.durable import describe_bytes, flush, write_durably
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.config import CheckpointConfig, Resume
-from dpok_pipeline.training.durable import describe_bytes, sync_folder, write_durably
 from dpok_pipeline.training.fingerprints import check_same
 from dpok_pipeline.training.packing import pack, unpack
 
@@ -92,7 +92,7 @@ class CheckpointStore:
         final = self.folder / f"step-{step:08d}"
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-        sync_folder(self.folder)
+        flush(self.folder)
         # Later ones are damaged, or of a longer run: they are neither counted nor removed.
         upto = [folder for folder in self._folders() if _step(folder) <= step]
         for old in upto[: -self.config.checkpoints_kept]:
@@ -112,7 +112,7 @@ class CheckpointStore:
         for name, content in contents.items():
             write_durably(partial / name, content)
         write_durably(partial / MANIFEST, json.dumps(manifest).encode())
-        sync_folder(partial)
+        flush(partial)
 
     def load_newest(self, at_most: int) -> tuple[int, dict[str, Any]] | None:
         """The newest whole checkpoint as (step, state), or None where there is none at all.

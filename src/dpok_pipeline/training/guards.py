@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -138,25 +137,3 @@ def check_readings(config: DPOKConfig, sampling: SamplingConfig) -> None:
             "nearly every row; literal_ratio_clip: false scales it to the latent",
             config.ratio_clip,
         )
-
-
-def warn_of_rounding(log_ratio: float, band: tuple[float, ...]) -> bool:
-    """Warn where rounding alone moves rows towards the clip.
-
-    Args:
-        log_ratio: largest |log ratio| of rows whose weights have not changed.
-        band: lowest and highest ratio.
-
-    Returns:
-        Whether it warned.
-    """
-    width = math.log(band[1])
-    if log_ratio <= width / 10:
-        return False
-    logger.warning(
-        "With unchanged weights the log ratio is up to %.1e, the clip's band ±%.1e: rounding "
-        "costs gradients; set recompute_log_probs, or precision float32",
-        log_ratio,
-        width,
-    )
-    return True

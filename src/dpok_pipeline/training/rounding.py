@@ -1,12 +1,14 @@
-"""A guard on what compiled kernels and other memory orders do to the importance ratio."""
+"""Guards on what rounding, compiled kernels and other memory orders do to the importance ratio."""
 
 from __future__ import annotations
 
+import logging
 import math
 
 from dpok_pipeline.diffusion.config import NetworkOptions
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.training.guards import warn_of_rounding
+
+logger = logging.getLogger(__name__)
 
 # Of the clip's half-width: what rounding may take before rows lose their gradient to it.
 TOLERATED_SHARE = 0.1
@@ -64,3 +66,25 @@ def check_options(
         f"compute: with {' and '.join(chosen)} the log ratio of unchanged weights is up to "
         f"{log_ratio:.1e}, the clip's band ±{width:.1e}; {', or '.join(remedies)}"
     )
+
+
+def warn_of_rounding(log_ratio: float, band: tuple[float, ...]) -> bool:
+    """Warn where rounding alone moves rows towards the clip.
+
+    Args:
+        log_ratio: largest |log ratio| of rows whose weights have not changed.
+        band: lowest and highest ratio.
+
+    Returns:
+        Whether it warned.
+    """
+    width = math.log(band[1])
+    if log_ratio <= TOLERATED_SHARE * width:
+        return False
+    logger.warning(
+        "With unchanged weights the log ratio is up to %.1e, the clip's band ±%.1e: rounding "
+        "costs gradients; set recompute_log_probs, or precision float32",
+        log_ratio,
+        width,
+    )
+    return True

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpok_pipeline.durable import describe_bytes, replace_durably
 from dpok_pipeline.training.config import Resume
-from dpok_pipeline.training.durable import describe_bytes, replace_durably
 from dpok_pipeline.training.fingerprints import check_same, fingerprint
 
 if TYPE_CHECKING:
