@@ -22,7 +22,7 @@ from dpok_pipeline.pipelines.inputs import ComputeConfig
 from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
 from dpok_pipeline.rewards.protocol import Scorer
 from dpok_pipeline.settings import CONFIG_LOADER_ARGS
-from dpok_pipeline.training.config import DPOKConfig, SFTConfig
+from dpok_pipeline.training.config import DPOKConfig, GenerationConfig, SFTConfig
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Configured:
         lora: the rank.
         rl: DPOK's parameters.
         sft: SFT's.
+        generation: of SFT's images.
     """
 
     base_model: str
@@ -48,6 +49,7 @@ class Configured:
     lora: LoRAConfig
     rl: DPOKConfig
     sft: SFTConfig
+    generation: GenerationConfig
 
     def open(self, device: torch.device) -> tuple[DiffusionModel, Scorer]:
         """Load base model and reward onto a device."""
@@ -88,6 +90,7 @@ def read(env: str, params: str, conf: Path = Path("conf")) -> Configured:
         lora=LoRAConfig(**parameters["lora"]),
         rl=DPOKConfig(**parameters["rl_training"]),
         sft=SFTConfig(**parameters["sft_training"]),
+        generation=GenerationConfig(**parameters["sample_generation"]),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from dpok_pipeline.diffusion.config import LoRAConfig, Precision, SamplingConfig
@@ -47,23 +48,23 @@ SMALL = Budget(
     generation=GenerationConfig(images=480, shard_size=12, batch_size=6),
 )
 
-# The demo's, with the default frequency of checkpoints.
-DEMO = Budget(
-    precision="bfloat16",
-    sampling=SamplingConfig(ddim_steps=20, guidance_scale=2.0),
-    lora=LoRAConfig(rank=8),
-    rl=DPOKConfig(
-        iterations=22,
-        images_per_iteration=32,
-        updates_per_iteration=4,
-        transitions_per_update=128,
-        microbatch=128,
-        buffer_rollouts=1,
-        baseline="prompt_mean",
-        learning_rate=1e-3,
-    ),
-    sft=SFTConfig(updates=200, rows_per_update=64, microbatch=64, learning_rate=1e-3),
-    generation=GenerationConfig(images=704, shard_size=352, batch_size=64),
-)
 
-BUDGETS = {"small": SMALL, "demo": DEMO}
+def demo() -> Budget:
+    """The demo's, as `conf/base` has it, with the default frequency of checkpoints."""
+    # Imported here: a worker that is killed twenty times need not wait for Kedro.
+    import torch
+
+    from benchmarks import configured
+
+    found = configured.read("base", "", Path(__file__).parents[2] / "conf")
+    return Budget(
+        precision=found.precision(torch.device("cpu")),
+        sampling=found.sampling,
+        lora=found.lora,
+        rl=found.rl,
+        sft=found.sft,
+        generation=found.generation,
+    )
+
+
+BUDGETS = {"small": lambda: SMALL, "demo": demo}

@@ -19,7 +19,7 @@ def checkpoint_cost(kind: Kind, folder: Path, budget: str) -> dict[str, Any]:
     if kind == "sft":
         run_to_the_end("generation", folder / "samples", "--budget", budget)
     report = run_to_the_end(kind, work, "--budget", budget)
-    config = BUDGETS[budget].rl if kind == "rl" else BUDGETS[budget].sft
+    config = BUDGETS[budget]().rl if kind == "rl" else BUDGETS[budget]().sft
     share = report["checkpoint_seconds"] / report["seconds"]
     newest = max((work / "checkpoints").iterdir())
     return {

@@ -27,7 +27,7 @@ def generate_many(folder: Path, images: int, seed: int, budget: str) -> dict[str
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
     options = ("--budget", budget, "--images", str(images))
-    shards = -(-images // BUDGETS[budget].generation.shard_size)
+    shards = -(-images // BUDGETS[budget]().generation.shard_size)
     kill_after = random.Random(seed).randint(1, max(1, shards - 1))
     first = time.monotonic()
     with Worker("generation", work, *options) as worker:

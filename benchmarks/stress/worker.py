@@ -90,7 +90,7 @@ def main() -> int:
     parser.add_argument("--budget", choices=BUDGETS, default="small")
     parser.add_argument("--images", type=int, help="generation: instead of the budget's")
     chosen = parser.parse_args()
-    budget = BUDGETS[chosen.budget]
+    budget = BUDGETS[chosen.budget]()
     if chosen.images:
         budget = budget.with_images(chosen.images)
     try:
