@@ -38,19 +38,10 @@ class NamedDataset(AbstractDataset[NoReturn, Any]):
         return dict(self._given)
 
 
-class BaseModelDataset(NamedDataset):
-    """The handle of a base model: a local folder in diffusers' format, or a hub id.
+class FolderOrHubDataset(NamedDataset):
+    """A folder, or what the hub has under an id.
 
-    Kedro makes a relative `path` absolute, so a hub id must be given as `hub_id`; where that names
-    a folder, the folder is taken and the revision ignored. Loading checks that every component is
-    there and whole, and hashes it.
-
-    Example:
-        ```yaml
-        base_model:
-          type: dpok_pipeline.datasets.models.BaseModelDataset
-          path: data/01_raw/emoji_world/base_model
-        ```
+    Kedro makes a relative `path` absolute, so a hub id must be given as `hub_id`.
     """
 
     def __init__(
@@ -62,8 +53,25 @@ class BaseModelDataset(NamedDataset):
         metadata: dict[str, Any] | None = None,
     ) -> None:
         if (path is None) == (hub_id is None):
-            raise DatasetError("Give a base model either `path`, a folder, or `hub_id`.")
+            raise DatasetError(
+                "Give either `path` or `hub_id`: a model's folder, or its name on the hub."
+            )
         super().__init__(metadata=metadata, path=path, hub_id=hub_id, revision=revision)
+
+
+class BaseModelDataset(FolderOrHubDataset):
+    """The handle of a base model in diffusers' format.
+
+    Where `hub_id` names a folder, the folder is taken and the revision ignored. Loading checks
+    that every component is there and whole, and hashes it.
+
+    Example:
+        ```yaml
+        base_model:
+          type: dpok_pipeline.datasets.models.BaseModelDataset
+          path: data/01_raw/emoji_world/base_model
+        ```
+    """
 
     def load(self) -> Any:
         """Return the `BaseModelHandle`.
@@ -129,20 +137,8 @@ class ScorersDataset(NamedDataset):
             load_scorer(spec)
 
 
-class ModelFolderDataset(NamedDataset):
+class ModelFolderDataset(FolderOrHubDataset):
     """A folder with a CLIP, or a hub id of one with its revision; nodes get the local folder."""
-
-    def __init__(
-        self,
-        *,
-        path: str | None = None,
-        hub_id: str | None = None,
-        revision: str | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        if (path is None) == (hub_id is None):
-            raise DatasetError("Give a model folder either `path` or `hub_id`.")
-        super().__init__(metadata=metadata, path=path, hub_id=hub_id, revision=revision)
 
     def load(self) -> Path:
         """Return the folder.
