@@ -87,6 +87,18 @@ def test_the_world_is_adopted_whole_with_its_card(built: Path, tmp_path: Path) -
     assert "world:" in card
 
 
+def test_an_adopted_network_names_no_folder_of_the_machine(built: Path, tmp_path: Path) -> None:
+    config = built / "base_model" / "unet" / "config.json"
+    kept = config.read_text()
+    config.write_text(json.dumps({**json.loads(kept), "_name_or_path": str(built)}))
+    try:
+        assert main(["adopt", "--built", str(built), "--adopted", str(tmp_path)]) == 0
+    finally:
+        config.write_text(kept)
+    adopted = json.loads((tmp_path / "base_model" / "unet" / "config.json").read_text())
+    assert adopted == {k: v for k, v in json.loads(kept).items() if k != "_name_or_path"}
+
+
 def test_half_a_world_is_not_adopted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "built" / "clip").mkdir(parents=True)
     adopted = tmp_path / "adopted"

@@ -33,12 +33,21 @@ def adopt(built: Path, adopted: Path, parameters: Path) -> None:
         fresh = adopted / f"{name}.new"
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(built / name, fresh)
+        _forget_folders(fresh)
         write_sums(fresh)
         shutil.rmtree(adopted / name, ignore_errors=True)
         fresh.rename(adopted / name)
     figures = json.loads((built / "figures.json").read_text())
     (adopted / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     (adopted / "MODEL_CARD.md").write_text(model_card(figures, parameters.read_text()))
+
+
+def _forget_folders(folder: Path) -> None:
+    # diffusers and transformers write down where a network was loaded from, on this machine.
+    for path in folder.rglob("config.json"):
+        config = json.loads(path.read_text())
+        if config.pop("_name_or_path", None):
+            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
