@@ -4,8 +4,6 @@ import io
 import logging
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from dpok_pipeline.training.config import GenerationConfig, Resume
 from dpok_pipeline.training.generation import generate_samples
 from dpok_pipeline.training.sft_samples import SFTSamples
 from dpok_pipeline.training.stopping import Stopped
-from tests.training.support import SAMPLING, Brightness
+from tests.training.support import SAMPLING, Brightness, run_killed
 
 PROMPTS = [("cat", "A cat."), ("dog", "A dog on the moon.")]
 
@@ -214,15 +212,7 @@ shards(load_base_model(describe_base_model(sys.argv[1])), Path(sys.argv[2]))
 def test_a_killed_process_redoes_one_shard(
     tiny_model: DiffusionModel, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    root = Path(__file__).parents[2]
-    finished = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tiny_model_folder), str(tmp_path / "parts")],
-        cwd=root,
-        env={"PYTHONPATH": f"{root / 'src'}:{root}", "OMP_NUM_THREADS": "1", "PATH": ""},
-        capture_output=True,
-        check=False,
-    )
-    assert finished.returncode == -signal.SIGKILL, finished.stderr.decode()
+    run_killed(KILLED, tiny_model_folder, tmp_path / "parts")
     first = (tmp_path / "parts" / "shard-00000.parquet").stat()
     shards(tiny_model, tmp_path / "parts")
     shards(tiny_model, tmp_path / "whole")

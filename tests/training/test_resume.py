@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.config import ValueConfig
 from dpok_pipeline.training.dpok_trainer import DPOKTrainer
 from dpok_pipeline.training.stopping import Stopped, stop_requests
-from tests.training.support import Brightness, lora_bytes, run_dpok
+from tests.training.support import Brightness, lora_bytes, run_dpok, run_killed
 
 
 class Interrupted(Exception):
@@ -220,15 +218,7 @@ run_dpok(model, Path(sys.argv[2]), reward=Kills())
 def test_killed_process(
     tiny_model: DiffusionModel, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    root = Path(__file__).parents[2]
-    finished = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tiny_model_folder), str(tmp_path / "parts")],
-        cwd=root,
-        env={"PYTHONPATH": f"{root / 'src'}:{root}", "OMP_NUM_THREADS": "1", "PATH": ""},
-        capture_output=True,
-        check=False,
-    )
-    assert finished.returncode == -signal.SIGKILL, finished.stderr.decode()
+    run_killed(KILLED, tiny_model_folder, tmp_path / "parts")
     whole = run_dpok(tiny_model, tmp_path / "whole")
     parts = run_dpok(tiny_model, tmp_path / "parts")
     assert (tmp_path / "parts" / "checkpoints" / "step-00000003").is_dir()
