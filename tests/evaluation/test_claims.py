@@ -48,6 +48,16 @@ def test_what_the_data_were_made_to_show_holds(claims):
         assert marks[experiment, "saturation_below_sft"] == "holds"
 
 
+def test_claims_are_about_the_reward_that_training_maximised(scores, claims):
+    assert claims["statement"].str.contains("ImageReward").any()
+    own = judge_claims(compare(scores.assign(reward=-scores["image_reward"]), replicates=500))
+    marks = own.set_index(["experiment", "claim"])
+    assert set(marks.xs("reward_above_base", level="claim")["verdict"]) == {"does not hold"}
+    text = summarise_claims(own).set_index("claim")["statement"]
+    assert text["reward_above_sft"] == "DPOK scores higher on the reward than SFT."
+    assert not own["statement"].str.contains("ImageReward|[{]", regex=True).any()
+
+
 def test_swapping_the_models_turns_the_verdicts_round(scores):
     swapped = scores.assign(model=scores["model"].map({"base": "base", "sft": "rl", "rl": "sft"}))
     marks = judge_claims(compare(swapped, replicates=500)).set_index(["experiment", "claim"])

@@ -16,8 +16,10 @@ from tests.evaluation.synthetic import make_curves, make_picture, make_scores
 NASTY = "<script>alert('a')</script> & \"A cat\"</script>"
 
 
-def make_report(experiments, *, judge=True, prompt=None):
+def make_report(experiments, *, judge=True, prompt=None, own_reward=False):
     scores, embeddings = make_scores(experiments, images=12, judge=judge)
+    if own_reward:
+        scores["reward"] = -scores["image_reward"]
     if prompt:
         scores.loc[scores["split"] == "train", "prompt"] = prompt
     comparison = compare(scores, embeddings, replicates=100)
@@ -107,7 +109,7 @@ def test_it_says_question_answer_claims_and_origin_in_that_order(joint):
             "Learning, image by image",
             "What the reward costs",
             "Look for yourself",
-            "What the paper claims",
+            "What is claimed",
             "3 of 3",
             "How it was made",
             "rl.kl_weight",
@@ -131,6 +133,17 @@ def test_one_experiment_has_no_mean_and_no_tally():
 def test_without_judge_its_columns_and_claim_are_absent():
     page = Page(make_report(("color",), judge=False))
     assert "judge" not in page.text.lower()
+
+
+def test_a_reward_of_the_users_own_takes_the_place_of_image_reward():
+    page = Page(make_report(("color",), own_reward=True))
+    assert "DPOK is not shown to score higher on the reward than" in page.text
+    assert "its score, Reward" in page.text
+    figures = [json.loads(text) for text, kind in zip(page.scripts, page.kinds, strict=True)
+               if kind == "application/json"]  # fmt: skip
+    titles = [figure["layout"]["yaxis"]["title"]["text"] for figure in figures]
+    assert titles[0] == "Reward"
+    assert titles[-2:] == ["Reward", "Reward"]  # learning curve and reward against KL
 
 
 def test_a_prompt_is_text_and_never_markup():

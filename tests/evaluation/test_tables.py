@@ -29,6 +29,15 @@ def test_numbers_are_written_by_their_metric(name, value, signed, expected):
     assert metric(name).number(value, signed) == expected
 
 
+def test_the_reward_comes_first_and_a_scorer_of_the_users_own_last():
+    scores = make_scores(("color",), images=12, judge=False)[0]
+    scores = scores.assign(sharpness=scores["aesthetic"], reward=scores["image_reward"])
+    compared = compare(scores, replicates=100)
+    expected = ["Reward", "ImageReward", "Aesthetic score", "sharpness"]
+    assert [label for label, _ in level_table(compared).header] == expected
+    assert "sharpness" in terminal_table(compared)
+
+
 def test_the_level_table_has_a_row_per_prompt_and_a_column_per_metric_and_model(comparison):
     table = level_table(comparison)
     assert [label for label, _ in table.header] == ["ImageReward", "Aesthetic score", "Judge"]

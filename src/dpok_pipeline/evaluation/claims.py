@@ -16,10 +16,12 @@ import pandas as pd
 
 from dpok_pipeline.evaluation.comparison import overall
 from dpok_pipeline.evaluation.intervals import Interval
-from dpok_pipeline.evaluation.names import MODEL_LABELS, metric
+from dpok_pipeline.evaluation.names import MODEL_LABELS, metric, reward_in_words, reward_name
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 Cells = dict[tuple[str, str], Interval]
+
+REWARD = "reward"
 
 
 class Claim(NamedTuple):
@@ -27,9 +29,9 @@ class Claim(NamedTuple):
 
     Attributes:
         name: key of the claim.
-        statement: what is claimed, as a sentence.
+        statement: what is claimed, as a sentence; `{reward}` is what training maximised.
         split: on which prompts.
-        metric: of which score.
+        metric: of which score; `REWARD` for what training maximised.
         better: the model that is claimed to score higher.
         worse: the other one.
         at_least: by how much, in the metric's unit.
@@ -47,17 +49,17 @@ class Claim(NamedTuple):
 CLAIMS = (
     Claim(
         "reward_above_base",
-        "DPOK scores higher on ImageReward than the base model.",
+        "DPOK scores higher on {reward} than the base model.",
         "train",
-        "image_reward",
+        REWARD,
         "rl",
         "base",
     ),
     Claim(
         "reward_above_sft",
-        "DPOK scores higher on ImageReward than SFT.",
+        "DPOK scores higher on {reward} than SFT.",
         "train",
-        "image_reward",
+        REWARD,
         "rl",
         "sft",
     ),
@@ -73,7 +75,7 @@ CLAIMS = (
         "unseen_above_base",
         "It generalises: on the unseen prompt, too, DPOK scores higher than the base model.",
         "unseen",
-        "image_reward",
+        REWARD,
         "rl",
         "base",
     ),
@@ -81,7 +83,7 @@ CLAIMS = (
         "unseen_above_sft",
         "On the unseen prompt, too, DPOK scores higher than SFT.",
         "unseen",
-        "image_reward",
+        REWARD,
         "rl",
         "sft",
     ),
@@ -95,7 +97,7 @@ CLAIMS = (
     ),
     Claim(
         "reward_per_kl",
-        "For each unit of KL from the base model, DPOK gains more ImageReward than SFT.",
+        "For each unit of KL from the base model, DPOK gains more of {reward} than SFT.",
         "train",
         "reward_per_kl",
         "rl",
@@ -137,10 +139,11 @@ def judge_claims(comparison: pd.DataFrame) -> pd.DataFrame:
         whose metric was not measured is absent.
     """
     rows = []
+    claims = _claims(set(comparison["metric"]))
     own = comparison[comparison["experiment"] != "all"]
     for (experiment, split), part in own.groupby(["experiment", "split"], sort=False):
         cells, prompt = overall(part, str(split)), part["prompt"].iloc[-1]  # means come last
-        for claim in CLAIMS:
+        for claim in claims:
             difference = _difference(cells, claim) if claim.split == split else None
             if difference is None:
                 continue
@@ -148,6 +151,18 @@ def judge_claims(comparison: pd.DataFrame) -> pd.DataFrame:
             text = _evidence(cells, claim, difference)
             rows.append((experiment, prompt, claim.name, claim.statement, mark, text, *difference))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _claims(metrics: set[object]) -> list[Claim]:
+    """The claims about the reward that training maximised here."""
+    reward, in_words = reward_name(metrics), reward_in_words(metrics)
+    return [
+        claim._replace(
+            statement=claim.statement.format(reward=in_words),
+            metric=reward if claim.metric == REWARD else claim.metric,
+        )
+        for claim in CLAIMS
+    ]
 
 
 def summarise_claims(claims: pd.DataFrame) -> pd.DataFrame:
@@ -161,7 +176,7 @@ def summarise_claims(claims: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "claim": claim.name,
-                "statement": claim.statement,
+                "statement": part["statement"].iloc[0],
                 "holds": int(counts.get("holds", 0)),
                 "does not hold": int(counts.get("does not hold", 0)),
                 "undecided": int(counts.get("undecided", 0)),

@@ -36,7 +36,7 @@ from dpok_pipeline.evaluation.intervals import (
     interval,
     wins,
 )
-from dpok_pipeline.evaluation.names import CONTRASTS, IDENTITY, MODELS
+from dpok_pipeline.evaluation.names import CONTRASTS, IDENTITY, MODELS, reward_name
 
 #: One prompt's values by model: `(s, n)` for a score, `(s, n, n)` for pairwise distances.
 Values = dict[str, Array]
@@ -52,7 +52,6 @@ def compare(
     scores: pd.DataFrame,
     embeddings: NDArray[np.floating] | None = None,
     *,
-    reward: str = "image_reward",
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -62,7 +61,6 @@ def compare(
         scores: one row per image.
         embeddings: `(rows, d)`, CLIP embeddings in the order of `scores`; None leaves the
             diversity out.
-        reward: the column that training maximised, for the reward per KL.
         replicates: bootstrap replicates.
         seed: of the bootstrap.
 
@@ -70,6 +68,7 @@ def compare(
         InputError: the models of a prompt were not sampled on the same noise.
     """
     scores = scores.reset_index(drop=True)
+    reward = reward_name(scores.columns)
     if "training_seed" not in scores:
         scores = scores.assign(training_seed=0)
     tables, rows = {}, []

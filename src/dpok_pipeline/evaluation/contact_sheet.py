@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from dpok_pipeline.evaluation.names import MODEL_COLOURS, MODEL_LABELS, MODELS, metric, one_line
+from dpok_pipeline.evaluation.names import MODEL_COLOURS, MODEL_LABELS, MODELS, one_line
 
 BACKGROUND = "#fcfbf8"
 INK = "#1f1f1c"
@@ -25,7 +25,6 @@ def contact_sheet(
     prompt: str,
     indices: Sequence[int],
     scores: Mapping[str, Sequence[float]] | None = None,
-    score_metric: str = "image_reward",
     cell: int = 144,
 ) -> Image.Image:
     """Draw one row per model and one column per noise index.
@@ -35,7 +34,6 @@ def contact_sheet(
         prompt: what the images were asked to show; the sheet's title.
         indices: the noise index of each column, written above it.
         scores: by model, a number to write below each image; None leaves it out.
-        score_metric: which metric the numbers are.
         cell: side of an image on the sheet, in pixels; smaller images are enlarged smoothly.
 
     Returns:
@@ -59,8 +57,7 @@ def contact_sheet(
             left = _left(column, cell)
             sheet.paste(_fit(image, cell), (left, top))
             if scores:
-                # Pillow's font has no minus sign.
-                text = metric(score_metric).number(scores[model][column]).replace("−", "-")
+                text = f"{scores[model][column]:.2f}"
                 below = (left + cell / 2, top + cell + caption / 2)
                 draw.text(below, text, QUIET, _font(13), anchor="mm")
     return sheet

@@ -6,7 +6,13 @@ import pandas as pd
 
 from dpok_pipeline.evaluation.comparison import overall
 from dpok_pipeline.evaluation.intervals import Interval
-from dpok_pipeline.evaluation.names import MODEL_LABELS, MODELS, metric
+from dpok_pipeline.evaluation.names import (
+    MODEL_LABELS,
+    MODELS,
+    metric,
+    reward_in_words,
+    reward_name,
+)
 
 DECISIVE = ("reward_above_base", "reward_above_sft")
 SENTENCE_LABELS = {**MODEL_LABELS, "base": "base model"}
@@ -31,13 +37,14 @@ def answer(comparison: pd.DataFrame, claims: pd.DataFrame) -> str:
     """One sentence: where DPOK wins, by which numbers, and what the judge says."""
     decisive = claims[claims["claim"].isin(DECISIVE)]
     several = decisive["experiment"].nunique() > 1
-    subject = _over_prompts(decisive) if several else _on_one_prompt(decisive)
+    metrics = set(comparison["metric"])
+    reward, scale = reward_name(metrics), reward_in_words(metrics)
+    subject = _over_prompts(decisive, scale) if several else _on_one_prompt(decisive, scale)
     levels = overall(comparison, "train")
-    shown = metric("image_reward")
     numbers = ", ".join(
-        f"{SENTENCE_LABELS[model]} {shown.number(levels['image_reward', model].mean)}"
+        f"{SENTENCE_LABELS[model]} {metric(reward).number(levels[reward, model].mean)}"
         for model in reversed(MODELS)
-        if ("image_reward", model) in levels
+        if (reward, model) in levels
     )
     return f"{subject} ({numbers}{' on average' if several else ''}){_judge(levels)}."
 
@@ -55,7 +62,7 @@ def caveat(comparison: pd.DataFrame) -> str:
     return f"{drawn} and over {runs} training seeds, so they cover the luck of both."
 
 
-def _over_prompts(decisive: pd.DataFrame) -> str:
+def _over_prompts(decisive: pd.DataFrame, scale: str) -> str:
     marks = decisive.groupby("experiment")["verdict"].agg(set)
     won, total = sum(verdicts == {"holds"} for verdicts in marks), len(marks)
     share = f"{in_words(won)} of the {in_words(total)}"
@@ -63,18 +70,18 @@ def _over_prompts(decisive: pd.DataFrame) -> str:
         share = "both" if total == 2 else f"all {in_words(total)}"
     kind = "experiments" if decisive["prompt"].str.startswith("Mean").any() else "training prompts"
     rivals = " and ".join(RIVALS[name] for name in DECISIVE if name in set(decisive["claim"]))
-    return f"DPOK scores higher on ImageReward than {rivals} on {share} {kind}"
+    return f"DPOK scores higher on {scale} than {rivals} on {share} {kind}"
 
 
-def _on_one_prompt(decisive: pd.DataFrame) -> str:
+def _on_one_prompt(decisive: pd.DataFrame, scale: str) -> str:
     marks = dict(zip(decisive["claim"], decisive["verdict"], strict=True))
     beaten = [RIVALS[name] for name in DECISIVE if marks.get(name) == "holds"]
     others = [RIVALS[name] for name in DECISIVE if name in marks and marks[name] != "holds"]
     place = f"On “{decisive['prompt'].iloc[0]}” DPOK" if len(decisive) else "DPOK"
     if not beaten:
-        return f"{place} is not shown to score higher on ImageReward than {' or '.join(others)}"
+        return f"{place} is not shown to score higher on {scale} than {' or '.join(others)}"
     but = f", but not measurably higher than {others[0]}" if others else ""
-    return f"{place} scores higher on ImageReward than {' and '.join(beaten)}{but}"
+    return f"{place} scores higher on {scale} than {' and '.join(beaten)}{but}"
 
 
 def in_words(number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 #: The three models that are compared, in the order in which they are shown.
@@ -47,6 +48,7 @@ class Metric(NamedTuple):
 
 
 METRICS: dict[str, Metric] = {
+    "reward": Metric("Reward", "What both methods maximise, by the configuration’s own choice."),
     "image_reward": Metric(
         "ImageReward",
         "How well the image answers the prompt, by a model trained on rankings. The reward of both "
@@ -80,7 +82,7 @@ METRICS: dict[str, Metric] = {
         digits=4,
     ),
     "reward_per_kl": Metric(
-        "Reward per KL", "ImageReward gained over the base model for each unit of KL.", digits=0
+        "Reward per KL", "Reward gained over the base model for each unit of KL.", digits=0
     ),
 }
 
@@ -88,6 +90,16 @@ METRICS: dict[str, Metric] = {
 def metric(name: str) -> Metric:
     """How `name` is shown; a metric of the user's own goes by its column name."""
     return METRICS.get(name, Metric(name, "A score of this project's own configuration."))
+
+
+def reward_name(metrics: Collection[object]) -> str:
+    """Which of the metrics training maximised: `reward` where there is one, else ImageReward."""
+    return "reward" if "reward" in metrics else "image_reward"
+
+
+def reward_in_words(metrics: Collection[object]) -> str:
+    """What a sentence calls the metric of `reward_name`."""
+    return "the reward" if "reward" in metrics else METRICS["image_reward"].label
 
 
 def one_line(prompt: str, length: int) -> str:

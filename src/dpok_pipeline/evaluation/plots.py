@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from dpok_pipeline.evaluation.comparison import overall
 from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.look import INK, dress, wrapped
-from dpok_pipeline.evaluation.names import MODEL_COLOURS, MODEL_LABELS, MODELS, metric
+from dpok_pipeline.evaluation.names import MODEL_COLOURS, MODEL_LABELS, MODELS, metric, reward_name
 
 #: Groups of bars that can still be read side by side.
 MOST_GROUPS = 12
@@ -93,14 +93,13 @@ def value_range(comparison: pd.DataFrame, name: str) -> tuple[float, float]:
     return (low - pad if low < 0 else 0), (high + pad if high > 0 else 0)
 
 
-def learning_curves(
-    curves: Curves, comparison: pd.DataFrame, reward: str = "image_reward"
-) -> go.Figure:
+def learning_curves(curves: Curves, comparison: pd.DataFrame) -> go.Figure:
     """Reward of the images drawn while training, against how many were drawn.
 
     Dashed lines are the three models' means on the evaluation noise, so that the curve can be
     read against where it starts and against SFT.
     """
+    reward = reward_name(set(comparison["metric"]))
     figure = go.Figure()
     for model, curve in curves.items():
         if not {"images_seen", "reward/mean"} <= set(curve.columns):
@@ -131,14 +130,13 @@ def learning_curves(
     return dress(figure, y_title=metric(reward).label, legend=False)
 
 
-def reward_against_kl(
-    curves: Curves, comparison: pd.DataFrame, reward: str = "image_reward"
-) -> go.Figure:
+def reward_against_kl(curves: Curves, comparison: pd.DataFrame) -> go.Figure:
     """How much reward is bought at which distance from the base model.
 
     The line is the path of a training run from its first iteration to its last; the marks with
     intervals are the finished models on the evaluation noise.
     """
+    reward = reward_name(set(comparison["metric"]))
     figure, furthest = go.Figure(), 1e-9
     for model, curve in curves.items():
         if not {"kl/noise_mse", "reward/mean"} <= set(curve.columns):

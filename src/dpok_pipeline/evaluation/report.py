@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 from dpok_pipeline.evaluation import headline
 from dpok_pipeline.evaluation.alarms import alarm_lines
 from dpok_pipeline.evaluation.claims import summarise_claims
-from dpok_pipeline.evaluation.names import METRICS, SPLIT_LABELS
+from dpok_pipeline.evaluation.names import METRICS, SPLIT_LABELS, metric, reward_name
 from dpok_pipeline.evaluation.plots import (
     Curves,
     learning_curves,
@@ -29,9 +29,9 @@ from dpok_pipeline.evaluation.plots import (
 from dpok_pipeline.evaluation.provenance import Sections
 from dpok_pipeline.evaluation.tables import (
     FURTHER_METRICS,
-    MAIN_METRICS,
     difference_table,
     level_table,
+    main_metrics,
     present,
 )
 
@@ -81,6 +81,7 @@ def render_report(
         answer=headline.answer(comparison, claims),
         caveat=headline.caveat(comparison),
         has_judge="judge" in set(comparison["metric"]),
+        reward=metric(reward_name(set(comparison["metric"]))).label,
         levels=level_table(comparison),
         differences=difference_table(comparison),
         further=level_table(comparison, FURTHER_METRICS),
@@ -120,14 +121,14 @@ def _bars(comparison: pd.DataFrame) -> list[Figure]:
     splits: list[str | None] = [s for s in SPLIT_LABELS if s in set(comparison["split"])]
     if len(_train_prompts(comparison)) == 1:
         splits = [None]  # one figure is enough for two prompts
-    for name in present(comparison, MAIN_METRICS):
+    for name in main_metrics(comparison):
         axis = value_range(comparison, name)
         for split in splits:
             figure = score_bars(comparison, name, split, axis)
             # The page has one legend for all.
             figure.update_layout(showlegend=False, margin={"t": 12, "r": 12})
             place = f", {SPLIT_LABELS[split].lower()}" if split else ""
-            title = METRICS[name].label + place
+            title = metric(name).label + place
             figures.append(Figure(title, figure_html(figure)))
     return figures
 

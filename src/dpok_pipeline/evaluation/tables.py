@@ -11,6 +11,7 @@ from dpok_pipeline.evaluation.comparison import estimates
 from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.names import (
     CONTRASTS,
+    METRICS,
     MODEL_LABELS,
     MODELS,
     SPLIT_LABELS,
@@ -18,7 +19,7 @@ from dpok_pipeline.evaluation.names import (
     one_line,
 )
 
-MAIN_METRICS = ("image_reward", "aesthetic", "judge")
+MAIN_METRICS = ("reward", "image_reward", "aesthetic", "judge")
 PROMPT_LENGTH = 40  # characters of a prompt on the terminal
 FURTHER_METRICS = ("saturation", "diversity", "kl")
 
@@ -57,24 +58,31 @@ def present(comparison: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
     return [name for name in metrics if name in known]
 
 
-def level_table(comparison: pd.DataFrame, metrics: Sequence[str] = MAIN_METRICS) -> Table:
-    """Prompt × model for each metric, with the interval and the best model marked."""
-    names, models = present(comparison, metrics), _models(comparison)
+def main_metrics(comparison: pd.DataFrame) -> list[str]:
+    """What is shown first: the reward, the usual scores, and every scorer of the user's own."""
+    own = [str(name) for name in comparison["metric"].unique() if name not in METRICS]
+    return [*present(comparison, MAIN_METRICS), *own]
+
+
+def level_table(comparison: pd.DataFrame, metrics: Sequence[str] | None = None) -> Table:
+    """Prompt × model for each metric (the main ones), with the interval and the best marked."""
+    main, models = main_metrics(comparison), _models(comparison)
+    names = main if metrics is None else present(comparison, metrics)
     header = [(metric(name).label, [MODEL_LABELS[model] for model in models]) for name in names]
 
     def cells(values: dict[tuple[str, str], Interval]) -> list[Cell]:
         row = []
         for name in names:
             own = [_cell(values.get((name, model)), name) for model in models]
-            row += _mark_best(own, values, name) if name in MAIN_METRICS else own
+            row += _mark_best(own, values, name) if name in main else own
         return row
 
     return Table(header, _groups(comparison, cells))
 
 
-def difference_table(comparison: pd.DataFrame, metrics: Sequence[str] = MAIN_METRICS) -> Table:
+def difference_table(comparison: pd.DataFrame) -> Table:
     """Paired difference of DPOK to base model and SFT, and how often it wins."""
-    names, models = present(comparison, metrics), _models(comparison)
+    names, models = main_metrics(comparison), _models(comparison)
     pairs = [(a, b) for a, b in CONTRASTS[:2] if a in models and b in models]
     columns = [f"{MODEL_LABELS[a]} − {MODEL_LABELS[b]}" for a, b in pairs]
     header = [(metric(name).label + _unit(name), columns) for name in names]
@@ -94,9 +102,9 @@ def difference_table(comparison: pd.DataFrame, metrics: Sequence[str] = MAIN_MET
     return Table(header, _groups(comparison, cells))
 
 
-def terminal_table(comparison: pd.DataFrame, metrics: Sequence[str] = MAIN_METRICS) -> str:
-    """Prompt × model as a plain-text table of at most about 100 columns; means only."""
-    table = level_table(comparison, metrics)
+def terminal_table(comparison: pd.DataFrame) -> str:
+    """Prompt × model as a plain-text table, about 100 columns with three metrics; means only."""
+    table = level_table(comparison)
     rows = [row for _, group in table.groups for row in group]
     prompts = {row.prompt: one_line(row.prompt, PROMPT_LENGTH) for row in rows}
     prompt_width = max([len("Prompt"), *map(len, prompts.values())])

@@ -33,11 +33,12 @@ def draw_figures(
     Returns:
         Reward bars of training prompts, learning curves, reward against KL.
     """
+    from dpok_pipeline.evaluation.names import reward_name
     from dpok_pipeline.evaluation.plots import learning_curves, reward_against_kl, score_bars
 
     curves = {"rl": rl_curves, "sft": sft_curves}
     return (
-        score_bars(comparison, "image_reward"),
+        score_bars(comparison, reward_name(set(comparison["metric"]))),
         learning_curves(curves, comparison),
         reward_against_kl(curves, comparison),
     )
@@ -61,8 +62,10 @@ def _sheet(pictures: pd.DataFrame, scores: pd.DataFrame, split: str) -> Image:
     from PIL import Image
 
     from dpok_pipeline.evaluation.contact_sheet import contact_sheet
+    from dpok_pipeline.evaluation.names import reward_name
 
-    rows = pictures.merge(scores[["prompt_id", "model", "index", "image_reward"]])
+    reward = reward_name(scores.columns)
+    rows = pictures.merge(scores[["prompt_id", "model", "index", reward]])
     rows = rows[rows["split"] == split]
     rows = rows[rows["prompt_id"] == rows["prompt_id"].min()]
     by_model = {str(model): part.sort_values("index") for model, part in rows.groupby("model")}
@@ -73,7 +76,7 @@ def _sheet(pictures: pd.DataFrame, scores: pd.DataFrame, split: str) -> Image:
         },
         prompt=str(rows["prompt"].iloc[0]),
         indices=sorted(rows["index"].unique()),
-        scores={model: list(part["image_reward"]) for model, part in by_model.items()},
+        scores={model: list(part[reward]) for model, part in by_model.items()},
     )
 
 
