@@ -33,6 +33,7 @@ class Configured:
         base_model: folder or hub id.
         revision: of the hub id.
         reward: the reward model's specification.
+        scorers: those of the evaluation, by the names of their columns.
         compute: precision and options of the networks.
         sampling: steps, eta and guidance.
         lora: the rank.
@@ -44,6 +45,7 @@ class Configured:
     base_model: str
     revision: str | None
     reward: ScorerConfig
+    scorers: dict[str, ScorerConfig]
     compute: ComputeConfig
     sampling: SamplingConfig
     lora: LoRAConfig
@@ -85,6 +87,9 @@ def read(env: str, params: str, conf: Path = Path("conf")) -> Configured:
         base_model=base.get("path") or base["hub_id"],
         revision=base.get("revision"),
         reward=ScorerConfig(**reward),
+        scorers={
+            name: ScorerConfig(**given) for name, given in catalog["scorers"]["scorers"].items()
+        },
         compute=ComputeConfig(**parameters["compute"]),
         sampling=SamplingConfig(**parameters["sampling"]),
         lora=LoRAConfig(**parameters["lora"]),

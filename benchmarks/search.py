@@ -17,27 +17,29 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
 import yaml
-from kedro.config import OmegaConfigLoader
+from pydantic import BaseModel
 
-from dpok_pipeline.diffusion.base_model import describe_base_model, load_base_model
+from benchmarks import configured
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.diffusion.decode import decode
 from dpok_pipeline.diffusion.lora import detach_lora, load_lora
 from dpok_pipeline.diffusion.sampler import sample
-from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
-from dpok_pipeline.sums import file_sha256
-from dpok_pipeline.training.config import DPOKConfig, GenerationConfig, SFTConfig, ValueConfig
+from dpok_pipeline.pipelines.inputs import scorer_identity
+from dpok_pipeline.rewards.load import load_scorer
+from dpok_pipeline.training.config import DPOKConfig, SFTConfig, ValueConfig
 from dpok_pipeline.training.dpok import train_dpok
 from dpok_pipeline.training.generation import generate_samples
 from dpok_pipeline.training.sft import train_sft
 from dpok_pipeline.training.sft_samples import SFTSamples
 
-WORLD = Path("data/01_raw/emoji_world")
+Settings = TypeVar("Settings", bound=BaseModel)
+
+PROMPTS = Path("data/01_raw/prompts/paper.yml")
 LOG = Path("benchmarks/results/search.csv")
 TRAINING_SEED, EVALUATION_SEED, IMAGES = 7_000, 8_000, 64
 FIELDS = (
@@ -65,7 +67,9 @@ def _check_names(parser: argparse.ArgumentParser, method: str, changed: dict[str
     """Stop at a name that no part of the trial would read."""
     method_config = DPOKConfig if method == "rl" else SFTConfig
     known = {*method_config.model_fields, *SamplingConfig.model_fields, *LoRAConfig.model_fields}
-    known |= {f"value.{name}" for name in ValueConfig.model_fields}
+    known |= (
+        {f"value.{name}" for name in ValueConfig.model_fields} if method == "rl" else {"images"}
+    )
     unknown = sorted(set(changed) - known)
     if unknown:
         parser.error(f"no such parameter of {method}: {', '.join(unknown)}")
@@ -83,15 +87,13 @@ class Trial:
             changed: parameters that differ from `conf/base`.
         """
         self.method, self.experiment, self.changed = method, experiment, changed
-        loader = OmegaConfigLoader("conf", base_env="base", default_run_env="base")
-        self.parameters = loader["parameters"]
-        prompts = yaml.safe_load(Path("data/01_raw/prompts/paper.yml").read_text())
+        self.base = configured.read("base", "")
+        prompts = yaml.safe_load(PROMPTS.read_text(encoding="utf-8"))
         self.prompt: str = prompts[experiment]["train"][0]
-        self.sampling = SamplingConfig(**_with(self.parameters["sampling"], changed))
-        self.lora = LoRAConfig(**_with(self.parameters["lora"], changed))
-        precision = self.parameters["compute"]["precision"]
-        self.model = load_base_model(describe_base_model(WORLD / "base_model"), "cpu", precision)
-        self.scorers = _scorers()
+        self.sampling = _with(self.base.sampling, changed)
+        self.lora = _with(self.base.lora, changed)
+        self.model, self.reward = self.base.open(torch.device("cpu"))
+        self.scorers = {name: load_scorer(spec) for name, spec in self.base.scorers.items()}
 
     def run(self) -> dict[str, Any]:
         """Train, and score the tuned model against the base model on the same noise."""
@@ -113,31 +115,30 @@ class Trial:
         }  # fmt: skip
 
     def _train_rl(self, folder: Path) -> Path:
-        values = {**self.parameters["rl_training"], "seed": TRAINING_SEED}
-        values["value"] = _with(values["value"], _under("value.", self.changed))
-        config = DPOKConfig(**_with(values, self.changed))
+        value = _with(self.base.rl.value, _under("value.", self.changed))
+        config = _with(self.base.rl, {"seed": TRAINING_SEED, "value": value, **self.changed})
         return train_dpok(
-            self.model, [self.prompt], self.scorers["image_reward"], sampling=self.sampling,
+            self.model, [self.prompt], self.reward, sampling=self.sampling,
             lora=self.lora, config=config, work_dir=folder,
         ).lora_folder  # fmt: skip
 
     def _train_sft(self, folder: Path) -> Path:
-        values = {**self.parameters["sft_training"], "seed": TRAINING_SEED}
-        config = SFTConfig(**_with(values, self.changed))
+        config = _with(self.base.sft, {"seed": TRAINING_SEED, **self.changed})
         return train_sft(
             self.model, self._samples(), lora=self.lora, config=config, work_dir=folder
         ).lora_folder
 
     def _samples(self) -> SFTSamples:
         """SFT's images, kept between trials: they depend on neither learning rate nor γ."""
-        config = GenerationConfig(**{**self.parameters["sample_generation"], "seed": TRAINING_SEED})
-        reward = file_sha256(WORLD / "image_reward" / "model.safetensors")
+        given = {name: self.changed[name] for name in ("images", "seed") if name in self.changed}
+        config = _with(self.base.generation, {"seed": TRAINING_SEED, **given})
+        reward = scorer_identity(self.base.reward)
         made_by = (self.prompt, self.sampling, config, self.model.handle.content_hash, reward)
         name = hashlib.sha256(repr(made_by).encode()).hexdigest()[:16]
         cache = Path(tempfile.gettempdir()) / f"dpok_search_{name}"
         cache.mkdir(exist_ok=True)
         shards = generate_samples(
-            self.model, [("prompt", self.prompt)], self.scorers["image_reward"],
+            self.model, [("prompt", self.prompt)], self.reward,
             sampling=self.sampling, config=config, work_dir=cache,
         )  # fmt: skip
         return SFTSamples.from_frame(pd.concat(shards))
@@ -155,23 +156,10 @@ class Trial:
         }
 
 
-def _scorers() -> dict[str, Any]:
-    specifications = {
-        "image_reward": ScorerConfig(kind="image_reward", path=str(WORLD / "image_reward")),
-        "judge": ScorerConfig(
-            kind="dpok_pipeline.emoji_world.judge.JudgeScorer", path=str(WORLD / "judge")
-        ),
-        "aesthetic": ScorerConfig(
-            kind="aesthetic",
-            path=str(WORLD / "aesthetic"),
-            clip_path=str(WORLD / "aesthetic" / "clip"),
-        ),
-    }
-    return {name: load_scorer(specification) for name, specification in specifications.items()}
-
-
-def _with(values: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
-    return {**values, **{name: value for name, value in changed.items() if name in values}}
+def _with(config: Settings, changed: dict[str, Any]) -> Settings:
+    """The same settings but for those among `changed` that they have."""
+    given = {name: value for name, value in changed.items() if name in type(config).model_fields}
+    return type(config)(**{**config.model_dump(), **given})
 
 
 def _under(prefix: str, changed: dict[str, Any]) -> dict[str, Any]:
