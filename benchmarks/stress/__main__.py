@@ -1,4 +1,4 @@
-"""The durability figures: `python -m benchmarks.stress [kills|disk|generation|checkpoints …]`.
+"""The durability figures: `python -m benchmarks.stress [PART …]`.
 
 What is finished is in `benchmarks/results/stress.json` and not done again unless `--fresh`: given
 again, an interrupted command goes on with the next part.
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.stress.batches import compare_batch_sizes
 from benchmarks.stress.budgets import BUDGETS, Kind
 from benchmarks.stress.checkpoints import checkpoint_cost
 from benchmarks.stress.disk import Unavailable, fill_disk
@@ -24,7 +25,7 @@ from benchmarks.stress.generation import generate_many
 from benchmarks.stress.kills import kill_and_restart
 
 RESULTS = Path(__file__).parents[1] / "results" / "stress.json"
-PARTS = ("kills", "disk", "generation", "checkpoints")
+PARTS = ("kills", "disk", "generation", "checkpoints", "batches")
 SETTINGS = ("kills", "images", "budget", "seed")
 KINDS: tuple[Kind, ...] = ("rl", "sft", "generation")
 
@@ -39,7 +40,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of these alone")
     parser.add_argument("--images", type=int, default=20_000, help="of the part generation")
     parser.add_argument(
-        "--budget", choices=BUDGETS, default="demo", help="of generation and checkpoints"
+        "--budget", choices=BUDGETS, default="demo", help="of generation, checkpoints and batches"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--folder", type=Path, default=Path("build/stress"), help="to work in")
@@ -56,11 +57,14 @@ def cases(chosen: argparse.Namespace) -> Iterator[tuple[str, Case]]:
     """Every case of the chosen parts by its name."""
     folder, kills, seed = chosen.folder.resolve(), chosen.kills, chosen.seed
     for part in chosen.parts or PARTS:
-        if part == "generation":
-            yield (
-                part,
-                lambda: generate_many(folder / "generation", chosen.images, seed, chosen.budget),
-            )
+        alone: dict[str, Case] = {
+            "generation": lambda: generate_many(
+                folder / "generation", chosen.images, seed, chosen.budget
+            ),
+            "batches": lambda: compare_batch_sizes(seed, chosen.budget),
+        }
+        if part in alone:
+            yield part, alone[part]
             continue
         for kind in chosen.kinds:
             if part == "checkpoints" and kind == "generation":  # it has shards instead
