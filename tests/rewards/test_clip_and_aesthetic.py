@@ -140,6 +140,12 @@ class TestForeignHead:
         with pytest.raises(InputError, match="made from a file with sha256"):
             keep_as_safetensors(foreign, "ab" * 32)
 
+    def test_a_kept_file_of_what_has_since_been_replaced_is_refused(self, foreign):
+        keep_as_safetensors(foreign)
+        foreign.write_bytes(foreign.read_bytes() + b"newer")
+        with pytest.raises(InputError, match="made from a file with sha256"):
+            keep_as_safetensors(foreign)
+
     def test_it_scores_through_the_loader(self, foreign, clip_folder, images):
         scorer = AestheticScorer.from_files(foreign, clip_folder)
         assert scorer.score(images, [""] * 4).shape == (4,)

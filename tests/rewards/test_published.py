@@ -69,6 +69,13 @@ def test_a_copy_made_from_another_file_is_refused(checkpoint, config):
         load_published(checkpoint, sha256="00")
 
 
+def test_a_copy_of_what_has_since_been_replaced_is_refused(checkpoint, config):
+    load_published(checkpoint, config=config)
+    checkpoint.write_bytes(checkpoint.read_bytes() + b"newer")
+    with pytest.raises(InputError, match="made from a file with sha256"):
+        load_published(checkpoint)
+
+
 def test_a_copy_is_written_whole_or_not_at_all(checkpoint, config, monkeypatch):
     def fail(self, folder, metadata):
         folder.mkdir()

@@ -96,7 +96,7 @@ def keep_as_safetensors(path: Path, sha256: str | None = None) -> Path:
     """
     kept = path.with_suffix(".safetensors")
     if kept.is_file():
-        check_source(kept, sha256)
+        check_source(kept, path, sha256)
         return kept
     state = read_foreign_checkpoint(path, sha256)
     try:

@@ -90,16 +90,19 @@ def read_foreign_checkpoint(path: Path, sha256: str | None = None) -> dict[str, 
     return state
 
 
-def check_source(kept: Path, sha256: str | None) -> None:
+def check_source(kept: Path, source: Path, sha256: str | None) -> None:
     """Check that a safetensors file kept earlier was made from the file that is meant.
 
     Args:
         kept: the safetensors file; its metadata say what it was made from.
-        sha256: what that must have hashed to; None does not check.
+        source: that file, which need not be there any more.
+        sha256: what it must have hashed to; None takes what it hashes to now.
 
     Raises:
         InputError: it was made from another file, or is damaged.
     """
+    if sha256 is None and source.is_file():
+        sha256 = file_sha256(source)  # somebody may have put a newer one there
     if sha256 is None:
         return
     try:

@@ -76,7 +76,7 @@ def load_published(
         checkpoint: `ImageReward.pt`; `vocab.txt` of bert-base-uncased must lie beside it, unless
             the checkpoint lies in the hub's cache: then the vocabulary comes from there, too.
         sha256: what the checkpoint must hash to, or the file that an earlier copy was made from;
-            None does not check.
+            None compares a copy with the checkpoint, where that is still there.
         config: sizes; the published model's unless given.
 
     Returns:
@@ -88,7 +88,7 @@ def load_published(
     checkpoint = Path(checkpoint)
     kept = checkpoint.with_suffix("")  # ImageReward.pt → ImageReward/
     if (kept / "model.safetensors").is_file():
-        check_source(kept / "model.safetensors", sha256)
+        check_source(kept / "model.safetensors", checkpoint, sha256)
         return ImageReward.from_folder(kept)
     state = rename_published(read_foreign_checkpoint(checkpoint, sha256))
     vocab = checkpoint.parent / "vocab.txt"
