@@ -151,6 +151,19 @@ def test_several_training_runs(made):
     assert three.high - three.low > 3 * (one.high - one.low)
 
 
+def test_experiments_with_unequal_numbers_of_images_have_no_mean():
+    both = make_scores(("color", "count"), images=12)[0]
+    unequal = both[(both["experiment"] == "color") | (both["index"] < 8)]
+    with pytest.raises(InputError, match="color 12 images, count 8 images; evaluate"):
+        compare(unequal, replicates=50)
+
+
+def test_one_prompt_of_several_is_not_their_level():
+    compared = compare(make_scores(("color", "count"), images=12)[0], replicates=50)
+    assert overall(compared, "train")
+    assert overall(compared[compared["prompt_id"] != "mean"], "train") == {}
+
+
 @pytest.mark.parametrize("damage", ["missing", "duplicate"])
 def test_models_on_different_noise_are_refused(damage):
     scores, _ = make_scores(("color",), images=8)

@@ -27,7 +27,10 @@ def comparison(rows: list[tuple[str, str, str, str, str, float]]) -> pd.DataFram
 
 JOINT = comparison(
     [
-        ("color", "a-rabbit", "train", "image_reward", "base", 9.0),
+        *(
+            (name, "a-prompt", "train", "image_reward", "base", 9.0)
+            for name in ("color", "composition", "count", "location")
+        ),
         ("all", "mean", "train", "image_reward", "base", -0.25),
         ("all", "mean", "unseen", "image_reward", "base", 9.0),
         ("all", "mean", "train", "image_reward", "rl", 1.5),
@@ -43,6 +46,11 @@ def test_our_numbers_are_those_of_the_training_prompts_mean() -> None:
         ("the four single prompts, mean", "DPOK", "ImageReward"): "1.50 (1.00 to 2.00)",
         ("A dog on the moon.", "DPOK", "Aesthetic score"): "5.00 (4.50 to 5.50)",
     }
+
+
+def test_some_of_the_four_prompts_are_not_their_mean() -> None:
+    part = JOINT[JOINT["experiment"].isin(["color", "count", "all"])]
+    assert our_numbers("official_code", {"comparison": part}) == {}
 
 
 def test_a_page_keeps_the_numbers_of_other_presets() -> None:

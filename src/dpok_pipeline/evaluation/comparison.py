@@ -103,7 +103,9 @@ def overall(comparison: pd.DataFrame, split: str) -> dict[tuple[str, str], Inter
     rows = comparison[comparison["split"] == split]
     means = rows[rows["prompt_id"] == "mean"]
     joint = means[means["experiment"] == "all"]
-    return estimates(next((part for part in (joint, means) if not part.empty), rows))
+    part = next((part for part in (joint, means) if not part.empty), rows)
+    several = len(part[["experiment", "prompt_id"]].drop_duplicates()) > 1
+    return {} if several else estimates(part)
 
 
 def _prompt_values(part: pd.DataFrame, embeddings: NDArray[np.floating] | None) -> Prompt:
@@ -149,9 +151,23 @@ def _by_split(tables: dict[tuple[str, ...], Prompt]) -> Iterator[tuple[tuple[str
         title = f"Mean over {'prompts' if name == 'all' or len(experiments) == 1 else name}"
         for split in splits:
             group = [v for key, v in tables.items() if key[0] in members and key[3] == split]
-            # Only what was drawn from the same noise can be averaged noise by noise.
-            if len(group) > 1 and len({_shape(prompt) for prompt in group}) == 1:
+            if len(group) > 1:
+                _check_same_noise(tables)
                 yield (name, "mean", title, split), group
+
+
+def _check_same_noise(tables: dict[tuple[str, ...], Prompt]) -> None:
+    """Only what was drawn from the same noise can be averaged noise by noise."""
+    shapes = {key[0]: _shape(prompt) for key, prompt in tables.items()}
+    if len(set(shapes.values())) > 1:
+        drawn = ", ".join(
+            f"{name} {images} images" + (f" × {runs} training seeds" if runs > 1 else "")
+            for name, (runs, images) in shapes.items()
+        )
+        raise InputError(
+            f"scores: per prompt, {drawn}; evaluate the experiments again with one "
+            "evaluation.images_per_prompt"
+        )
 
 
 def _estimates(prompts: Prompts, bootstrap: Bootstrap, reward: str) -> Iterator[Row]:

@@ -49,6 +49,7 @@ class PaperResult(NamedTuple):
 
 
 FOUR, MOON = "the four single prompts, mean", "A dog on the moon."
+SINGLE = {"color", "composition", "count", "location"}
 COCO, DRAWBENCH = "104 COCO captions (a substitute list)", "183 DrawBench prompts"
 RESULTS = (
     PaperResult("official_code", "comparison", FOUR, "base", "image_reward", 0.23, "v1, table"),
@@ -95,12 +96,19 @@ def our_numbers(preset: str, comparisons: Mapping[str, pd.DataFrame]) -> dict[tu
     """
     found = {}
     for result in RESULTS:
-        if result.preset == preset and result.dataset in comparisons:
+        if result.preset == preset and _complete(result, comparisons):
             levels = overall(comparisons[result.dataset], "train")
             value = levels.get((result.metric, result.model))
             if value is not None:
                 found[result.row] = _written(value)
     return found
+
+
+def _complete(result: PaperResult, comparisons: Mapping[str, pd.DataFrame]) -> bool:
+    """Whether ours is there, and of all the prompts that the paper's number is a mean over."""
+    if result.dataset not in comparisons:
+        return False
+    return result.prompts != FOUR or set(comparisons[result.dataset]["experiment"]) >= SINGLE
 
 
 def fill_page(page: str, ours: Mapping[tuple[str, ...], str]) -> str:
