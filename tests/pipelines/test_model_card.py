@@ -64,3 +64,10 @@ def test_a_scorer_is_named_by_what_was_configured() -> None:
     given = ScorerConfig(kind="image_reward", path="reward.pt", precision="bfloat16")
     assert describe_scorer(given) == "image_reward, reward.pt, bfloat16"
     assert describe_scorer(ScorerConfig(kind="mine.reward")) == "mine.reward"
+
+
+def test_a_reward_is_named_without_the_folders_of_this_machine() -> None:
+    given = {"kind": "image_reward", "path": "/models/of/mine/reward.pt"}
+    assert describe_scorer(ScorerConfig(**given)) == "image_reward, reward.pt"
+    summed = ScorerConfig(kind="weighted_sum", parts={"one": {**given, "weight": 0.5}})
+    assert describe_scorer(summed) == "weighted_sum, one (image_reward, reward.pt, 0.5)"

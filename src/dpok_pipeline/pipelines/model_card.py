@@ -17,7 +17,7 @@ UNKNOWN_LICENCE = "not stated in its folder"
 METHODS = {"rl": "DPOK", "sft": "reward-weighted supervised fine-tuning"}
 MOST_PROMPTS = 20  # written out; the prompts table has all
 # Of a run's summary; what depends on the machine would make equal LoRAs have unequal cards.
-NOT_SHOWN = ("seconds",)
+NOT_SHOWN = ("seconds", "checkpoint_seconds")
 
 
 def write_model_card(
@@ -78,9 +78,16 @@ def write_model_card(
 
 
 def describe_scorer(scorer: ScorerConfig) -> str:
-    """Name a reward model in a line: its kind, and where its files are."""
-    given = scorer.model_dump(exclude_none=True, exclude_defaults=True)
-    return ", ".join(str(value) for value in given.values())
+    """Name a reward model in a line: its kind, and what its files are called."""
+    given = scorer.model_dump(exclude_none=True, exclude_defaults=True, exclude={"parts"})
+    named = [_without_folder(str(value)) for value in given.values()]
+    parts = [f"{name} ({describe_scorer(part)})" for name, part in (scorer.parts or {}).items()]
+    return ", ".join(named + parts)
+
+
+def _without_folder(value: str) -> str:
+    # Where a file lies on one machine tells a reader nothing, and makes cards differ.
+    return Path(value).name if Path(value).is_absolute() else value
 
 
 def base_licence(base_model: BaseModelHandle) -> str:
