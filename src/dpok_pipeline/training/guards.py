@@ -84,9 +84,9 @@ def stop_after_skipped(in_a_row: int, config: CheckpointConfig, why: str, newest
     """
     if in_a_row >= config.stop_after_skipped:
         raise InputError(
-            f"{in_a_row} updates in a row were skipped, the last because {why}; {newest}; try a "
-            "lower learning_rate, compute.precision float32, or another reward_model, and "
-            "correct or remove that prompt"
+            f"{in_a_row} updates in a row were skipped, the last because {why}; {newest}; correct "
+            "or remove that prompt, or try a lower learning_rate, compute.precision float32 or "
+            "another reward_model: each of these needs resume=never, which starts anew"
         )
 
 
