@@ -77,6 +77,11 @@ def test_finished_cases_are_not_done_again_and_skipped_ones_say_why(
     assert calls == ["rl"]
     assert json.loads(file.read_text())["disk rl"]["skipped"] == "no tmpfs: permission denied"
     assert "disk rl: done already" in capsys.readouterr().out
+    file.write_text(json.dumps({**json.loads(file.read_text()), "other": {"passed": True}}))
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--fresh"])
+    assert stress.main() == 0
+    assert calls == ["rl", "rl"]
+    assert "other" in json.loads(file.read_text())
 
 
 def test_a_disk_that_cannot_be_mounted_is_unavailable(

@@ -83,11 +83,12 @@ def main() -> int:
     chosen = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the worker is ended, too
     found: dict[str, Any] = {}
-    if chosen.results.is_file() and not chosen.fresh:
+    if chosen.results.is_file():
         found = json.loads(chosen.results.read_text(encoding="utf-8"))
     for name, case in cases(chosen):
         wanted = {setting: getattr(chosen, setting) for setting in SETTINGS}
-        if found.get(name, {}).get("settings") == wanted and found[name].get("passed"):
+        known = found.get(name, {})
+        if known.get("settings") == wanted and known["passed"] and not chosen.fresh:
             print(f"{name}: done already")
             continue
         print(f"{name} …", flush=True)

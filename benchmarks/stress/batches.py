@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.stress.budgets import BUDGETS
 from benchmarks.stress.worker import PROMPT, WORLD
 
-IMAGES, ONE, OTHER = 64, 64, 16
+IMAGES, ONE, OTHER = 64, 64, 7
 VISIBLE = 1 / 255  # a step of an 8-bit pixel
 
 
