@@ -134,6 +134,12 @@ def test_interrupted_sft(
     pd.testing.assert_frame_equal(parts.curves[columns], whole.curves[columns], check_exact=True)
 
 
+def test_how_often_to_log_may_change(tiny_model: DiffusionModel, tmp_path: Path) -> None:
+    whole = run(tiny_model, tmp_path / "whole", updates=4)
+    run(tiny_model, tmp_path / "parts", updates=2, log_every=1)
+    assert lora_bytes(run(tiny_model, tmp_path / "parts", updates=4)) == lora_bytes(whole)
+
+
 def test_other_samples_and_parameters_are_refused_by_name(
     tiny_model: DiffusionModel, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ from dpok_pipeline.training.tracking import NullTracker, Tracker
 
 logger = logging.getLogger(__name__)
 
-_NO_PART_OF_THE_NUMBERS = {"updates", *CheckpointConfig.model_fields}
+_NO_PART_OF_THE_NUMBERS = {"updates", "log_every", *CheckpointConfig.model_fields}
 
 
 def train_sft(
