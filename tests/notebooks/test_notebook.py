@@ -41,7 +41,8 @@ def save_version(project: Path, version: str, scale: float) -> None:
     attach_lora(model.unet, LoRAConfig(rank=2), seed=0)
     for parameter in lora_parameters(model.unet):
         parameter.data.copy_(torch.randn(parameter.shape) * scale)
-    save_lora(model.unet, project / "made", {})
+    sampling = {"ddim_steps": 4, "eta": 1.0, "guidance_scale": 2.0}
+    save_lora(model.unet, project / "made", {"sampling": sampling})
     final = project / "data" / "06_models" / "color" / "rl_lora" / version / "rl_lora"
     copy_sealed(project / "made", final, {})
 
