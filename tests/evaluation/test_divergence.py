@@ -6,7 +6,9 @@ import torch
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.diffusion.lora import attach_lora, lora_parameters
 from dpok_pipeline.diffusion.sampler import sample
+from dpok_pipeline.evaluation import divergence
 from dpok_pipeline.evaluation.divergence import divergence_along
+from tests.small_memory import SmallMemory
 
 SAMPLING = SamplingConfig(ddim_steps=3, guidance_scale=2.0)
 PROMPTS = ["a cat", "a dog", "a cat"]
@@ -38,6 +40,15 @@ def test_it_is_zero_until_the_lora_moves_and_does_not_depend_on_the_batch(tiny_m
     moved = measure()
     assert moved.min() > 0
     assert measure(slice(1, None)).tolist() == pytest.approx(moved[1:].tolist(), rel=1e-3)
+
+
+def test_batches_that_do_not_fit_are_halved(tiny_model, measure, monkeypatch):
+    move(tiny_model)
+    expected = measure(batch_size=2)
+    small = SmallMemory(divergence.predict_noise, 2, lambda model, latents, *rest: len(latents))
+    monkeypatch.setattr(divergence, "predict_noise", small)
+    assert torch.equal(measure(), expected)
+    assert small.refused == [3]
 
 
 def test_fewer_steps_are_a_mean_over_those_steps(tiny_model, measure):

@@ -9,6 +9,7 @@ import torch
 from dpok_pipeline.evaluation.scores import embed_images, saturation, score_images
 from dpok_pipeline.rewards.clip import ClipEmbedder
 from tests.rewards.conftest import write_clip
+from tests.small_memory import SmallMemory
 
 
 class Counting:
@@ -43,6 +44,18 @@ def test_scores_do_not_depend_on_the_batch_size():
     other = score_images(images, prompts, {"own": large}, batch_size=100)
     assert list(frame.columns) == ["own", "saturation"]
     np.testing.assert_allclose(frame, other, rtol=1e-6)
+
+
+def test_scorers_and_embedder_get_less_when_memory_runs_out(tmp_path, monkeypatch):
+    images, prompts = torch.rand(7, 3, 16, 16), [" " * i for i in range(7)]
+    scorer, embedder = Counting(), ClipEmbedder.from_folder(write_clip(tmp_path))
+    expected = embed_images(images, embedder, batch_size=4)
+    monkeypatch.setattr(scorer, "score", SmallMemory(scorer.score, 4))
+    monkeypatch.setattr(embedder, "embed", SmallMemory(embedder.embed, 4))
+    frame = score_images(images, prompts, {"own": scorer})
+    assert scorer.batches == [4, 3]
+    np.testing.assert_allclose(frame, score_images(images, prompts, {"own": Counting()}), rtol=1e-6)
+    np.testing.assert_array_equal(embed_images(images, embedder), expected)
 
 
 def test_no_images_give_an_empty_frame():

@@ -15,7 +15,9 @@ from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.diffusion.lora import attach_lora, detach_lora, lora_layers, lora_parameters
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.dpok import train_dpok
+from dpok_pipeline.training.guards import score_images
 from dpok_pipeline.training.optimiser import LoRAOptimiser
+from tests.small_memory import SmallMemory
 from tests.training.support import (
     LORA,
     PROMPTS,
@@ -54,6 +56,30 @@ def test_unusable_rewards(
         run_dpok(tiny_model, tmp_path, reward=Wrong(scores))
     assert "\n" not in str(raised.value)
     assert not lora_layers(tiny_model.unet)
+
+
+def test_a_reward_gets_less_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, prompts = torch.rand(5, 3, 4, 4), ["A cat."] * 5
+    expected = score_images(Brightness(), images, prompts).rewards
+    reward = Brightness()
+    small = SmallMemory(reward.score, 2)
+    monkeypatch.setattr(reward, "score", small)
+    torch.testing.assert_close(score_images(reward, images, prompts).rewards, expected)
+    assert small.refused == [5, 3]
+    small.most = 0
+    with pytest.raises(InputError, match="scoring images by Brightness on cpu: one at a time"):
+        score_images(reward, images, prompts)
+
+
+def test_a_reward_keeps_no_activations() -> None:
+    class Trainable(Brightness):
+        weight = torch.ones((), requires_grad=True)
+
+        def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+            assert not (self.weight * super().score(images, prompts)).requires_grad
+            return super().score(images, prompts)
+
+    score_images(Trainable(), torch.rand(2, 3, 4, 4), ["A cat."] * 2)
 
 
 def test_one_unscored_image_gets_the_others_mean(

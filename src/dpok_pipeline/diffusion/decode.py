@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
-from dpok_pipeline.diffusion.memory import halve_until_fits
+from dpok_pipeline.diffusion.memory import in_parts
 
 
 @torch.no_grad()
@@ -21,11 +21,12 @@ def decode(model: DiffusionModel, latents: Tensor, batch_size: int = 16) -> Tens
     Returns:
         `(n, 3, H, W)` float32 in [0, 1] on the model's device.
     """
-
-    def run(size: int) -> Tensor:
-        return torch.cat([_decode_batch(model, part) for part in torch.split(latents, size)])
-
-    return halve_until_fits(run, batch_size)[0]
+    return in_parts(
+        lambda part: _decode_batch(model, latents[part]),
+        len(latents),
+        batch_size,
+        f"decoding images on {model.device}",
+    )
 
 
 def _decode_batch(model: DiffusionModel, latents: Tensor) -> Tensor:

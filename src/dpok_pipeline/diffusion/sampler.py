@@ -61,7 +61,8 @@ def sample(
         keep_trajectory: also return every latent and log-probability.
 
     Raises:
-        InputError: as many prompts as indices are needed, or a prompt is too long.
+        InputError: as many prompts as indices are needed, a prompt is too long, or one image does
+            not fit in memory.
     """
     if len(prompts) != len(indices) or not prompts:
         raise InputError(f"sample: {len(prompts)} prompts for {len(indices)} image indices")
@@ -87,7 +88,8 @@ def sample(
             )
             return len(prompts[part])
 
-        count, batch_size = halve_until_fits(fill, batch_size)
+        task = f"drawing images on {model.device}"
+        count, batch_size = halve_until_fits(fill, batch_size, task)
         done += count
     if not keep_trajectory:
         return Samples(trajectory[-1])

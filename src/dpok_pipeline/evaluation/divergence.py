@@ -12,6 +12,7 @@ from dpok_pipeline.diffusion.config import KLForm, SamplingConfig
 from dpok_pipeline.diffusion.ddim import DDIMTransitions
 from dpok_pipeline.diffusion.guidance import predict_noise
 from dpok_pipeline.diffusion.lora import reference_policy
+from dpok_pipeline.diffusion.memory import in_parts
 from dpok_pipeline.diffusion.prompt_encoder import encode
 
 
@@ -24,6 +25,7 @@ def divergence_along(
     *,
     form: KLForm = "noise_mse",
     every: int = 1,
+    batch_size: int = 64,
 ) -> Tensor:
     """KL to the base model along the tuned model's own denoising, averaged over its steps.
 
@@ -36,19 +38,26 @@ def divergence_along(
         sampling: as it was sampled.
         form: the official code's mean squared noise difference, or the Gaussian KL.
         every: measure each so many steps, from the first; both networks run once for each.
+        batch_size: images at once (guidance doubles it); halved when memory runs out.
 
     Returns:
         `(b,)` float32.
     """
     steps = DDIMTransitions.build(model.scheduler, sampling, model.device)
     prompt, empty = encode(model, prompts), encode(model, [""])
-    total = torch.zeros(len(prompts), device=model.device)
     measured = range(0, len(steps), every)
-    for i in measured:
-        step = torch.full((len(prompts),), i, device=model.device)
-        inputs = (trajectory[i], steps.timesteps[step], prompt, empty, sampling.guidance_scale)
-        tuned = predict_noise(model, *inputs)
-        with reference_policy(model.unet):
-            base = predict_noise(model, *inputs)
-        total += steps.kl(tuned, base, step, form)
-    return total / len(measured)
+
+    def mean(part: slice) -> Tensor:
+        texts = prompt[part]
+        total = torch.zeros(len(texts), device=model.device)
+        for i in measured:
+            step = torch.full((len(texts),), i, device=model.device)
+            latents, times = trajectory[i, part], steps.timesteps[step]
+            inputs = (latents, times, texts, empty, sampling.guidance_scale)
+            tuned = predict_noise(model, *inputs)
+            with reference_policy(model.unet):
+                base = predict_noise(model, *inputs)
+            total += steps.kl(tuned, base, step, form)
+        return total / len(measured)
+
+    return in_parts(mean, len(prompts), batch_size, f"measuring the KL on {model.device}")

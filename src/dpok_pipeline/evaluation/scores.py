@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpok_pipeline.diffusion.memory import in_parts
 from dpok_pipeline.rewards.clip import ClipEmbedder
 from dpok_pipeline.rewards.protocol import Scorer
 
@@ -44,26 +45,31 @@ def score_images(
         images: `(n, 3, h, w)` in [0, 1].
         prompts: n prompts.
         scorers: by the name of their column.
-        batch_size: images that go through a scorer at once.
+        batch_size: images that go through a scorer at once; halved when memory runs out.
     """
-    columns = [*scorers, "saturation"]
-    empty = np.empty(0, dtype=np.float32)
-    parts = [dict.fromkeys(columns, empty)]  # so that no images give an empty frame
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        texts = prompts[start : start + batch_size]
-        part = {name: _numbers(scorer.score(batch, texts)) for name, scorer in scorers.items()}
-        parts.append({**part, "saturation": _numbers(saturation(batch))})
-    return pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in columns})
+
+    def column(name: str, scorer: Scorer) -> NDArray[np.float32]:
+        task = f"scoring images by {name} on {images.device}"
+        scores = in_parts(
+            lambda part: scorer.score(images[part], prompts[part]), len(images), batch_size, task
+        )
+        return _numbers(scores)
+
+    columns = {name: column(name, scorer) for name, scorer in scorers.items()}
+    return pd.DataFrame({**columns, "saturation": _numbers(saturation(images))})
 
 
 @torch.no_grad()
 def embed_images(
     images: Tensor, embedder: ClipEmbedder, batch_size: int = 64
 ) -> NDArray[np.float32]:
-    """CLIP embeddings `(n, d)` of length 1 of images `(n, 3, h, w)` in [0, 1]."""
-    return np.concatenate(
-        [_numbers(embedder.embed(batch)) for batch in torch.split(images, batch_size)]
+    """CLIP embeddings `(n, d)` of length 1 of images `(n, 3, h, w)` in [0, 1].
+
+    `batch_size` images go through CLIP at once; halved when memory runs out.
+    """
+    task = f"embedding images on {images.device}"
+    return _numbers(
+        in_parts(lambda part: embedder.embed(images[part]), len(images), batch_size, task)
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.diffusion.memory import in_parts
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.protocol import Scorer
 from dpok_pipeline.training.config import CheckpointConfig, DPOKConfig
@@ -35,34 +36,45 @@ class Scores(NamedTuple):
     unscored: int
 
 
+@torch.no_grad()
 def score_images(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Scores:
     """Rewards of a batch; an image without a finite one gets the mean of the others.
 
     Args:
-        reward: the scorer.
+        reward: the scorer; it is called for parts of the batch when memory runs out.
         images: `(n, 3, H, W)` in [0, 1].
         prompts: n texts.
 
     Raises:
-        InputError: the scorer gave another shape.
+        InputError: the scorer gave another shape, or does not fit in memory.
         NoFiniteReward: it gave no finite number at all.
     """
-    scores: Any = reward.score(images, prompts)
-    name = reward_name(reward)
-    if not isinstance(scores, Tensor) or scores.shape != (len(prompts),):
-        found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise InputError(
-            f"reward {name} gave {found} for {len(prompts)} images; it must give a tensor of "
-            f"shape ({len(prompts)},)"
-        )
-    scores = scores.detach().to(images.device, torch.float32)
+    count, name = len(prompts), reward_name(reward)
+    scores = in_parts(
+        lambda part: _scores(reward, images[part], prompts[part]),
+        count,
+        count,
+        f"scoring images by {name} on {images.device}",
+    )
     finite = torch.isfinite(scores)
-    unscored = len(prompts) - int(finite.sum())
-    if unscored == len(prompts):
+    unscored = count - int(finite.sum())
+    if unscored == count:
         raise NoFiniteReward(
             f"reward {name} gave no finite score for {_quoted(prompts)}; check its model files"
         )
     return Scores(torch.where(finite, scores, scores[finite].mean()), unscored)
+
+
+def _scores(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Tensor:
+    """What the reward says, `(n,)` float32 on the images' device, once its shape is right."""
+    scores: Any = reward.score(images, prompts)
+    if not isinstance(scores, Tensor) or scores.shape != (len(prompts),):
+        found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise InputError(
+            f"reward {reward_name(reward)} gave {found} for {len(prompts)} images; it must give "
+            f"a tensor of shape ({len(prompts)},)"
+        )
+    return scores.to(images.device, torch.float32)
 
 
 def reward_name(reward: Scorer) -> str:

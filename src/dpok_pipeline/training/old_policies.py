@@ -63,7 +63,8 @@ class OldPolicies:
                 found.append(self.updater.log_probs(buffer.rows(whole))[: len(part)])
             return torch.cat(found)
 
-        found, self.updater.microbatch = halve_until_fits(attempt, self.updater.microbatch)
+        task = f"recomputing log-probabilities on {self.updater.model.device}"
+        found, self.updater.microbatch = halve_until_fits(attempt, self.updater.microbatch, task)
         return buffer.replace_log_probs(numbers, found)
 
     def _copy(self) -> list[Tensor]:

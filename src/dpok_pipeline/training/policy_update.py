@@ -91,7 +91,8 @@ class PolicyUpdater:
                 sums = self._microbatch(buffer.rows(part), advantage, len(numbers), sums)
             return sums
 
-        sums, self.microbatch = halve_until_fits(attempt, self.microbatch)
+        task = f"updating the policy on {self.model.device}"
+        sums, self.microbatch = halve_until_fits(attempt, self.microbatch, task, gradients=True)
         norm = self.optimiser.step()
         metrics = dict(zip(METRICS, (sums[:-1] / len(numbers)).unbind(), strict=True))
         return {**metrics, "policy/fresh_log_ratio": sums[-1], "grad/norm": norm}

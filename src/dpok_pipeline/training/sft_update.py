@@ -79,7 +79,8 @@ class SFTUpdater:
                 sums = sums + self._microbatch(rows[part], times[part], noise[part], count)
             return sums
 
-        sums, self.microbatch = halve_until_fits(attempt, self.microbatch)
+        task = f"SFT's update on {self.model.device}"
+        sums, self.microbatch = halve_until_fits(attempt, self.microbatch, task, gradients=True)
         norm = self.optimiser.step()
         self._sums += torch.cat([sums / count, norm[None]])
         self._updates += 1

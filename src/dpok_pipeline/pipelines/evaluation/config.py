@@ -14,5 +14,7 @@ class EvaluationConfig(FrozenConfig):
         ge=2, description="Images per prompt and model; the three models share their noise."
     )
     seed: int = Field(ge=0, description="Of the noise; training draws from other seeds.")
-    batch_size: int = Field(ge=1, description="Images sampled or scored at once.")
+    batch_size: int = Field(
+        ge=1, description="Images sampled or scored at once; halved when memory runs out."
+    )
     replicates: int = Field(ge=100, description="Bootstrap replicates behind each 95 % interval.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from dpok_pipeline.diffusion.memory import in_parts
 from dpok_pipeline.evaluation.scores import saturation
 from dpok_pipeline.pipelines.inputs import ComputeConfig, open_scorer
 from dpok_pipeline.rewards.clip import ClipEmbedder
@@ -19,7 +20,7 @@ MEASURES = ("saturation", "aesthetic", "diversity")
 def make_measures(
     scorers: dict[str, ScorerConfig], embedder: Path, compute: ComputeConfig
 ) -> dict[str, Measure]:
-    """Open what measures the images.
+    """Open what measures the images, in parts when memory runs out.
 
     Args:
         scorers: evaluation's; of these only `aesthetic` is taken, where there is one. The judge
@@ -27,17 +28,29 @@ def make_measures(
         embedder: the CLIP folder that diversity is measured by.
         compute: the device.
     """
-    clip = ClipEmbedder.from_folder(embedder).eval().to(compute.torch_device())
+    device = compute.torch_device()
+    clip = ClipEmbedder.from_folder(embedder).eval().to(device)
 
     def colours(images: Tensor, prompts: Sequence[str]) -> Tensor:
         return saturation(images)
 
     def diversity(images: Tensor, prompts: Sequence[str]) -> Tensor:
-        return distance_to_others(clip.embed(images))
+        count, task = len(images), f"measuring diversity on {device}"
+        return distance_to_others(
+            in_parts(lambda part: clip.embed(images[part]), count, count, task)
+        )
 
     measures: dict[str, Measure] = {"saturation": colours, "diversity": diversity}
     if "aesthetic" in scorers:
-        measures["aesthetic"] = open_scorer(scorers["aesthetic"], compute).score
+        scorer = open_scorer(scorers["aesthetic"], compute)
+
+        def aesthetic(images: Tensor, prompts: Sequence[str]) -> Tensor:
+            count, task = len(images), f"scoring images by aesthetic on {device}"
+            return in_parts(
+                lambda part: scorer.score(images[part], prompts[part]), count, count, task
+            )
+
+        measures["aesthetic"] = aesthetic
     return measures
 
 

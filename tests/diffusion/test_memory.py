@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from dpok_pipeline.diffusion.memory import halve_until_fits, in_parts
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.failures import explain
+from tests.small_memory import SmallMemory
+
+
+def numbers(part: slice) -> Tensor:
+    return torch.arange(7)[part]
+
+
+@pytest.mark.parametrize(("size", "refused"), [(64, [7, 4]), (7, [7, 4]), (3, [3]), (2, [])])
+def test_parts_are_halved_from_no_more_than_the_batch(size: int, refused: list[int]) -> None:
+    small = SmallMemory(numbers, 2, lambda part: len(numbers(part)))
+    assert in_parts(small, 7, size, "counting").tolist() == list(range(7))
+    assert small.refused == refused
+
+
+def test_no_rows_have_no_parts() -> None:
+    assert in_parts(numbers, 0, 3, "counting").tolist() == []
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_one_that_does_not_fit_is_an_error_in_one_line(gradients: bool) -> None:
+    small = SmallMemory(int, 0, lambda size: size)
+    with pytest.raises(InputError) as raised:
+        halve_until_fits(small, 3, "training on cuda:0", gradients=gradients)
+    line = explain(raised.value)
+    assert line is not None
+    assert line.startswith("training on cuda:0: one at a time does not fit")
+    assert line.endswith("take a smaller model, or set compute.device to cpu")
+    assert ("gradient_checkpointing" in line) == gradients
+    assert small.refused == [3, 2, 1]
