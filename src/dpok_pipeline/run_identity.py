@@ -17,10 +17,11 @@ from dpok_pipeline.datasets.sealed_folder import describe
 from dpok_pipeline.datasets.tracker import TrackerDataset
 from dpok_pipeline.datasets.work_folder import WorkFolderDataset
 
-# Fields that change no number: how a run starts, how often it saves, how often it writes down.
+# Fields that change no number: how a run starts, how often it saves, how often it writes down. And
+# two batch sizes, which change rounding only: a network's in world_building is part of training it.
 NOT_COMPARED = (
-    "resume", "checkpoint_minutes", "checkpoint_every", "checkpoints_kept", "log_every",
-    "log_images_every",
+    ".resume", ".checkpoint_minutes", ".checkpoint_every", ".checkpoints_kept", ".log_every",
+    ".log_images_every", ".sample_generation.batch_size", ".evaluation.batch_size",
 )  # fmt: skip
 # The parts of the package that no number depends on.
 NOT_HASHED = ("hooks",)
@@ -45,7 +46,7 @@ def describe_run(pipeline: Pipeline, catalog: CatalogProtocol) -> Identity:
     identity = {
         key: str(value)
         for key, value in flatten(given).items()
-        if key.rpartition(".")[2] not in NOT_COMPARED
+        if not f".{key}".endswith(NOT_COMPARED)
     }
     for name in names:
         if not is_parameter(name):
