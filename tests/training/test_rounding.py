@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from dpok_pipeline.diffusion.config import NetworkOptions
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.losses import clip_band
 from dpok_pipeline.training.rounding import check_options
+from tests.small_memory import SmallMemory
 from tests.training.support import largest_difference, lora_tensors, run_dpok
 
 BAND = clip_band(1e-4, 16384, False, False)
@@ -46,6 +48,37 @@ def test_training_with_options_gives_the_plain_lora(
     difference = largest_difference(lora_tensors(found), lora_tensors(expected))
     # One AdamW step of a learning rate of 1e-2: a sign of its gradient would differ by 2e-2.
     assert difference < 1e-3
+
+
+@pytest.mark.parametrize("disagreement", [0.0, 0.02])
+def test_an_iteration_that_runs_out_of_memory_is_not_judged_but_the_next_one_is(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disagreement: float
+) -> None:
+    """There is room for 8 rows, but for 4 with gradients; rounding depends on their number."""
+    from dpok_pipeline.training import policy_update
+
+    options = NetworkOptions(channels_last=True)
+    model = load_base_model(describe_base_model(tiny_model_folder), options=options)
+    real = policy_update.predict_noise
+
+    def rounded(*arguments: Any) -> torch.Tensor:
+        by_shape = 0.02 if len(arguments[1]) == 8 else 0.0
+        return real(*arguments) + by_shape + disagreement * torch.is_grad_enabled()
+
+    small = SmallMemory(
+        rounded, 4, lambda model, rows, *rest: len(rows) if torch.is_grad_enabled() else 0
+    )
+    monkeypatch.setattr(policy_update, "predict_noise", small)
+    run: dict[str, Any] = {"recompute_log_probs": True, "iterations": 2}
+    if disagreement:
+        with pytest.raises(InputError, match="channels_last the log ratio of unchanged weights"):
+            run_dpok(model, tmp_path, **run)
+    else:
+        log_ratio = run_dpok(model, tmp_path, **run).curves["policy/fresh_log_ratio"]
+        assert log_ratio[0] > 1e-4
+        assert log_ratio[1] < 1e-6
+    assert small.refused == [8]
+    assert (tmp_path / "checkpoints" / "step-00000001").is_dir()
 
 
 def test_a_run_whose_kernels_disagree_stops(

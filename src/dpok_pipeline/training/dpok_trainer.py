@@ -66,7 +66,7 @@ class DPOKTrainer:
         self.sampling, self.config, self.tracker = sampling, config, tracker
         check_readings(config, sampling)
         self.policy = PolicyUpdater(model, prompts, sampling, config)
-        self.ratio_guard = RatioGuard(model.options, self.policy.band, config.recompute_log_probs)
+        self.ratio_guard = RatioGuard(self.policy)
         self.old_policies: OldPolicies | None = None
         if config.recompute_log_probs:
             self.old_policies = OldPolicies(self.policy, config.buffer_rollouts)

@@ -7,6 +7,7 @@ import math
 
 from dpok_pipeline.diffusion.config import NetworkOptions
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.training.policy_update import PolicyUpdater
 
 logger = logging.getLogger(__name__)
 
@@ -17,28 +18,32 @@ TOLERATED_SHARE = 0.1
 class RatioGuard:
     """Looks at the ratio of weights that have not moved: it should be 1."""
 
-    def __init__(self, options: NetworkOptions, band: tuple[float, ...], recomputed: bool) -> None:
-        """Watch from the first update on.
-
-        Args:
-            options: of the model.
-            band: lowest and highest ratio.
-            recomputed: whether old log-probabilities were recomputed on the update's path.
-        """
-        self.options, self.band, self.recomputed = options, band, recomputed
+    def __init__(self, updater: PolicyUpdater) -> None:
+        """Watch from the updater's first update on."""
+        self.updater = updater
+        self._microbatch = updater.microbatch
         self._checked = self._warned = False
 
     def look(self, log_ratio: float) -> None:
         """Take the largest |log ratio| of an iteration's first update; warns once.
 
+        An iteration in which memory ran out tells nothing: its old and new log-probabilities may
+        come from batches of two shapes.
+
         Raises:
-            InputError: in the first iteration, if fast kernels take too much of the clip's band.
+            InputError: in the first iteration that tells, if fast kernels take too much of the
+                clip's band.
         """
+        updater, before = self.updater, self._microbatch
+        self._microbatch = updater.microbatch
+        if updater.microbatch != before:
+            return
         if not self._checked:
             self._checked = True
-            check_options(self.options, log_ratio, self.band, self.recomputed)
+            recomputed = updater.config.recompute_log_probs
+            check_options(updater.model.options, log_ratio, updater.band, recomputed)
         if not self._warned:
-            self._warned = warn_of_rounding(log_ratio, self.band)
+            self._warned = warn_of_rounding(log_ratio, updater.band)
 
 
 def check_options(
