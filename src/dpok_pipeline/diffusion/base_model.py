@@ -82,17 +82,13 @@ class DiffusionModel:
             int(self.text_encoder.config.max_position_embeddings),
         )
 
-    def autocast(self, precision: Precision | None = None) -> AbstractContextManager[None]:
-        """The context in which the networks run.
-
-        Args:
-            precision: overrides the model's own.
-        """
-        chosen = precision or self.precision
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context in which the networks run."""
+        half = self.precision != "float32"
         return torch.autocast(
             self.device.type,
-            dtype=torch.bfloat16 if chosen == "float32" else getattr(torch, chosen),
-            enabled=chosen != "float32",
+            dtype=getattr(torch, self.precision) if half else torch.bfloat16,
+            enabled=half,
         )
 
 

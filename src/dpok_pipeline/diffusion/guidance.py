@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
-from dpok_pipeline.diffusion.config import Precision
 
 
 def predict_noise(
@@ -16,7 +15,6 @@ def predict_noise(
     prompt: Tensor,
     empty_prompt: Tensor,
     guidance_scale: float,
-    precision: Precision | None = None,
 ) -> Tensor:
     """Guided noise prediction, with whatever LoRA state the UNet is in.
 
@@ -30,17 +28,16 @@ def predict_noise(
         prompt: `(b, tokens, dim)`.
         empty_prompt: `(1, tokens, dim)`, the empty text.
         guidance_scale: 1 or more.
-        precision: overrides the model's own.
 
     Returns:
         `(b, c, h, w)` float32.
     """
     if guidance_scale == 1:
-        with model.autocast(precision):
+        with model.autocast():
             output: Tensor = model.unet(latents, timesteps, prompt, return_dict=False)[0]
         return output.float()
     hidden = torch.cat([empty_prompt.expand_as(prompt), prompt])  # (2b, tokens, dim)
-    with model.autocast(precision):
+    with model.autocast():
         output = model.unet(
             torch.cat([latents, latents]),
             torch.cat([timesteps, timesteps]),

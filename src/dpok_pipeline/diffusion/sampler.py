@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
-from dpok_pipeline.diffusion.config import Precision, SamplingConfig
+from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.diffusion.ddim import DDIMTransitions
 from dpok_pipeline.diffusion.guidance import predict_noise
 from dpok_pipeline.diffusion.memory import halve_until_fits
@@ -41,7 +41,6 @@ def sample(
     *,
     seed: int,
     indices: Sequence[int],
-    precision: Precision | None = None,
     batch_size: int = 64,
     keep_trajectory: bool = False,
 ) -> Samples:
@@ -56,7 +55,6 @@ def sample(
         sampling: steps, η and guidance.
         seed: of the run.
         indices: n image indices.
-        precision: overrides the model's own.
         batch_size: images at once (guidance doubles it); halved when memory runs out.
         keep_trajectory: also return every latent and log-probability.
 
@@ -75,7 +73,7 @@ def sample(
     rows = len(steps) + 1 if keep_trajectory else 1
     trajectory = torch.empty((rows, len(prompts), *model.latent_shape), device=model.device)
     log_probs = torch.empty((len(steps), len(prompts)), device=model.device)
-    run = _Run(model, sampling, steps, precision, keep_trajectory)
+    run = _Run(model, sampling, steps, keep_trajectory)
     done = 0
     while done < len(prompts):
         batch = slice(done, done + batch_size)
@@ -111,7 +109,6 @@ class _Run:
     model: DiffusionModel
     sampling: SamplingConfig
     transitions: DDIMTransitions
-    precision: Precision | None
     keep_trajectory: bool
 
     def denoise(
@@ -137,7 +134,6 @@ class _Run:
                 prompt,
                 empty,
                 self.sampling.guidance_scale,
-                self.precision,
             )
             mean = self.transitions.mean(latents, predicted, step)
             previous = mean
