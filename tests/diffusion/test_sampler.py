@@ -146,7 +146,8 @@ def test_batches_are_halved_until_they_fit(
 
     monkeypatch.setattr("dpok_pipeline.diffusion.memory.gc.collect", int)  # slow in a test run
     monkeypatch.setattr(sampler, "predict_noise", small_device)
-    found = sample(tiny_model, PROMPTS, SAMPLING, seed=1, indices=range(5), batch_size=5)
+    found = sample(tiny_model, PROMPTS, SAMPLING, seed=1, indices=range(5), batch_size=64)
+    assert found.batch_size == 2
     assert torch.equal(found.latents, expected.latents)
     assert sizes == [5, 3, *[2] * 4, *[2] * 4, *[1] * 4]
     monkeypatch.setattr(sampler, "predict_noise", _no_room)

@@ -12,7 +12,7 @@ def rollout(number: int, steps: int = 3, images: int = 2) -> Samples:
     step, image = torch.arange(steps + 1)[:, None], torch.arange(images)
     names = 100.0 * number + 10 * step + image
     trajectory = names[:, :, None, None, None].expand(-1, -1, 1, 2, 2)
-    return Samples(trajectory[-1], trajectory.clone(), -names[:-1])
+    return Samples(trajectory[-1], images, trajectory.clone(), -names[:-1])
 
 
 def filled(rollouts: int) -> TransitionBuffer:
@@ -65,4 +65,4 @@ def test_restored_buffer_is_the_same() -> None:
 
 def test_a_rollout_needs_its_trajectory() -> None:
     with pytest.raises(ValueError, match="keep_trajectory"):
-        filled(1).add(Samples(torch.zeros(2, 1, 2, 2)), torch.zeros(2), torch.zeros(2))
+        filled(1).add(Samples(torch.zeros(2, 1, 2, 2), 2), torch.zeros(2), torch.zeros(2))

@@ -19,6 +19,7 @@ from dpok_pipeline.diffusion.lora import load_lora, lora_layers
 from dpok_pipeline.diffusion.sampler import sample
 from dpok_pipeline.training.dpok import train_dpok
 from dpok_pipeline.training.optimiser import LoRAOptimiser
+from tests.small_memory import SmallMemory
 from tests.training.support import (
     LORA,
     PROMPTS,
@@ -133,6 +134,15 @@ def test_recomputing_changes_nothing_where_nothing_is_rounded(
     # Rows of the older rollout too: their own LoRA weights are put back for it.
     assert recomputed.curves["policy/log_prob_noise"].max() < 2e-6
     assert largest_difference(lora_tensors(stored), lora_tensors(recomputed)) < 1e-2
+
+
+def test_the_rollout_that_fitted_is_the_next_ones_size(
+    tiny_model: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = SmallMemory(predict_noise, 2, lambda model, latents, *rest: len(latents))
+    monkeypatch.setattr("dpok_pipeline.diffusion.sampler.predict_noise", small)
+    run_dpok(tiny_model, tmp_path, iterations=3)
+    assert small.refused == [4]
 
 
 def test_kl_is_zero_at_initialisation(tiny_model: DiffusionModel, tmp_path: Path) -> None:

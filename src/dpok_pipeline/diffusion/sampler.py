@@ -24,11 +24,13 @@ class Samples:
 
     Attributes:
         latents: x_0, `(n, c, h, w)` float32.
+        batch_size: images at once that fitted in memory, to begin with next time.
         trajectory: every latent from x_T to x_0, `(steps + 1, n, c, h, w)` float32, or None.
         log_probs: averaged log-probability of each transition, `(steps, n)`, or None.
     """
 
     latents: Tensor
+    batch_size: int
     trajectory: Tensor | None = None
     log_probs: Tensor | None = None
 
@@ -74,7 +76,8 @@ def sample(
     trajectory = torch.empty((rows, len(prompts), *model.latent_shape), device=model.device)
     log_probs = torch.empty((len(steps), len(prompts)), device=model.device)
     run = _Run(model, sampling, steps, keep_trajectory)
-    done = 0
+    # A size above the count would try the same again when it is halved.
+    done, batch_size = 0, min(batch_size, len(prompts))
     while done < len(prompts):
         batch = slice(done, done + batch_size)
 
@@ -90,8 +93,8 @@ def sample(
         count, batch_size = halve_until_fits(fill, batch_size, task)
         done += count
     if not keep_trajectory:
-        return Samples(trajectory[-1])
-    return Samples(trajectory[-1], trajectory, log_probs)
+        return Samples(trajectory[-1], batch_size)
+    return Samples(trajectory[-1], batch_size, trajectory, log_probs)
 
 
 class _Generators:

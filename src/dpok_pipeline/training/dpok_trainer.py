@@ -83,8 +83,8 @@ class DPOKTrainer:
         )
         self.watch = Watch(measures, config.alarm_deviations)
         self.iteration = self.prompt_cursor = 0
-        self._why_skipped = ""
-        self.curves = Curves()
+        self.rollout_batch = config.rollout_batch
+        self._why_skipped, self.curves = "", Curves()
 
     def run(self, store: CheckpointStore) -> None:
         """Iterate to the configured end, from the newest checkpoint.
@@ -123,7 +123,7 @@ class DPOKTrainer:
         # 1. Rollout: images from the current policy, with every transition.
         texts, numbers, samples = self._rollout()
         # 2. Reward of the final images; the transitions go into the buffer.
-        images = decode(self.model, samples.latents, self.config.rollout_batch)
+        images = decode(self.model, samples.latents, self.rollout_batch)
         scores = self._score(images, texts)
         rolled_out = time.perf_counter()
         metrics: dict[str, Tensor] = {}
@@ -160,8 +160,7 @@ class DPOKTrainer:
             )
 
     def _rollout(self) -> tuple[list[str], Tensor, Samples]:
-        count = self.config.images_per_iteration
-        first = self.prompt_cursor
+        count, first = self.config.images_per_iteration, self.prompt_cursor
         numbers = prompt_numbers(self.config.seed, len(self.prompts), first, count)
         texts = [self.prompts[i] for i in numbers.tolist()]
         samples = sample(
@@ -170,9 +169,10 @@ class DPOKTrainer:
             self.sampling,
             seed=derive_seed(self.config.seed, "rollout"),
             indices=range(first, first + count),
-            batch_size=self.config.rollout_batch,
+            batch_size=self.rollout_batch,
             keep_trajectory=True,
         )
+        self.rollout_batch = samples.batch_size
         self.prompt_cursor += count
         return texts, numbers, samples
 

@@ -8,10 +8,12 @@ import torch
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
+from dpok_pipeline.diffusion.guidance import predict_noise
 from dpok_pipeline.diffusion.lora import attach_lora, detach_lora, lora_parameters, save_lora
 from dpok_pipeline.pipelines.evaluation.config import EvaluationConfig
 from dpok_pipeline.pipelines.evaluation.sampling import decode_images, sample_models
 from dpok_pipeline.training.generation import png_bytes
+from tests.small_memory import SmallMemory
 
 SAMPLING = SamplingConfig(ddim_steps=2, guidance_scale=2.0)
 PROMPTS = pd.DataFrame(
@@ -58,6 +60,19 @@ def test_the_base_model_is_the_same_after_a_tuned_one(
         tiny_model, {"base": None, "rl": lora, "sft": None}, PROMPTS, SAMPLING, config(8)
     )
     assert list(first["image"]) == list(again["image"])
+
+
+def test_the_kl_takes_the_size_that_fitted(
+    tiny_model: DiffusionModel, lora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawing, measuring = (
+        SmallMemory(predict_noise, 2, lambda model, latents, *rest: len(latents)) for _ in range(2)
+    )
+    monkeypatch.setattr("dpok_pipeline.diffusion.sampler.predict_noise", drawing)
+    monkeypatch.setattr("dpok_pipeline.evaluation.divergence.predict_noise", measuring)
+    next(sample_models(tiny_model, {"rl": lora}, PROMPTS, SAMPLING, config(8)))
+    assert drawing.refused == [3]
+    assert measuring.refused == []
 
 
 def test_batches_change_pixels_by_rounding_only(tiny_model: DiffusionModel) -> None:

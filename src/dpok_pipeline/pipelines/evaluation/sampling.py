@@ -89,7 +89,14 @@ def _images_and_kl(
         if drawn.trajectory is None:
             divergences.append(torch.zeros(len(batch)))
         else:
-            divergence = divergence_along(model, texts, drawn.trajectory, sampling, every=KL_EVERY)
+            divergence = divergence_along(
+                model,
+                texts,
+                drawn.trajectory,
+                sampling,
+                every=KL_EVERY,
+                batch_size=drawn.batch_size,
+            )
             divergences.append(divergence.cpu())
     return torch.cat(images), torch.cat(divergences)
 
