@@ -21,9 +21,9 @@ from dpok_pipeline.diffusion.lora import (
     reference_policy,
     save_lora,
 )
-from dpok_pipeline.diffusion.noise import noise
 from dpok_pipeline.diffusion.sampler import sample
 from dpok_pipeline.errors import InputError
+from tests.diffusion.noise import noise
 
 RANK = LoRAConfig(rank=2)
 

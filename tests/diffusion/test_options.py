@@ -21,8 +21,8 @@ from dpok_pipeline.diffusion.lora import (
     lora_state,
     reference_policy,
 )
-from dpok_pipeline.diffusion.noise import noise
 from dpok_pipeline.diffusion.options import half_precision
+from tests.diffusion.noise import noise
 
 
 def load(folder: Path, precision: str = "float32", **options: bool) -> DiffusionModel:

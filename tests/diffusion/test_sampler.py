@@ -19,10 +19,11 @@ from dpok_pipeline.diffusion.ddim import DDIMTransitions
 from dpok_pipeline.diffusion.decode import decode
 from dpok_pipeline.diffusion.guidance import predict_noise
 from dpok_pipeline.diffusion.lora import attach_lora, lora_parameters
-from dpok_pipeline.diffusion.noise import derive_seed, noise
+from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.diffusion.prompt_encoder import encode
 from dpok_pipeline.diffusion.sampler import sample
 from dpok_pipeline.errors import InputError
+from tests.diffusion.noise import noise
 
 SAMPLING = SamplingConfig(ddim_steps=4, guidance_scale=3)
 PROMPTS = ["A cat.", "A dog.", "A cat and a dog.", "A dog on the moon.", "A green cat."]

@@ -10,29 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Stream = Literal["initial", "steps", "forward"]
-_STREAMS = {"initial": 0, "steps": 1, "forward": 2}
+Stream = Literal["initial", "steps"]
+_STREAMS = {"initial": 0, "steps": 1}
 
 
 def generator(seed: int, index: int, stream: Stream) -> torch.Generator:
     """The random generator of one image's stream, on the CPU."""
     words = np.random.SeedSequence((seed, index, _STREAMS[stream])).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
-
-
-def noise(seed: int, indices: Sequence[int], shape: Sequence[int], stream: Stream) -> Tensor:
-    """Standard normal noise, drawn for each image from its own generator.
-
-    Args:
-        seed: of the run.
-        indices: one index per image.
-        shape: of one image's noise.
-        stream: streams of one image are independent.
-
-    Returns:
-        `(len(indices), *shape)` float32 on the CPU.
-    """
-    return draw([generator(seed, index, stream) for index in indices], shape)
 
 
 def draw(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:

@@ -79,9 +79,8 @@ def sample(
     # A size above the count would try the same again when it is halved.
     done, batch_size = 0, min(batch_size, len(prompts))
     while done < len(prompts):
-        batch = slice(done, done + batch_size)
 
-        def fill(size: int, start: int = batch.start) -> int:
+        def fill(size: int, start: int = done) -> int:
             part = slice(start, start + size)
             generators = _Generators(seed, indices[part])
             run.denoise(
