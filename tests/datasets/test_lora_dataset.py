@@ -6,15 +6,16 @@ import pytest
 from kedro.io import Version
 from kedro.io.core import DatasetError
 
-from dpok_pipeline.datasets.lora import WEIGHTS, LoRADataset
+from dpok_pipeline.datasets.lora import LoRADataset
 from dpok_pipeline.datasets.sealed_folder import MARKER
+from dpok_pipeline.diffusion.lora import WEIGHTS_NAME
 
 
 @pytest.fixture
 def lora(tmp_path: Path) -> Path:
     folder = tmp_path / "trained"
     folder.mkdir()
-    (folder / WEIGHTS).write_bytes(b"weights" * 1000)
+    (folder / WEIGHTS_NAME).write_bytes(b"weights" * 1000)
     (folder / "metadata.json").write_text("{}")
     return folder
 
@@ -26,7 +27,7 @@ def dataset(tmp_path: Path, save: str | None = None, load: str | None = None) ->
 def test_a_saved_lora_loads_as_a_folder_with_the_same_files(tmp_path: Path, lora: Path) -> None:
     dataset(tmp_path, "2026-01-01T00.00.00.000Z").save(lora)
     loaded = dataset(tmp_path).load()
-    assert (loaded / WEIGHTS).read_bytes() == (lora / WEIGHTS).read_bytes()
+    assert (loaded / WEIGHTS_NAME).read_bytes() == (lora / WEIGHTS_NAME).read_bytes()
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
@@ -41,7 +42,7 @@ def test_an_unfinished_newest_version_is_left_out_and_named(
     dataset(tmp_path, "2026-01-01T00.00.00.000Z").save(lora)
     unfinished = tmp_path / "rl_lora" / "2026-02-01T00.00.00.000Z" / "rl_lora.partial"
     unfinished.mkdir(parents=True)
-    (unfinished / WEIGHTS).write_bytes(b"half")
+    (unfinished / WEIGHTS_NAME).write_bytes(b"half")
     with caplog.at_level("WARNING", logger="dpok_pipeline"):
         loaded = dataset(tmp_path).load()
     assert loaded.parent.name.startswith("2026-01")
@@ -56,7 +57,7 @@ def test_a_damaged_version_is_refused_by_name(tmp_path: Path, lora: Path, damage
     version = "2026-01-01T00.00.00.000Z"
     dataset(tmp_path, version).save(lora)
     folder = tmp_path / "rl_lora" / version / "rl_lora"
-    weights = folder / WEIGHTS
+    weights = folder / WEIGHTS_NAME
     if damage == "remove marker":
         (folder / MARKER).unlink()
     elif damage == "truncate":
@@ -69,7 +70,7 @@ def test_a_damaged_version_is_refused_by_name(tmp_path: Path, lora: Path, damage
         weights.write_bytes(weights.read_bytes()[::-1])
     else:
         weights.unlink()
-    with pytest.raises(DatasetError, match=MARKER if damage == "remove marker" else WEIGHTS):
+    with pytest.raises(DatasetError, match=MARKER if damage == "remove marker" else WEIGHTS_NAME):
         dataset(tmp_path, load=version).load()
 
 

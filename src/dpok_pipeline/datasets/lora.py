@@ -8,8 +8,6 @@ from dpok_pipeline.datasets.sealed_folder import check, copy_sealed
 from dpok_pipeline.datasets.versioned import SealedFolderDataset
 from dpok_pipeline.errors import InputError
 
-WEIGHTS = "pytorch_lora_weights.safetensors"
-
 
 class LoRADataset(SealedFolderDataset[Path, Path]):
     """A folder for ``StableDiffusionPipeline.load_lora_weights``, one per version.
@@ -35,8 +33,10 @@ class LoRADataset(SealedFolderDataset[Path, Path]):
         Raises:
             InputError: It does not.
         """
-        if not (Path(data) / WEIGHTS).is_file():
-            raise InputError(f"{data}: no LoRA to save, {WEIGHTS} is missing")
+        from dpok_pipeline.diffusion.lora import WEIGHTS_NAME
+
+        if not (Path(data) / WEIGHTS_NAME).is_file():
+            raise InputError(f"{data}: no LoRA to save, {WEIGHTS_NAME} is missing")
         copy_sealed(Path(data), Path(self._get_save_path()), metadata={})
 
     def load(self) -> Path:

@@ -21,6 +21,7 @@ training_seeds  training runs
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -177,12 +178,11 @@ def _estimates(prompts: Prompts, bootstrap: Bootstrap, reward: str) -> Iterator[
         values = [prompt[name] for prompt in prompts]
         models = [model for model in values[0] if all(model in one for one in values)]
         pairs = [(a, b) for a, b in CONTRASTS if a in models and b in models]
-        estimate = _pair_mean if name == "diversity" else _mean
+        mean = partial(_pair_mean, bootstrap) if name == "diversity" else bootstrap.mean
         for model in models:
-            yield name, model, estimate(_over(values, model), bootstrap)
+            yield name, model, mean(_over(values, model))
         for a, b in pairs:
-            difference = _over(values, a) - _over(values, b)
-            yield name, f"{a} - {b}", estimate(difference, bootstrap)
+            yield name, f"{a} - {b}", mean(_over(values, a) - _over(values, b))
         if name not in ("diversity", "kl"):
             for a, b in pairs:
                 won = np.mean([wins(one[a], one[b]) for one in values], axis=0)
@@ -197,11 +197,7 @@ def _over(values: Sequence[Values], model: str) -> Array:
     return mean
 
 
-def _mean(values: Array, bootstrap: Bootstrap) -> Interval:
-    return bootstrap.mean(values)
-
-
-def _pair_mean(distances: Array, bootstrap: Bootstrap) -> Interval:
+def _pair_mean(bootstrap: Bootstrap, distances: Array) -> Interval:
     mean = float(np.mean([mean_pairwise_distance(one) for one in distances]))
     return interval(mean, bootstrap.pair_means(distances))
 

@@ -50,7 +50,7 @@ class ClipEmbedder(nn.Module):
             InputError: a file is missing or truncated.
         """
         folder = Path(folder)
-        for name in ("config.json", "model.safetensors"):
+        for name in CLIP_FILES:
             require_file(folder / name, "point the CLIP path at a saved CLIPModel")
         try:
             model = CLIPModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)
