@@ -208,11 +208,19 @@ def test_samples_from_a_frame() -> None:
     assert len(data) == 3
 
 
+def test_images_without_a_reward_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    data = SFTSamples.from_frame(frame(reward=[1.0, np.nan, np.inf]))
+    assert data.rewards.tolist() == [1.0]
+    assert data.prompts == ["A dog."]
+    assert "leaves out 2 of 3 images" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"latent_shape": [[1, 2, 2], [1, 2, 2], [2, 1, 2]]}, "several shapes"),
-        ({"reward": [1.0, np.nan, 2.0]}, "not finite"),
+        ({"latent": [np.full(4, np.nan)] * 3}, "a latent is not finite"),
+        ({"reward": [np.nan] * 3}, "no image has a finite reward"),
     ],
 )
 def test_unusable_frames(changes: dict[str, Any], message: str) -> None:

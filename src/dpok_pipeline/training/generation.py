@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -55,8 +56,8 @@ def generate_samples(
 
     Yields:
         Frames of at most `shard_size` rows: prompt_id, prompt, index and seed (which with
-        `sample` give the latent again), reward, latent (flat float32), latent_shape, image (PNG
-        bytes as Hugging Face `datasets` has them).
+        `sample` give the latent again), reward (NaN where it gave no finite number), latent (flat
+        float32), latent_shape, image (PNG bytes as Hugging Face `datasets` has them).
 
     Raises:
         InputError: unusable prompts or reward; shards that were made with other arguments.
@@ -107,7 +108,9 @@ def _make_shard(
     for start in range(0, len(texts), config.batch_size):
         part = slice(start, start + config.batch_size)
         images = decode(model, latents[part], config.batch_size)
-        rewards += score_images(reward, images, texts[part]).rewards.tolist()
+        scores = score_images(reward, images, texts[part])
+        # Training may go on with a stand-in for a missing reward; data may not make one up.
+        rewards += torch.where(scores.scored, scores.rewards, torch.nan).tolist()
         pngs += [png_bytes(image) for image in images.cpu()]
     return pd.DataFrame(
         {

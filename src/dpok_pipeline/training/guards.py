@@ -29,11 +29,16 @@ class Scores(NamedTuple):
 
     Attributes:
         rewards: `(n,)` float32 on the images' device, all finite.
-        unscored: images whose own reward was not; they have the mean of the others.
+        scored: `(n,)` bool, images whose own reward was; the others have the mean of these.
     """
 
     rewards: Tensor
-    unscored: int
+    scored: Tensor
+
+    @property
+    def unscored(self) -> int:
+        """Images without a finite reward of their own."""
+        return int((~self.scored).sum())
 
 
 @torch.no_grad()
@@ -57,12 +62,11 @@ def score_images(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Scor
         f"scoring images by {name} on {images.device}",
     )
     finite = torch.isfinite(scores)
-    unscored = count - int(finite.sum())
-    if unscored == count:
+    if not finite.any():
         raise NoFiniteReward(
             f"reward {name} gave no finite score for {_quoted(prompts)}; check its model files"
         )
-    return Scores(torch.where(finite, scores, scores[finite].mean()), unscored)
+    return Scores(torch.where(finite, scores, scores[finite].mean()), finite)
 
 
 def _scores(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from dpok_pipeline.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("prompt", "reward", "latent", "latent_shape")
 
@@ -38,6 +41,8 @@ class SFTSamples:
     def from_frame(cls, frame: pd.DataFrame) -> SFTSamples:
         """Read what `generate_samples` made, all shards in one frame.
 
+        Images without a finite reward are left out, with a warning.
+
         Raises:
             InputError: no row, a column is missing, or latents differ in shape or are not finite.
         """
@@ -45,6 +50,7 @@ class SFTSamples:
         if missing or frame.empty:
             problem = f"no column {missing[0]!r}" if missing else "no row"
             raise InputError(f"sft_samples: {problem}; run sample_generation again")
+        frame = _with_finite_rewards(frame)
         shapes = {tuple(int(size) for size in shape) for shape in frame["latent_shape"]}
         if len(shapes) != 1:
             raise InputError(
@@ -53,8 +59,8 @@ class SFTSamples:
             )
         flat = np.stack([np.asarray(latent, np.float32) for latent in frame["latent"]])
         rewards = frame["reward"].to_numpy(np.float32, copy=True)
-        if not (np.isfinite(flat).all() and np.isfinite(rewards).all()):
-            raise InputError("sft_samples: a latent or reward is not finite; generate them again")
+        if not np.isfinite(flat).all():
+            raise InputError("sft_samples: a latent is not finite; generate them again")
         prompts = list(dict.fromkeys(frame["prompt"]))
         numbers: Mapping[str, int] = {prompt: number for number, prompt in enumerate(prompts)}
         return cls(
@@ -66,3 +72,17 @@ class SFTSamples:
 
     def __len__(self) -> int:
         return len(self.latents)
+
+
+def _with_finite_rewards(frame: pd.DataFrame) -> pd.DataFrame:
+    finite = np.isfinite(frame["reward"].to_numpy(np.float32))
+    if not finite.any():
+        raise InputError("sft_samples: no image has a finite reward; check the reward model")
+    if not finite.all():
+        logger.warning(
+            "SFT leaves out %d of %d images, whose reward is not finite",
+            (~finite).sum(),
+            len(frame),
+        )
+    kept: pd.DataFrame = frame[finite]
+    return kept
