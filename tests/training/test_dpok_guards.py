@@ -217,6 +217,21 @@ def test_the_range_outlives_a_restart(tiny_model: DiffusionModel, tmp_path: Path
     assert result.curves["alarm/colour"].tolist() == [0, 1]
 
 
+def test_a_range_that_was_never_measured_rings_nothing(
+    tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    def measures(*rollouts: float) -> dict[str, Any]:
+        values = iter(rollouts)
+        return {"colour": lambda images, prompts: next(values) + torch.arange(len(prompts))}
+
+    run_dpok(tiny_model, tmp_path / "late", iterations=1)
+    late = run_dpok(tiny_model, tmp_path / "late", iterations=3, measures=measures(0.0, 9.0))
+    assert late.curves["alarm/colour"].tolist()[1:] == [0, 0]
+    one = measures(0.0, 9.0, 9.0)  # the spread of a single image is 0
+    alone = run_dpok(tiny_model, tmp_path / "alone", images_per_iteration=1, measures=one)
+    assert alone.curves["alarm/colour"].tolist() == [0, 0, 0]
+
+
 def test_no_alarms_are_measured_where_they_are_off(
     tiny_model: DiffusionModel, tmp_path: Path
 ) -> None:

@@ -44,8 +44,9 @@ class Watch:
         values = {name: measure(images, prompts) for name, measure in self.measures.items()}
         self._means = {name: float(value.float().mean()) for name, value in values.items()}
         for name, value in values.items():
-            deviation = float(value.float().std(correction=0))
-            self.base.setdefault(name, [self._means[name], deviation])
+            if iteration == 1:
+                deviation = float(value.float().std(correction=0))
+                self.base[name] = [self._means[name], deviation]
             if self._rings(name) and name not in self._rung:
                 self._rung.add(name)
                 logger.warning(
@@ -64,8 +65,9 @@ class Watch:
         return {**means, **{f"alarm/{name}": float(self._rings(name)) for name in self._means}}
 
     def _rings(self, name: str) -> bool:
-        mean, deviation = self.base[name]
-        return abs(self._means[name] - mean) > self.deviations * deviation
+        # No range: a run whose first iterations were not watched, or one image per iteration.
+        mean, deviation = self.base.get(name, (0.0, 0.0))
+        return deviation > 0 and abs(self._means[name] - mean) > self.deviations * deviation
 
     def state_dict(self) -> dict[str, Any]:
         """The base model's range and what has rung, for a checkpoint."""
