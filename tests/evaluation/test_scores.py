@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.scores import embed_images, saturation, score_images
 from dpok_pipeline.rewards.clip import ClipEmbedder
 from tests.rewards.conftest import write_clip
@@ -44,6 +45,25 @@ def test_scores_do_not_depend_on_the_batch_size():
     other = score_images(images, prompts, {"own": large}, batch_size=100)
     assert list(frame.columns) == ["own", "saturation"]
     np.testing.assert_allclose(frame, other, rtol=1e-6)
+
+
+def test_a_scorer_that_gives_something_else_is_named():
+    class Column(Counting):
+        def score(self, images, prompts):
+            return super().score(images, prompts)[:, None]
+
+    with pytest.raises(InputError, match=r"`own`: returned shape \(2, 1\) for 2 images"):
+        score_images(torch.rand(2, 3, 4, 4), ["a", "b"], {"own": Column()})
+
+
+def test_scores_that_are_not_finite_are_told(caplog):
+    class Broken(Counting):
+        def score(self, images, prompts):
+            return [float("nan"), 1.0]  # numbers in a list will do
+
+    frame = score_images(torch.rand(2, 3, 4, 4), ["a", "b"], {"own": Broken()})
+    assert frame["own"].isna().tolist() == [True, False]
+    assert "own gave 1 of 2 images no finite score" in caplog.text
 
 
 def test_scorers_and_embedder_get_less_when_memory_runs_out(tmp_path, monkeypatch):

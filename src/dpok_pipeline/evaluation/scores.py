@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,9 @@ from torch import Tensor
 from dpok_pipeline.diffusion.memory import in_parts
 from dpok_pipeline.rewards.clip import ClipEmbedder
 from dpok_pipeline.rewards.protocol import Scorer
+from dpok_pipeline.rewards.wrappers import one_number_each
+
+logger = logging.getLogger(__name__)
 
 
 def saturation(images: Tensor) -> Tensor:
@@ -46,14 +50,22 @@ def score_images(
         prompts: n prompts.
         scorers: by the name of their column.
         batch_size: images that go through a scorer at once; halved when memory runs out.
+
+    Raises:
+        InputError: a scorer gave anything but one number per image.
     """
 
     def column(name: str, scorer: Scorer) -> NDArray[np.float32]:
+        def score(part: slice) -> Tensor:
+            texts = prompts[part]
+            return one_number_each(scorer.score(images[part], texts), len(texts), name)
+
         task = f"scoring images by {name} on {images.device}"
-        scores = in_parts(
-            lambda part: scorer.score(images[part], prompts[part]), len(images), batch_size, task
-        )
-        return _numbers(scores)
+        scores = _numbers(in_parts(score, len(images), batch_size, task))
+        unscored = int((~np.isfinite(scores)).sum())
+        if unscored:
+            logger.warning("%s gave %d of %d images no finite score", name, unscored, len(images))
+        return scores
 
     columns = {name: column(name, scorer) for name, scorer in scorers.items()}
     return pd.DataFrame({**columns, "saturation": _numbers(saturation(images))})
