@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
+
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.training.work_lock import claim
+
+logger = logging.getLogger(__name__)
 
 
 class WorkFolderDataset(AbstractDataset[NoReturn, Path]):
@@ -35,8 +41,17 @@ class WorkFolderDataset(AbstractDataset[NoReturn, Path]):
         return any(path.is_file() for path in self._path.rglob("*"))
 
     def clear(self) -> None:
-        """Remove the folder, so that the next run starts afresh."""
-        shutil.rmtree(self._path, ignore_errors=True)
+        """Remove the folder, so that the next run starts afresh.
+
+        If another command has begun to work in it meanwhile, it is left to that one.
+        """
+        if not self._path.exists():
+            return
+        try:
+            with claim(self._path):
+                shutil.rmtree(self._path, ignore_errors=True)
+        except InputError:
+            logger.warning("%s is in use by another command, which will clear it", self._path)
 
     def _exists(self) -> bool:
         return True

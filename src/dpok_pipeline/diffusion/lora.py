@@ -92,6 +92,16 @@ def reference_policy(unet: nn.Module) -> Iterator[None]:
             layer._disable_adapters = disabled
 
 
+@contextmanager
+def attached_lora(unet: Any, config: LoRAConfig, seed: int) -> Iterator[None]:
+    """Attach a new LoRA; afterwards, however that comes, the UNet has none."""
+    attach_lora(unet, config, seed)
+    try:
+        yield
+    finally:
+        detach_lora(unet)
+
+
 def detach_lora(unet: Any) -> None:
     """Remove the LoRA and restore the base model."""
     if lora_layers(unet):

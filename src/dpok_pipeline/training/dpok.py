@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
-from dpok_pipeline.diffusion.lora import attach_lora, detach_lora, save_lora
+from dpok_pipeline.diffusion.lora import attached_lora, save_lora
 from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.rewards.protocol import Scorer
 from dpok_pipeline.training.checkpoints import CheckpointStore
@@ -18,6 +18,7 @@ from dpok_pipeline.training.guards import check_prompts
 from dpok_pipeline.training.result import TrainingResult
 from dpok_pipeline.training.tracking import NullTracker, Tracker
 from dpok_pipeline.training.watch import Measure
+from dpok_pipeline.training.work_lock import claim
 
 # Where to stop and what to write down on the way changes no number: a longer run goes on from a
 # shorter one.
@@ -63,12 +64,12 @@ def train_dpok(
 
     Raises:
         InputError: unusable prompts, sampling or reward; checkpoints that were made with other
-            arguments, or are all damaged; too many updates in a row without a finite gradient.
+            arguments, or are all damaged; too many updates in a row without a finite gradient;
+            another process is in `work_dir`.
         Stopped: SIGINT or SIGTERM came; the iteration is finished and saved.
     """
     check_prompts(prompts)
-    attach_lora(model.unet, lora, derive_seed(config.seed, "lora"))
-    try:
+    with claim(work_dir), attached_lora(model.unet, lora, derive_seed(config.seed, "lora")):
         trainer = DPOKTrainer(model, prompts, reward, sampling, config, tracker, measures)
         made_by = {
             "method": "dpok",
@@ -87,5 +88,3 @@ def train_dpok(
         summary = trainer.curves.summary()
         summary["checkpoint_seconds"] += store.seconds_spent()  # of the last one
         return TrainingResult(folder, trainer.curves.frame(), summary)
-    finally:
-        detach_lora(model.unet)

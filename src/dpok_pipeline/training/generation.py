@@ -23,6 +23,7 @@ from dpok_pipeline.training.config import GenerationConfig, Resume
 from dpok_pipeline.training.guards import check_prompts, score_images
 from dpok_pipeline.training.shard_store import ShardStore
 from dpok_pipeline.training.stopping import stop_requests
+from dpok_pipeline.training.work_lock import claim
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +61,8 @@ def generate_samples(
         float32), latent_shape, image (PNG bytes as Hugging Face `datasets` has them).
 
     Raises:
-        InputError: unusable prompts or reward; shards that were made with other arguments.
+        InputError: unusable prompts or reward; shards that were made with other arguments;
+            another process is in `work_dir`.
         Stopped: SIGINT or SIGTERM came; the shard is finished and saved.
     """
     check_prompts([text for _, text in prompts])
@@ -72,18 +74,19 @@ def generate_samples(
         "reward_model": identity,
         "prompts": [list(pair) for pair in prompts],
     }
-    store = ShardStore(work_dir, made_by, resume)
-    with tqdm(total=config.images, desc="SFT data", unit="image") as bar:
-        for number, first in enumerate(range(0, config.images, config.shard_size)):
-            indices = range(first, min(first + config.shard_size, config.images))
-            frame = store.read(number, indices)
-            if frame is None:
-                with stop_requests("shard") as stop:
-                    frame = _make_shard(model, prompts, reward, sampling, config, indices)
-                    store.write(number, frame)
-                    stop.obey()
-            yield frame
-            bar.update(len(frame))
+    with claim(work_dir):
+        store = ShardStore(work_dir, made_by, resume)
+        with tqdm(total=config.images, desc="SFT data", unit="image") as bar:
+            for number, first in enumerate(range(0, config.images, config.shard_size)):
+                indices = range(first, min(first + config.shard_size, config.images))
+                frame = store.read(number, indices)
+                if frame is None:
+                    with stop_requests("shard") as stop:
+                        frame = _make_shard(model, prompts, reward, sampling, config, indices)
+                        store.write(number, frame)
+                        stop.obey()
+                yield frame
+                bar.update(len(frame))
 
 
 def _make_shard(

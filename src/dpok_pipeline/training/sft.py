@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig
-from dpok_pipeline.diffusion.lora import attach_lora, detach_lora, save_lora
+from dpok_pipeline.diffusion.lora import attached_lora, save_lora
 from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.checkpoints import CheckpointStore
@@ -23,6 +23,7 @@ from dpok_pipeline.training.sft_samples import SFTSamples
 from dpok_pipeline.training.sft_update import SFTUpdater
 from dpok_pipeline.training.stopping import stop_requests
 from dpok_pipeline.training.tracking import NullTracker, Tracker
+from dpok_pipeline.training.work_lock import claim
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def train_sft(
     Raises:
         InputError: the samples are of another latent shape, or none has a positive weight; the
             checkpoints were made with other arguments, or are all damaged; too many updates in
-            a row had no finite gradient.
+            a row had no finite gradient; another process is in `work_dir`.
         Stopped: SIGINT or SIGTERM came; the update is finished and saved.
     """
     if tuple(samples.latents.shape[1:]) != model.latent_shape:
@@ -64,8 +65,7 @@ def train_sft(
             f"sft_samples: latents of shape {tuple(samples.latents.shape[1:])}, the base model's "
             f"are {model.latent_shape}; run sample_generation with this base model"
         )
-    attach_lora(model.unet, lora, derive_seed(config.seed, "lora"))
-    try:
+    with claim(work_dir), attached_lora(model.unet, lora, derive_seed(config.seed, "lora")):
         made_by = {
             "method": "sft",
             "sft_training": config.model_dump(exclude=_NO_PART_OF_THE_NUMBERS),
@@ -81,8 +81,6 @@ def train_sft(
         folder = work_dir / "lora"
         save_lora(model.unet, folder, {**made_by, "updates": config.updates})
         return _result(folder, curves, updater, store.seconds_spent())
-    finally:
-        detach_lora(model.unet)
 
 
 def _run(
