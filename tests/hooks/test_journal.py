@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
@@ -236,6 +236,24 @@ def test_other_runners_and_missing_outputs_continue_nothing(project: Project) ->
     assert project.ran == ["one", "two", "three"]
     project.run("2026-01-31T14.00.00.000Z", only_missing_outputs=True)
     assert project.journal.exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"runner": SequentialRunner()}, {"only_missing_outputs": True}],
+    ids=["continuing", "another runner", "missing outputs"],
+)
+def test_every_run_is_known_of_while_it_goes_on(project: Project, options: dict[str, Any]) -> None:
+    lock = project.journal.with_suffix(".lock")
+
+    def look(_: Any) -> pd.DataFrame:
+        with pytest.raises(Timeout):
+            FileLock(lock).acquire(timeout=0)
+        return pd.DataFrame({"name": ["one"]})
+
+    project.pipeline = Pipeline([Node(look, ["params:group"], "a", name="one")])
+    project.run(FIRST, **options)
+    assert not lock.exists()
 
 
 def test_a_damaged_journal_is_named(project: Project) -> None:

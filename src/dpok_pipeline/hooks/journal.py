@@ -39,7 +39,8 @@ class JournalHooks:
     """Writes the journal as nodes finish, and reads it when the same command is given again.
 
     It works together with `ContinuingRunner`, which leaves out the nodes that are done. Under any
-    other runner, and with --only-missing-outputs, nothing is continued.
+    other runner, and with --only-missing-outputs, nothing is continued; the lock alone is taken,
+    by which `kedro retention` knows that a run is going on.
     """
 
     def __init__(self) -> None:
@@ -69,8 +70,6 @@ class JournalHooks:
     ) -> None:
         """Find the journal of a crashed run of the same command, or begin one."""
         self._journal, self._catalog = None, catalog
-        if RUNNER not in run_params["runner"] or run_params["only_missing_outputs"]:
-            return
         narrowed = any(run_params[option] for option in NARROWING)
         names = [name for name in run_params["pipeline_names"] or () if name != "__default__"]
         self._whole = not narrowed and not names
@@ -78,6 +77,8 @@ class JournalHooks:
         key = hashlib.sha256(nodes).hexdigest()[:8] if narrowed else ""
         self._path = journal_path(catalog.load(RUN_WORK), run_params["env"], names, key)
         self._acquire()
+        if RUNNER not in run_params["runner"] or run_params["only_missing_outputs"]:
+            return
         try:
             self._begin(pipeline, catalog, run_params["run_id"])
         except BaseException:
@@ -111,12 +112,11 @@ class JournalHooks:
     def after_pipeline_run(self, catalog: CatalogProtocol) -> None:
         """Begin afresh the next time, and note a whole run."""
         journal = self._journal
-        if journal is None:
-            return
-        if self._whole and journal.code == hash_code():
-            identity = {**journal.identity, "code": journal.code}
-            note_finished(catalog.load(RUN_WORK), identity, journal.version)
-        self._path.unlink(missing_ok=True)
+        if journal is not None:
+            if self._whole and journal.code == hash_code():
+                identity = {**journal.identity, "code": journal.code}
+                note_finished(catalog.load(RUN_WORK), identity, journal.version)
+            self._path.unlink(missing_ok=True)
         self._release()
 
     @hook_impl
