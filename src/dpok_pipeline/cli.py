@@ -100,9 +100,16 @@ def retention(env: str | None, keep: int, work: bool, remove: bool, yes: bool) -
         going = [entry for entry in plan.entries if not entry.kept]
         if remove and going:
             old.refuse_while_running(plan.data)
-            if yes or click.confirm(f"Remove these {len(going)} for good?"):
-                old.remove(going, plan.data)
-                click.echo(f"Removed {len(going)}.")
+            if not yes:
+                if not click.confirm(f"Remove these {len(going)} for good?"):
+                    return
+                # While the question stood, something may have been run, removed or tagged.
+                asked = {entry.path for entry in going}
+                plan = old.make_plan(env, keep, work)
+                going = [entry for entry in plan.entries if not entry.kept and entry.path in asked]
+                old.refuse_while_running(plan.data)
+            old.remove(going, plan.data)
+            click.echo(f"Removed {len(going)}.")
 
 
 @cli.command(name="paper")

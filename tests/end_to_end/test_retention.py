@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,50 @@ def test_nothing_is_removed_while_a_run_is_going_on(project: Path, data: Path) -
     assert "a run is going on" in result.stderr
     assert there(data, LORA) == DAYS
     assert retention(project, "--remove", "--yes").exit_code == 0  # the lock of a killed run
+
+
+def answer_after(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
+    """Say yes to the question, after something has happened."""
+
+    def confirm(question: str) -> bool:
+        happen()
+        return True
+
+    monkeypatch.setattr("dpok_pipeline.cli.click.confirm", confirm)
+
+
+def test_a_run_that_begins_while_it_asks_stops_it(
+    project: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = data / "06_models/work/runs/retention"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "__default__.lock")
+    answer_after(monkeypatch, lock.acquire)
+    result = retention(project, "--remove")
+    lock.release()
+    assert result.exit_code == 1
+    assert "a run is going on" in result.stderr
+    assert there(data, LORA) == DAYS
+
+
+def test_what_changes_while_it_asks_counts(
+    project: Path, data: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = data / LORA / "2026-01-07T12.00.00.000Z" / "rl_lora"
+    run = run_with(client, output__color__rl_lora=DAYS[1])
+
+    def happen() -> None:
+        client.set_tag(run, "keep", "true")
+        shutil.rmtree(data / LORA / DAYS[0])
+        newest.mkdir(parents=True)
+
+    answer_after(monkeypatch, happen)
+    assert retention(project, "--remove").exit_code == 0
+    # The fourth is not among the newest three any more, but nobody was asked about it.
+    assert there(data, LORA) == [DAYS[1], *DAYS[3:], newest.parent.name]
+    assert there(data, PROMPTS) == DAYS[3:]
+    client.delete_tag(run, "keep")
+    shutil.rmtree(newest.parent)
 
 
 def test_without_an_answer_from_mlflow_nothing_is_removed(
