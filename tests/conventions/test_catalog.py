@@ -68,6 +68,13 @@ def test_paths_name_the_layer_and_the_whole_name(name: str) -> None:
             assert (placeholder in filepath) == (placeholder in name)
 
 
+@pytest.mark.parametrize("name", catalog_entries())
+def test_what_a_command_reads_is_never_seen_in_part(name: str) -> None:
+    """Kedro's own datasets write into the final path; figures are for kedro-viz alone."""
+    kind = catalog_entries()[name]["type"]
+    assert kind.startswith("dpok_pipeline.") or kind == "plotly.JSONDataset"
+
+
 def test_only_persisted_datasets_pass_between_nodes(
     pipelines: dict[str, Pipeline], context: Any
 ) -> None:

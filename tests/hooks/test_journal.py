@@ -56,9 +56,9 @@ class Project:
         return run
 
     def catalog(self, version: str, group: Any) -> DataCatalog:
-        table = {"type": "pandas.CSVDataset", "versioned": True, "save_args": {"index": False}}
+        table = "dpok_pipeline.datasets.whole_files.CSVDataset"
         config = {
-            name: {**table, "filepath": f"{self.folder}/{name}.csv"}
+            name: {"type": table, "versioned": True, "filepath": f"{self.folder}/{name}.csv"}
             for name in ("a", "b", "c", "report")
         }
         work = "dpok_pipeline.datasets.work_folder.WorkFolderDataset"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
-from kedro_datasets.json import JSONDataset
 
 from dpok_pipeline.datasets.networks import NetworkDataset
+from dpok_pipeline.datasets.whole_files import JSONDataset
 from dpok_pipeline.emoji_world.__main__ import main
 from dpok_pipeline.emoji_world.config import (
     CorpusConfig,

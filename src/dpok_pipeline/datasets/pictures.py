@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import os
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractVersionedDataset, Version
+
+from dpok_pipeline.datasets.whole_files import save_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,11 +29,7 @@ class _FileDataset(AbstractVersionedDataset[Any, Any]):
         super().__init__(PurePosixPath(filepath), version)
 
     def _write(self, content: bytes) -> None:
-        path = Path(self._get_save_path())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.partial")
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        save_whole(self._get_save_path(), content)
 
     def _read(self) -> bytes:
         return Path(self._get_load_path()).read_bytes()
