@@ -3,9 +3,36 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from dpok_pipeline.errors import InputError
+
 Array = NDArray[np.float64]
+
+#: Which image a row of scores or of embeddings is of. The first three are the same at every
+#: evaluation; the hash tells apart what was drawn with other LoRAs.
+IMAGE = ["prompt_id", "model", "index", "image_sha256"]
+
+
+def align(scores: pd.DataFrame, embeddings: pd.DataFrame) -> pd.DataFrame:
+    """Put embeddings `(rows, d)` into the order of the scores, image by image.
+
+    Args:
+        scores: one row per image, with the columns `IMAGE`.
+        embeddings: the columns `IMAGE`, and d others.
+
+    Raises:
+        InputError: they are not of the same images, such as after a crash between the two.
+    """
+    comparable = {*IMAGE} <= {*scores.columns} & {*embeddings.columns}
+    joined = scores[IMAGE].merge(embeddings, on=IMAGE) if comparable else embeddings[:0]
+    if not len(joined) == len(scores) == len(embeddings):
+        raise InputError(
+            f"embeddings: {len(embeddings)} rows, of which {len(joined)} are of the {len(scores)} "
+            "images in scores; run evaluation again, which makes both"
+        )
+    return joined.drop(columns=IMAGE)
 
 
 def cosine_distances(embeddings: NDArray[np.floating]) -> Array:

@@ -18,7 +18,16 @@ MODEL_COLOURS = {"base": "#9a9a93", "sft": "#d0842a", "rl": "#0b5d7a"}
 CONTRASTS = (("rl", "base"), ("rl", "sft"), ("sft", "base"))
 
 #: Columns of a scores frame that say what a row is; every other one is a metric.
-IDENTITY = ("experiment", "prompt_id", "prompt", "split", "model", "index", "training_seed")
+IDENTITY = (
+    "experiment",
+    "prompt_id",
+    "prompt",
+    "split",
+    "model",
+    "index",
+    "image_sha256",
+    "training_seed",
+)
 
 SPLIT_LABELS = {"train": "Training prompts", "unseen": "Unseen prompts"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,8 +68,10 @@ def score_evaluation_images(
     """Score every image, and embed it.
 
     Returns:
-        The scores, one row per image; the CLIP embeddings `(rows, d)` in the same order.
+        The scores, one row per image; the CLIP embeddings `(rows, d)`, with the columns that say
+        which image each is of.
     """
+    from dpok_pipeline.evaluation.diversity import IMAGE
     from dpok_pipeline.evaluation.scores import embed_images, score_images
     from dpok_pipeline.rewards.clip import ClipEmbedder
 
@@ -77,10 +80,16 @@ def score_evaluation_images(
     scores, embeddings = [], []
     for shard in images:
         pixels = decode_images(shard["image"]).to(compute.torch_device())
+        rows = shard.drop(columns="image").assign(image_sha256=_hashes(shard["image"]))
         scored = score_images(pixels, list(shard["prompt"]), opened, config.batch_size)
-        scores.append(pd.concat([shard.drop(columns="image"), scored], axis=1))
-        embeddings.append(embed_images(pixels, clip, config.batch_size))
-    return pd.concat(scores, ignore_index=True), _embedding_table(np.concatenate(embeddings))
+        scores.append(pd.concat([rows, scored], axis=1))
+        embedded = _embedding_table(embed_images(pixels, clip, config.batch_size))
+        embeddings.append(pd.concat([rows[IMAGE], embedded], axis=1))
+    return pd.concat(scores, ignore_index=True), pd.concat(embeddings, ignore_index=True)
+
+
+def _hashes(images: pd.Series) -> list[str]:
+    return [hashlib.sha256(image["bytes"]).hexdigest() for image in images]
 
 
 def _embedding_table(embeddings: np.ndarray) -> pd.DataFrame:
@@ -94,12 +103,15 @@ def compare_models(
 
     Returns:
         The comparison, one row per number; the claims, one row each.
+
+    Raises:
+        InputError: Scores and embeddings are of different images.
     """
     from dpok_pipeline.evaluation.claims import judge_claims
     from dpok_pipeline.evaluation.comparison import compare
+    from dpok_pipeline.evaluation.diversity import align
 
-    comparison = compare(
-        scores, embeddings.to_numpy(), replicates=config.replicates, seed=config.seed
-    )
+    vectors = align(scores, embeddings).to_numpy()
+    comparison = compare(scores, vectors, replicates=config.replicates, seed=config.seed)
     tracker.log(level_metrics(comparison), step=0)
     return comparison, judge_claims(comparison)

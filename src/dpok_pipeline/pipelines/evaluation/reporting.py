@@ -91,9 +91,12 @@ def gather_report_parts(
     provenance: Sections,
 ) -> ReportParts:
     """Bundle what reports show of one experiment."""
+    from dpok_pipeline.evaluation.diversity import align
+
     curves = {"rl": rl_curves, "sft": sft_curves}
     sheets = [train_sheet, unseen_sheet]
-    return ReportParts(experiment, scores, embeddings, curves, sheets, provenance)
+    aligned = align(scores, embeddings)
+    return ReportParts(experiment, scores, aligned, curves, sheets, provenance)
 
 
 def write_report(comparison: pd.DataFrame, claims: pd.DataFrame, *parts: ReportParts | None) -> str:
