@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import mlflow
 import pytest
+import requests
 import torch
+from mlflow.exceptions import MlflowException
 
 from dpok_pipeline.datasets.tracker import MlflowTracker
 from tests.project import mlflow_store
@@ -58,6 +61,49 @@ def test_a_continued_child_gets_only_what_is_new(parent: str) -> None:
     run = client.get_run(again.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params == {"rate": "0.1", "resume": "never", "more": "1"}
+
+
+class Unreachable:
+    """MLflow's client while its server is restarted."""
+
+    error: Exception
+
+    def __getattr__(self, name: str) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MlflowException("(sqlite3.OperationalError) database is locked\nand the statement"),
+        requests.exceptions.ConnectionError("connection refused"),
+    ],
+    ids=["database", "server"],
+)
+@pytest.mark.parametrize("since", ["the start", "a later step"])
+def test_training_goes_on_while_mlflow_is_away(
+    parent: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    since: str,
+) -> None:
+    tracker = MlflowTracker("color", "rl")
+    if since != "the start":
+        tracker.log({"reward/mean": 1}, 1)
+    monkeypatch.setattr(Unreachable, "error", error, raising=False)
+    with monkeypatch.context() as away:
+        away.setattr(mlflow, "MlflowClient", Unreachable)
+        for step in (2, 3):
+            tracker.log({"reward/mean": step}, step)
+            tracker.log_images("samples", torch.zeros(1, 3, 4, 4), step)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert f"MLflow takes no metrics of color rl ({str(error).splitlines()[0]}); " in warning
+    tracker.log({"reward/mean": 4}, 4)
+    tracker.log_images("samples", torch.zeros(1, 3, 4, 4), 4)
+    history = mlflow.MlflowClient().get_metric_history(tracker.run_id, "reward/mean")
+    assert [point.step for point in history] == ([4] if since == "the start" else [1, 4])
+    assert mlflow.MlflowClient().list_artifacts(tracker.run_id, "images")
 
 
 def test_another_method_or_parent_is_another_child(parent: str) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
 from kedro.io import AbstractDataset, DatasetError
+
+logger = logging.getLogger(__name__)
 
 GRID_COLUMNS = 8
 PARAMETER_LENGTH = 500
@@ -25,6 +29,7 @@ class MlflowTracker:
         self.method = method
         self._run_id: str | None = None
         self._continued = False
+        self._has_warned = False
         # The last step of each series that an interrupted run has logged.
         self._last_steps: dict[str, int] = {}
 
@@ -55,11 +60,12 @@ class MlflowTracker:
         import mlflow
         from mlflow.entities import Metric
 
-        if self.run_id is not None:
-            now = int(time.time() * 1000)
-            new = {key: value for key, value in metrics.items() if self._is_new(key, step)}
-            entries = [Metric(key, float(value), now, step) for key, value in new.items()]
-            mlflow.MlflowClient().log_batch(self.run_id, metrics=entries)
+        with self._failures_forgiven():
+            if self.run_id is not None:
+                now = int(time.time() * 1000)
+                new = {key: value for key, value in metrics.items() if self._is_new(key, step)}
+                entries = [Metric(key, float(value), now, step) for key, value in new.items()]
+                mlflow.MlflowClient().log_batch(self.run_id, metrics=entries)
 
     def log_images(self, key: str, images: Any, step: int) -> None:
         """Log images as one grid; MLflow shows a key's grids with a step slider.
@@ -71,9 +77,10 @@ class MlflowTracker:
         """
         import mlflow
 
-        if self.run_id is not None and self._is_new(key, step, images=True):
-            grid = _grid(np.asarray(images.detach().cpu()))
-            mlflow.MlflowClient().log_image(self.run_id, grid, key=key, step=step)
+        with self._failures_forgiven():
+            if self.run_id is not None and self._is_new(key, step, images=True):
+                grid = _grid(np.asarray(images.detach().cpu()))
+                mlflow.MlflowClient().log_image(self.run_id, grid, key=key, step=step)
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Log flat parameters, in one write."""
@@ -97,6 +104,28 @@ class MlflowTracker:
 
         if self._run_id is not None:
             mlflow.MlflowClient().set_terminated(self._run_id, status)
+
+    @contextmanager
+    def _failures_forgiven(self) -> Iterator[None]:
+        """Let training go on without MLflow: the curves in the catalog have every number.
+
+        A locked database raises MlflowException, a server that is restarted OSError, too.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except (MlflowException, OSError) as error:
+            if not self._has_warned:
+                reason = str(error).partition("\n")[0]
+                logger.warning(
+                    "MLflow takes no metrics of %s %s (%s); the run goes on and tries again, and "
+                    "the catalog has every number",
+                    self.experiment,
+                    self.method,
+                    reason,
+                )
+            self._has_warned = True
 
     def _reopen(self, parent: Any) -> str | None:
         """Find the child that an interrupted run has left; None if there is none."""
