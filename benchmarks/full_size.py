@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks import random_models
 
 ROOT = Path(__file__).parents[1]
-EXPERIMENT = "color"
+EXPERIMENT = "location"
 PIXELS = 64
 MEMORY_LIMIT = 16 * 2**30
 BUDGET = (
