@@ -48,7 +48,7 @@ def test_every_case_is_measured(tiny_model: DiffusionModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("env", "steps", "images", "rows"), [("base", 20, 32, 128), ("paper", 50, 10, 48)]
+    ("env", "steps", "images", "rows"), [("base", 15, 48, 128), ("paper", 50, 10, 48)]
 )
 def test_sizes_are_the_environments(env: str, steps: int, images: int, rows: int) -> None:
     found = read(env, "", CONF)

@@ -50,4 +50,4 @@ def test_emoji_worlds_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     found = groups(tmp_path, monkeypatch, "emoji_world")
     base = yaml.safe_load((ROOT / "conf" / "base" / "parameters_rl_training.yml").read_text())
     assert found["rl_training"].learning_rate == base["rl_training"]["learning_rate"]
-    assert found["sampling"].ddim_steps == 20
+    assert found["sampling"].ddim_steps == 15
