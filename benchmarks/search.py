@@ -43,7 +43,8 @@ PROMPTS = Path("data/01_raw/prompts/paper.yml")
 LOG = Path("benchmarks/results/search.csv")
 TRAINING_SEED, EVALUATION_SEED, IMAGES = 7_000, 8_000, 64
 FIELDS = (
-    "method", "experiment", "changed", "image_reward_base", "image_reward", "judge_base", "judge",
+    "method", "experiment", "ddim_steps", "images", "learning_rate", "changed", "reward",
+    "image_reward_base", "image_reward", "judge_base", "judge",
     "aesthetic_base", "aesthetic", "training_seconds", "commit",
 )  # fmt: skip
 
@@ -106,13 +107,28 @@ class Trial:
             load_lora(self.model.unet, trained)
             after = self._scores()
             detach_lora(self.model.unet)
-        settings = " ".join(f"{name}={value}" for name, value in self.changed.items())
         return {
-            "method": self.method, "experiment": self.experiment,
-            "changed": settings or "conf/base", "training_seconds": round(seconds, 1),
+            "method": self.method, "experiment": self.experiment, **self._settings(),
+            "training_seconds": round(seconds, 1),
             "commit": _commit(), **{f"{name}_base": value for name, value in before.items()},
             **after,
         }  # fmt: skip
+
+    def _settings(self) -> dict[str, Any]:
+        """What tells this trial from the others, also once `conf/base` is another."""
+        if self.method == "rl":
+            config: Any = _with(self.base.rl, self.changed)
+            images = config.iterations * config.images_per_iteration
+        else:
+            config = _with(self.base.sft, self.changed)
+            images = self.changed.get("images", self.base.generation.images)
+        return {
+            "ddim_steps": self.sampling.ddim_steps,
+            "images": images,
+            "learning_rate": config.learning_rate,
+            "changed": " ".join(f"{name}={value}" for name, value in self.changed.items()),
+            "reward": scorer_identity(self.base.reward)["files"][:8],
+        }
 
     def _train_rl(self, folder: Path) -> Path:
         value = _with(self.base.rl.value, _under("value.", self.changed))
