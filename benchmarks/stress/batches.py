@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.stress.budgets import BUDGETS
 from benchmarks.stress.worker import PROMPT, WORLD
+from dpok_pipeline.diffusion.config import Precision, SamplingConfig
 
 IMAGES, ONE, OTHER = 64, 64, 7
 VISIBLE = 1 / 255  # a step of an 8-bit pixel
@@ -18,12 +19,13 @@ def compare_batch_sizes(seed: int, budget: str) -> dict[str, Any]:
         seed: of the noise.
         budget: whose steps and guidance.
     """
-    float32, bfloat16 = (_moved(seed, budget, name) for name in ("float32", "bfloat16"))
+    sampling = BUDGETS[budget]().sampling  # reads conf: once
+    float32, bfloat16 = (_moved(seed, sampling, name) for name in ("float32", "bfloat16"))
     passed = float32["largest_pixel_change"] <= VISIBLE
     return {"images": IMAGES, "float32": float32, "bfloat16": bfloat16, "passed": passed}
 
 
-def _moved(seed: int, budget: str, precision: Any) -> dict[str, float]:
+def _moved(seed: int, sampling: SamplingConfig, precision: Precision) -> dict[str, float]:
     from dpok_pipeline.diffusion.base_model import describe_base_model, load_base_model
     from dpok_pipeline.diffusion.decode import decode
     from dpok_pipeline.diffusion.sampler import sample
@@ -34,8 +36,7 @@ def _moved(seed: int, budget: str, precision: Any) -> dict[str, float]:
         decode(
             model,
             sample(
-                model, texts, BUDGETS[budget]().sampling, seed=seed, indices=range(IMAGES),
-                batch_size=size,
+                model, texts, sampling, seed=seed, indices=range(IMAGES), batch_size=size
             ).latents,
             size,
         )
