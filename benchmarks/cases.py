@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Measurement, measure
+from dpok_pipeline.algorithms.dpok.buffer import TransitionBuffer, Transitions
+from dpok_pipeline.algorithms.dpok.trainer import DPOKTrainer
+from dpok_pipeline.algorithms.dpok.update import PolicyUpdater
+from dpok_pipeline.algorithms.sft.samples import SFTSamples
+from dpok_pipeline.algorithms.sft.update import SFTUpdater
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.diffusion.decode import decode
 from dpok_pipeline.diffusion.lora import attach_lora, detach_lora
 from dpok_pipeline.diffusion.sampler import Samples, sample
 from dpok_pipeline.rewards.protocol import Scorer
-from dpok_pipeline.training.buffer import TransitionBuffer, Transitions
 from dpok_pipeline.training.config import DPOKConfig, SFTConfig
-from dpok_pipeline.training.dpok_trainer import DPOKTrainer
-from dpok_pipeline.training.guards import score_images
-from dpok_pipeline.training.policy_update import PolicyUpdater
-from dpok_pipeline.training.sft_samples import SFTSamples
-from dpok_pipeline.training.sft_update import SFTUpdater
+from dpok_pipeline.training.scoring import score_images
 from dpok_pipeline.training.tracking import NullTracker
 
 PROMPT = "A dog on the moon."

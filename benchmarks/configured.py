@@ -18,7 +18,7 @@ from dpok_pipeline.diffusion.base_model import (
 )
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.diffusion.options import half_precision
-from dpok_pipeline.pipelines.inputs import ComputeConfig
+from dpok_pipeline.pipelines.models import ComputeConfig
 from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
 from dpok_pipeline.rewards.protocol import Scorer
 from dpok_pipeline.settings import CONFIG_LOADER_ARGS

@@ -66,7 +66,7 @@ def prepare(folder: Path, data: Path) -> None:
     """
     from tests.rewards.blip_reference import random_state
 
-    from dpok_pipeline.hub import find_files
+    from dpok_pipeline.files.hub import find_files
     from dpok_pipeline.rewards.image_reward import ImageRewardConfig
 
     folder.mkdir(parents=True, exist_ok=True)

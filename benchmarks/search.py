@@ -25,17 +25,17 @@ import yaml
 from pydantic import BaseModel
 
 from benchmarks import configured
+from dpok_pipeline.algorithms.dpok.train import train_dpok
+from dpok_pipeline.algorithms.sft.generation import generate_samples
+from dpok_pipeline.algorithms.sft.samples import SFTSamples
+from dpok_pipeline.algorithms.sft.train import train_sft
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.diffusion.decode import decode
 from dpok_pipeline.diffusion.lora import detach_lora, load_lora
 from dpok_pipeline.diffusion.sampler import sample
-from dpok_pipeline.pipelines.inputs import scorer_identity
+from dpok_pipeline.pipelines.models import scorer_identity
 from dpok_pipeline.rewards.load import load_scorer
 from dpok_pipeline.training.config import DPOKConfig, SFTConfig, ValueConfig
-from dpok_pipeline.training.dpok import train_dpok
-from dpok_pipeline.training.generation import generate_samples
-from dpok_pipeline.training.sft import train_sft
-from dpok_pipeline.training.sft_samples import SFTSamples
 
 Settings = TypeVar("Settings", bound=BaseModel)
 

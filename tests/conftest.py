@@ -26,7 +26,7 @@ def _experiments_of_the_default_environment() -> None:
     if "kedro.framework.project" in sys.modules:
         from kedro.framework.project import pipelines
 
-        from dpok_pipeline.pipelines.experiments import EXPERIMENTS, choose_experiments
+        from dpok_pipeline.configuration.experiments import EXPERIMENTS, choose_experiments
 
         if choose_experiments(EXPERIMENTS):
             pipelines.configure("dpok_pipeline.pipeline_registry")

@@ -25,7 +25,7 @@ SAMPLES = "samples"  # where SFT's images are, beside its work folder
 
 def train_rl(model: Any, budget: Budget, folder: Path) -> dict[str, Any]:
     """DPOK with value function, checkpoints as the budget says."""
-    from dpok_pipeline.training.dpok import train_dpok
+    from dpok_pipeline.algorithms.dpok.train import train_dpok
 
     result = train_dpok(
         model,
@@ -43,8 +43,8 @@ def train_sft(model: Any, budget: Budget, folder: Path) -> dict[str, Any]:
     """SFT on images that `generate` has made beside the work folder."""
     import pandas as pd
 
-    from dpok_pipeline.training import sft
-    from dpok_pipeline.training.sft_samples import COLUMNS, SFTSamples
+    from dpok_pipeline.algorithms.sft import train as sft
+    from dpok_pipeline.algorithms.sft.samples import COLUMNS, SFTSamples
 
     shards = sorted((folder.parent / SAMPLES).glob("*.parquet"))
     frame = pd.concat([pd.read_parquet(shard, columns=list(COLUMNS)) for shard in shards])
@@ -55,7 +55,7 @@ def train_sft(model: Any, budget: Budget, folder: Path) -> dict[str, Any]:
 
 def generate(model: Any, budget: Budget, folder: Path) -> dict[str, Any]:
     """SFT's data, every shard let go as soon as it is made."""
-    from dpok_pipeline.training.generation import generate_samples
+    from dpok_pipeline.algorithms.sft.generation import generate_samples
 
     shards = generate_samples(
         model,
@@ -98,7 +98,7 @@ def main() -> int:
     except KeyboardInterrupt as stop:
         return 128 + int(getattr(stop, "signal_number", 2))
     except Exception as error:
-        from dpok_pipeline.failures import explain  # what `kedro run` answers with
+        from dpok_pipeline.commands.failures import explain  # what `kedro run` answers with
 
         message = explain(error)
         if message is None:

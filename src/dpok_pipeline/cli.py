@@ -16,17 +16,17 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.project import settings
 from kedro.utils import find_kedro_project, load_obj
 
+from dpok_pipeline.commands.failures import explain
+from dpok_pipeline.configuration.experiments import configured_experiments
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.failures import explain
 from dpok_pipeline.hooks import JOURNAL, TRACKING
-from dpok_pipeline.pipelines.experiments import configured_experiments
-from dpok_pipeline.training.stopping import Stopped
+from dpok_pipeline.training.signals import Stopped
 
 if TYPE_CHECKING:
     from dpok_pipeline.training.config import Resume
 
 SIGNALLED = 128  # shells add the signal's number
-RUNNER = "dpok_pipeline.runner.ContinuingRunner"
+RUNNER = "dpok_pipeline.runs.runner.ContinuingRunner"
 PIPELINES_FOLDER = Path(__file__).parent / "pipelines"
 
 
@@ -63,7 +63,7 @@ def run(traceback: bool, **options: Any) -> Any:
 )
 def claims(seeds: str, env: str | None, resume: Resume) -> None:
     """Make the whole comparison once per training seed, and judge the paper's claims."""
-    from dpok_pipeline.seeds import compare_over_seeds
+    from dpok_pipeline.commands.seeds import compare_over_seeds
 
     with one_line_errors():
         if not all(seed.strip().isdigit() for seed in seeds.split(",")):
@@ -90,7 +90,7 @@ def retention(env: str | None, keep: int, work: bool, remove: bool, yes: bool) -
     What MLflow names stays: inputs and outputs of runs with the tag keep=true, and of runs whose
     model has an alias in the registry.
     """
-    from dpok_pipeline import retention as old
+    from dpok_pipeline.runs import retention as old
 
     with one_line_errors():
         _check_choices({"env": env})
@@ -117,7 +117,7 @@ def retention(env: str | None, keep: int, work: bool, remove: bool, yes: bool) -
 @click.option("--preset", default="official_code", show_default=True, help="Preset of that run.")
 def paper(env: str, preset: str) -> None:
     """Put a run's numbers beside the paper's, in docs/stable_diffusion.md."""
-    from dpok_pipeline.paper_page import fill_paper_page
+    from benchmarks.paper_page import fill_paper_page
 
     with one_line_errors():
         click.echo(fill_paper_page(env, preset))

@@ -35,7 +35,7 @@ def artifact_location(folder: str) -> str | None:
 
 def own_entry(name: str) -> Any:
     """Give a number or catalog entry that conf/custom/custom.yml describes."""
-    from dpok_pipeline.own_work import own_work
+    from dpok_pipeline.configuration.own_work import own_work
 
     return own_work(name, Path(project_path()))
 

@@ -53,7 +53,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 def test_the_engine_imports_without_kedro_and_mlflow() -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['kedro', 'mlflow', 'kedro_mlflow']))\n"
-        "import dpok_pipeline.training.dpok, dpok_pipeline.evaluation.report\n"
+        "import dpok_pipeline.algorithms.dpok.train, dpok_pipeline.report.page\n"
         "import dpok_pipeline.rewards.load"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from kedro.config import OmegaConfigLoader
 
-from dpok_pipeline.own_work import FILE
+from dpok_pipeline.configuration.own_work import FILE
 from dpok_pipeline.settings import CONFIG_LOADER_ARGS
 from tests.conventions.test_paper_conf import GROUPS, typed
 

@@ -18,14 +18,14 @@ from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
 from dpok_pipeline.cli import cli
+from dpok_pipeline.configuration.experiments import EXPERIMENTS
 from dpok_pipeline.datasets.models import ScorerDataset
-from dpok_pipeline.datasets.prompt_formats import READERS
-from dpok_pipeline.datasets.prompt_sources import PromptSource
+from dpok_pipeline.datasets.prompts.formats import READERS
+from dpok_pipeline.datasets.prompts.sources import PromptSource
 from dpok_pipeline.evaluation.claims import CLAIMS
 from dpok_pipeline.evaluation.claims import COLUMNS as CLAIM_COLUMNS
 from dpok_pipeline.evaluation.names import IDENTITY, METRICS
 from dpok_pipeline.hooks.preconditions import RUNTIME_PARAMETER
-from dpok_pipeline.pipelines.experiments import EXPERIMENTS
 from dpok_pipeline.pipelines.rl_training.measures import MEASURES
 
 ROOT = Path(__file__).parents[2]

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from kedro.config import OmegaConfigLoader
 
+from dpok_pipeline.configuration.experiments import EXPERIMENTS, configured_experiments
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.evaluation.config import EvaluationConfig
-from dpok_pipeline.pipelines.experiments import EXPERIMENTS, configured_experiments
-from dpok_pipeline.pipelines.inputs import ComputeConfig
+from dpok_pipeline.pipelines.models import ComputeConfig
 from dpok_pipeline.rewards.load import ScorerConfig
 from dpok_pipeline.settings import CONFIG_LOADER_ARGS
 from dpok_pipeline.training.config import DPOKConfig, GenerationConfig, SFTConfig

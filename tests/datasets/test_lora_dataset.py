@@ -7,8 +7,8 @@ from kedro.io import Version
 from kedro.io.core import DatasetError
 
 from dpok_pipeline.datasets.lora import LoRADataset
-from dpok_pipeline.datasets.sealed_folder import MARKER
 from dpok_pipeline.diffusion.lora import WEIGHTS_NAME
+from dpok_pipeline.files.manifest import MARKER
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
 
-from dpok_pipeline import durable
 from dpok_pipeline.datasets.pictures import PageDataset
 from dpok_pipeline.datasets.whole_files import CSVDataset, JSONDataset, ParquetDataset
+from dpok_pipeline.files import durable
 
 FIRST, SECOND = "2026-01-31T12.00.00.000Z", "2026-01-31T13.00.00.000Z"
 TABLE = pd.DataFrame({"prompt": ["a cat", "eine Füchsin"], "mean": [0.5, -1.25]})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dpok_pipeline.datasets.work_folder import WorkFolderDataset
-from dpok_pipeline.training.work_lock import claim
+from dpok_pipeline.files.locks import claim
 
 
 def test_a_folder_in_use_is_cleared_by_nobody_else(

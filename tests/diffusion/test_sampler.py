@@ -15,8 +15,8 @@ from dpok_pipeline.diffusion.base_model import (
     load_base_model,
 )
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
-from dpok_pipeline.diffusion.ddim import DDIMTransitions
 from dpok_pipeline.diffusion.decode import decode
+from dpok_pipeline.diffusion.denoising import DDIMTransitions
 from dpok_pipeline.diffusion.guidance import predict_noise
 from dpok_pipeline.diffusion.lora import attach_lora, lora_parameters
 from dpok_pipeline.diffusion.noise import derive_seed

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpok_pipeline.emoji_world.training.readers import GarblingSprites
+from dpok_pipeline.emoji_world.building.readers import GarblingSprites
 
 WORLD = Path(__file__).parents[2] / "data" / "01_raw" / "emoji_world"
 

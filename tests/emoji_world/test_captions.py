@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpok_pipeline.emoji_world.building.corpus import sample_caption
 from dpok_pipeline.emoji_world.captions import Caption, parse
-from dpok_pipeline.emoji_world.pretraining import sample_caption
 
 
 @pytest.mark.parametrize(

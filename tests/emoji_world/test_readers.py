@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from dpok_pipeline.emoji_world.captions import Caption
-from dpok_pipeline.emoji_world.judge import JudgeScorer
-from dpok_pipeline.emoji_world.renderer import render
-from dpok_pipeline.emoji_world.scene_reader import READ_COLORS, READ_KINDS, Reading, SceneReader
-from dpok_pipeline.emoji_world.scenes import Scene, SceneObject, scene_of
-from dpok_pipeline.emoji_world.training.aesthetic import DAMAGES
-from dpok_pipeline.emoji_world.training.loop import to_tensor
-from dpok_pipeline.emoji_world.training.readers import (
+from dpok_pipeline.emoji_world.building.loop import to_tensor
+from dpok_pipeline.emoji_world.building.readers import (
     NO_COLOR,
     GarblingSprites,
     blur_and_noise,
@@ -25,12 +19,18 @@ from dpok_pipeline.emoji_world.training.readers import (
     reading_loss,
     train_reader,
 )
-from dpok_pipeline.emoji_world.training.reward import (
+from dpok_pipeline.emoji_world.building.rewards.aesthetic import DAMAGES
+from dpok_pipeline.emoji_world.building.rewards.ranking import (
     Pairs,
     new_reward,
     train_reward,
     with_unit_spread,
 )
+from dpok_pipeline.emoji_world.captions import Caption
+from dpok_pipeline.emoji_world.judge import JudgeScorer
+from dpok_pipeline.emoji_world.renderer import render
+from dpok_pipeline.emoji_world.scene_reader import READ_COLORS, READ_KINDS, Reading, SceneReader
+from dpok_pipeline.emoji_world.scenes import Scene, SceneObject, scene_of
 from dpok_pipeline.emoji_world.vocabulary import PLACE_NAMES
 from dpok_pipeline.errors import InputError
 

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpok_pipeline.emoji_world.captions import Caption
-from dpok_pipeline.emoji_world.pretraining import (
+from dpok_pipeline.emoji_world.building.corpus import (
     CAPTION_NOISE,
     WHISKEY_SHARE,
     noisy_scene,
     sample_caption,
 )
+from dpok_pipeline.emoji_world.building.rewards.ranking import wrong_scene
+from dpok_pipeline.emoji_world.captions import Caption
 from dpok_pipeline.emoji_world.renderer import render
 from dpok_pipeline.emoji_world.scenes import scene_of
 from dpok_pipeline.emoji_world.sprites import SpriteSheet
-from dpok_pipeline.emoji_world.training.reward import wrong_scene
 from dpok_pipeline.emoji_world.vocabulary import IMAGE_SIZE
 from dpok_pipeline.errors import InputError
 

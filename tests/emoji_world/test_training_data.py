@@ -8,14 +8,14 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from dpok_pipeline.emoji_world.building.loop import to_tensor
+from dpok_pipeline.emoji_world.building.readers import NO_COLOR, GarblingSprites
+from dpok_pipeline.emoji_world.building.redraw import MOST_STEPS, redraw, redrawn_scenes
+from dpok_pipeline.emoji_world.building.rewards.ranking import TIE, Pairs, rank_samples
 from dpok_pipeline.emoji_world.captions import parse
 from dpok_pipeline.emoji_world.renderer import render
 from dpok_pipeline.emoji_world.scene_reader import MIXED, READ_COLORS, SceneReader
 from dpok_pipeline.emoji_world.scenes import scene_of
-from dpok_pipeline.emoji_world.training.loop import to_tensor
-from dpok_pipeline.emoji_world.training.readers import NO_COLOR, GarblingSprites
-from dpok_pipeline.emoji_world.training.redraw import MOST_STEPS, redraw, redrawn_scenes
-from dpok_pipeline.emoji_world.training.reward import TIE, Pairs, rank_samples
 from dpok_pipeline.emoji_world.vocabulary import COLORS
 
 from .conftest import WORLD
@@ -111,7 +111,7 @@ class _Reading:
 
 
 def test_ranking_pairs_every_two_samples_but_ties(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpok_pipeline.emoji_world.training.reward.LABEL_NOISE", 0.0)
+    monkeypatch.setattr("dpok_pipeline.emoji_world.building.rewards.ranking.LABEL_NOISE", 0.0)
     levels = (0, 51, 54, 255)  # log-likelihoods 0, 2, 2.1, 10: one pair closer than TIE
     assert 0.1 < TIE < 2
     group = torch.stack([torch.full((3, 64, 64), level, dtype=torch.uint8) for level in levels])

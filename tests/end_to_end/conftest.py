@@ -16,7 +16,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
 
-from dpok_pipeline.quiet import silence_notices
+from dpok_pipeline.commands.quiet import silence_notices
 from tests.project import make_project
 
 

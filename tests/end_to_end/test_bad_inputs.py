@@ -114,7 +114,7 @@ def test_a_bad_configuration(kedro_run: Command, project: Path, row: Row) -> Non
 
 @rows("prompts")
 def test_bad_prompts(tiny_model_folder: Path, tmp_path: Path, row: Row) -> None:
-    from dpok_pipeline.datasets.prompt_sources import PromptSourcesDataset
+    from dpok_pipeline.datasets.prompts.sources import PromptSourcesDataset
     from dpok_pipeline.diffusion.base_model import describe_base_model
     from dpok_pipeline.pipelines.prompt_preparation.nodes import prepare_prompts
 
@@ -162,7 +162,7 @@ def test_a_bad_scorer(world: Path, tmp_path: Path, row: Row) -> None:
 
 @rows("folders")
 def test_a_damaged_folder(tmp_path: Path, row: Row) -> None:
-    from dpok_pipeline.datasets.sealed_folder import check, copy_sealed
+    from dpok_pipeline.files.manifest import check, copy_sealed
 
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "weights").write_bytes(bytes(range(100)))
@@ -201,7 +201,7 @@ def test_a_device_that_is_not_there() -> None:
     import torch
 
     from dpok_pipeline.errors import InputError
-    from dpok_pipeline.pipelines.inputs import ComputeConfig
+    from dpok_pipeline.pipelines.models import ComputeConfig
 
     if torch.backends.mps.is_available():
         pytest.skip("this machine has one")

@@ -16,7 +16,7 @@ OWN = f"""\
 prompts:
   train: [a cat on the moon, a green dog]
   unseen: {{path: data/01_raw/prompts/mine.csv, format: csv}}
-reward: tests.training.support.Brightness
+reward: tests.algorithms.support.Brightness
 base_model: {WORLD}/base_model
 settings: emoji_world
 budget: {{images: 7, images_per_iteration: 4, sft_updates: 2, evaluation_images: 3}}

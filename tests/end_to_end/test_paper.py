@@ -11,11 +11,11 @@ import mlflow
 import pandas as pd
 import pytest
 from benchmarks.full_size import BUDGET, EXPERIMENT, check
+from benchmarks.paper_results import RESULTS
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
 from dpok_pipeline.cli import cli
-from dpok_pipeline.evaluation.paper_results import RESULTS
 from tests.end_to_end.conftest import Command, Outcome, error_of, versions
 from tests.project import ROOT
 

@@ -13,7 +13,7 @@ from filelock import FileLock
 from kedro.framework.startup import bootstrap_project
 from mlflow import MlflowClient
 
-from dpok_pipeline.datasets.sealed_folder import MARKER
+from dpok_pipeline.files.manifest import MARKER
 from tests.end_to_end.test_bad_inputs import Environment
 
 pytestmark = pytest.mark.xdist_group("whole run")

@@ -12,8 +12,8 @@ import pytest
 from kedro.io import CatalogProtocol
 from safetensors.numpy import load_file
 
-from dpok_pipeline.datasets.sealed_folder import copy_sealed
-from dpok_pipeline.pipelines.experiments import EXPERIMENTS
+from dpok_pipeline.configuration.experiments import EXPERIMENTS
+from dpok_pipeline.files.manifest import copy_sealed
 from tests.end_to_end.conftest import Command, Outcome, error_of, versions
 
 pytestmark = pytest.mark.xdist_group("whole run")
@@ -154,7 +154,7 @@ def test_another_training_seed_gives_another_lora(
 def test_an_interrupted_run_started_again_gives_the_uninterrupted_lora(
     finished: Outcome, kedro_run: Command, catalog: CatalogProtocol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dpok_pipeline.training import dpok_trainer
+    from dpok_pipeline.algorithms.dpok import trainer as dpok_trainer
 
     before = weights(catalog, "location.rl_lora")
     real = (
@@ -190,7 +190,7 @@ def test_an_interrupted_run_started_again_gives_the_uninterrupted_lora(
 def test_a_full_disk_is_said_in_one_line_and_the_same_command_goes_on(
     finished: Outcome, kedro_run: Command, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dpok_pipeline.training import shard_store
+    from dpok_pipeline.files import shards as shard_store
 
     real = shard_store.replace_durably
 

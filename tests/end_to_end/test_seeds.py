@@ -13,10 +13,10 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
 
 from dpok_pipeline import run_identity, seeds
+from dpok_pipeline.configuration.experiments import EXPERIMENTS
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.finished_runs import RUN_WORK, note_finished
-from dpok_pipeline.pipelines.experiments import EXPERIMENTS
-from dpok_pipeline.run_identity import describe_whole_run
+from dpok_pipeline.runs.finished import RUN_WORK, note_finished
+from dpok_pipeline.runs.identity import describe_whole_run
 from tests.end_to_end.conftest import Outcome
 
 pytestmark = pytest.mark.xdist_group("whole run")

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
-from dpok_pipeline.pipelines.experiments import EXPERIMENTS
+from dpok_pipeline.configuration.experiments import EXPERIMENTS
 from tests.end_to_end.conftest import Outcome
 
 pytestmark = pytest.mark.xdist_group("whole run")

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dpok_pipeline.evaluation.comparison import compare
-from dpok_pipeline.evaluation.contact_sheet import contact_sheet
-from dpok_pipeline.evaluation.look import wrapped
 from dpok_pipeline.evaluation.names import one_line
-from dpok_pipeline.evaluation.plots import score_bars
-from dpok_pipeline.evaluation.tables import terminal_table
 from dpok_pipeline.pipelines.prompt_preparation.nodes import prompt_id
+from dpok_pipeline.report.contact_sheet import contact_sheet
+from dpok_pipeline.report.plots import score_bars
+from dpok_pipeline.report.style import wrapped
+from dpok_pipeline.report.tables import terminal_table
 from tests.evaluation.synthetic import make_scores
 
 PROMPTS = [

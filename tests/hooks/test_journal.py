@@ -17,11 +17,11 @@ from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.finished_runs import RUN_WORK, find_finished
 from dpok_pipeline.hooks import JOURNAL
 from dpok_pipeline.hooks import journal as journal_hooks
 from dpok_pipeline.hooks.journal import NARROWING
-from dpok_pipeline.runner import ContinuingRunner
+from dpok_pipeline.runs.finished import RUN_WORK, find_finished
+from dpok_pipeline.runs.runner import ContinuingRunner
 
 FIRST, SECOND = "2026-01-31T12.00.00.000Z", "2026-01-31T13.00.00.000Z"
 

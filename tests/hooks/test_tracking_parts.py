@@ -4,8 +4,8 @@ import subprocess
 from pathlib import Path
 
 from dpok_pipeline.config import FrozenConfig
-from dpok_pipeline.hooks.git import describe_commit
-from dpok_pipeline.run_identity import flatten
+from dpok_pipeline.files.git import describe_commit
+from dpok_pipeline.runs.identity import flatten
 
 
 class Inner(FrozenConfig):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
-from dpok_pipeline.datasets.sealed_folder import copy_sealed
+from dpok_pipeline.files.manifest import copy_sealed
 from dpok_pipeline.diffusion.base_model import describe_base_model, load_base_model
 from dpok_pipeline.diffusion.config import LoRAConfig
 from dpok_pipeline.diffusion.lora import attach_lora, lora_parameters, save_lora

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 from kedro.pipeline import Node
 
+from dpok_pipeline.configuration.experiments import EXPERIMENTS, for_each_experiment
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.pipelines.experiments import EXPERIMENTS, for_each_experiment
-from dpok_pipeline.pipelines.inputs import ComputeConfig, scorer_identity, select_prompts
+from dpok_pipeline.pipelines.models import ComputeConfig, scorer_identity, select_prompts
 from dpok_pipeline.rewards.load import ScorerConfig
 
 

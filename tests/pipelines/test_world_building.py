@@ -12,24 +12,24 @@ from kedro.runner import SequentialRunner
 from dpok_pipeline.datasets.networks import NetworkDataset
 from dpok_pipeline.datasets.whole_files import JSONDataset
 from dpok_pipeline.emoji_world.__main__ import main
-from dpok_pipeline.emoji_world.config import (
+from dpok_pipeline.emoji_world.building import measure, reward, reward_start
+from dpok_pipeline.emoji_world.building.config import (
     CorpusConfig,
     SamplesConfig,
     TrainingConfig,
     WorldConfig,
 )
-from dpok_pipeline.emoji_world.training import measure, reward, reward_start
 from dpok_pipeline.pipelines.world_building import create_pipeline, nodes
 
 SPRITES = Path(__file__).parents[2] / "data" / "01_raw" / "emoji_world" / "sprites"
 NETWORKS = {
     "autoencoder": "diffusers.AutoencoderKL",
-    "clip": "dpok_pipeline.emoji_world.training.clip.WorldClip",
+    "clip": "dpok_pipeline.emoji_world.building.clip.WorldClip",
     "base_model": "diffusers.StableDiffusionPipeline",
     "judge": "dpok_pipeline.emoji_world.scene_reader.SceneReader",
     "rater": "dpok_pipeline.emoji_world.scene_reader.SceneReader",
     "image_reward": "dpok_pipeline.rewards.image_reward.ImageReward",
-    "aesthetic": "dpok_pipeline.emoji_world.training.aesthetic.Aesthetic",
+    "aesthetic": "dpok_pipeline.emoji_world.building.rewards.aesthetic.Aesthetic",
 }
 
 

@@ -10,11 +10,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.rewards.aesthetic import AestheticScorer, head_from_state, keep_as_safetensors
 from dpok_pipeline.rewards.clip import ClipEmbedder, CLIPScore, PickScore
 from dpok_pipeline.rewards.folders import read_foreign_checkpoint
 from dpok_pipeline.rewards.heads import ScoreHead
-from dpok_pipeline.sums import file_sha256
 from tests.rewards.aesthetic_reference import embed, head_score, preprocess
 from tests.rewards.conftest import write_clip
 from tests.shared_data import shared_file

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from dpok_pipeline.datasets.models import ModelFolderDataset
 from dpok_pipeline.diffusion.base_model import describe_base_model, load_base_model
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.pipelines.inputs import scorer_identity
+from dpok_pipeline.pipelines.models import scorer_identity
 from dpok_pipeline.rewards.aesthetic import AestheticScorer
 from dpok_pipeline.rewards.clip import CLIPScore
 from dpok_pipeline.rewards.image_reward import ImageReward

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.rewards.image_reward import ImageReward, ImageRewardConfig
 from dpok_pipeline.rewards.published import load_published, rename_published
-from dpok_pipeline.sums import file_sha256
 from tests.rewards.blip_reference import random_state, reference_score
 from tests.rewards.conftest import VOCAB, tiny_image_reward
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.pipelines.inputs import scorer_identity
+from dpok_pipeline.pipelines.models import scorer_identity
 from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
 from dpok_pipeline.rewards.wrappers import WeightedSum
 

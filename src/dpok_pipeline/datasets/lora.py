@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpok_pipeline.datasets.sealed_folder import check, copy_sealed
 from dpok_pipeline.datasets.versioned import SealedFolderDataset
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.manifest import check, copy_sealed
 
 
 class LoRADataset(SealedFolderDataset[Path, Path]):

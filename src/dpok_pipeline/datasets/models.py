@@ -10,8 +10,8 @@ from kedro.io import AbstractDataset, DatasetError
 from pydantic import ValidationError
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.hub import find_files, is_hub_id
-from dpok_pipeline.sums import check_sums
+from dpok_pipeline.files.checksums import check_sums
+from dpok_pipeline.files.hub import find_files, is_hub_id
 
 logger = logging.getLogger(__name__)
 

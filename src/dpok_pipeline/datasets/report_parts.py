@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 from kedro.io.core import VersionNotFoundError
 
-from dpok_pipeline.datasets.sealed_folder import check, partial_path, seal
 from dpok_pipeline.datasets.versioned import SealedFolderDataset
+from dpok_pipeline.files.manifest import check, partial_path, seal
 
 if TYPE_CHECKING:
     from PIL.Image import Image

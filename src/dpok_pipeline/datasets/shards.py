@@ -12,14 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from dpok_pipeline.datasets.sealed_folder import (
+from dpok_pipeline.datasets.versioned import SealedFolderDataset
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.manifest import (
     check_file,
     partial_path,
     read_marker,
     seal,
 )
-from dpok_pipeline.datasets.versioned import SealedFolderDataset
-from dpok_pipeline.errors import InputError
 
 PREVIEW_IMAGES = 24
 PREVIEW_COLUMNS = 8

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from kedro.io import AbstractVersionedDataset, Version
 from kedro.io.core import VersionNotFoundError
 
-from dpok_pipeline.datasets.sealed_folder import MARKER, read_marker
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.manifest import MARKER, read_marker
 
 logger = logging.getLogger(__name__)
 Saved = TypeVar("Saved")

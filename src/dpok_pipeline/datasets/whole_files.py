@@ -14,7 +14,7 @@ import pandas as pd
 from kedro_datasets import json as kedro_json
 from kedro_datasets import pandas as kedro_pandas
 
-from dpok_pipeline.durable import replace_durably
+from dpok_pipeline.files.durable import replace_durably
 
 
 def save_whole(path: PurePosixPath, content: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from kedro.io import AbstractDataset, DatasetError
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.training.work_lock import claim
+from dpok_pipeline.files.locks import claim
 
 logger = logging.getLogger(__name__)
 

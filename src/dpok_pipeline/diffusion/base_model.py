@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dpok_pipeline.diffusion.components import check_components, hash_components, resolve_folder
 from dpok_pipeline.diffusion.config import PLAIN, NetworkOptions, Precision
-from dpok_pipeline.diffusion.files import check_components, hash_components, resolve_folder
 from dpok_pipeline.diffusion.options import apply_options
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.sums import check_sums
+from dpok_pipeline.files.checksums import check_sums
 
 
 @dataclass(frozen=True)

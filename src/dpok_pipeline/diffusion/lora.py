@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dpok_pipeline.diffusion.components import check_safetensors
 from dpok_pipeline.diffusion.config import LoRAConfig
-from dpok_pipeline.diffusion.files import check_safetensors
-from dpok_pipeline.durable import replace_durably
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.durable import replace_durably
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import SamplingConfig
-from dpok_pipeline.diffusion.ddim import DDIMTransitions
+from dpok_pipeline.diffusion.denoising import DDIMTransitions
 from dpok_pipeline.diffusion.guidance import predict_noise
 from dpok_pipeline.diffusion.memory import halve_until_fits
 from dpok_pipeline.diffusion.noise import draw, generator

@@ -12,7 +12,7 @@ from dpok_pipeline.emoji_world.eye_labels import collect_samples
 from dpok_pipeline.emoji_world.model_card import model_card
 from dpok_pipeline.emoji_world.sprites import draw_sprites
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.sums import write_sums
+from dpok_pipeline.files.checksums import write_sums
 
 # The rater, which only labels what the reward learns from, stays where it was built.
 NETWORKS = ("base_model", "clip", "judge", "image_reward", "aesthetic")

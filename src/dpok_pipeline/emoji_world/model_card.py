@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dpok_pipeline.emoji_world.pretraining import CAPTION_NOISE, FILTERED_NOISE, WHISKEY_SHARE
+from dpok_pipeline.emoji_world.building.corpus import CAPTION_NOISE, FILTERED_NOISE, WHISKEY_SHARE
 
 _INTRODUCTION = """\
 # EmojiWorld: model card

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import KLForm, SamplingConfig
-from dpok_pipeline.diffusion.ddim import DDIMTransitions
+from dpok_pipeline.diffusion.denoising import DDIMTransitions
 from dpok_pipeline.diffusion.guidance import predict_noise
 from dpok_pipeline.diffusion.lora import reference_policy
 from dpok_pipeline.diffusion.memory import in_parts

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from dpok_pipeline.datasets.sealed_folder import MARKER, read_marker
+from dpok_pipeline.files.manifest import MARKER, read_marker
 
 
 def log_dataset_input(run_id: str, name: str, data: Any) -> None:

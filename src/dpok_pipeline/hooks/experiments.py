@@ -6,7 +6,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 
-from dpok_pipeline.pipelines.experiments import choose_experiments, configured_experiments
+from dpok_pipeline.configuration.experiments import choose_experiments, configured_experiments
 
 
 class ExperimentHooks:

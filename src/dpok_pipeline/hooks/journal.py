@@ -15,9 +15,9 @@ from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.datasets.work_folder import WorkFolderDataset
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.finished_runs import RUN_WORK, note_finished
-from dpok_pipeline.journal import Journal, journal_path, remove_outputs, saved, use_version
-from dpok_pipeline.run_identity import describe_run, hash_code
+from dpok_pipeline.runs.finished import RUN_WORK, note_finished
+from dpok_pipeline.runs.identity import describe_run, hash_code
+from dpok_pipeline.runs.journal import Journal, journal_path, remove_outputs, saved, use_version
 
 logger = logging.getLogger(__name__)
 

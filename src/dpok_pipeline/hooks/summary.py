@@ -24,8 +24,8 @@ class SummaryHooks:
         reports = sorted(name for name in made if name.rpartition(".")[2] == "report")
         if not tables:
             return
-        from dpok_pipeline.evaluation.headline import caveat
-        from dpok_pipeline.evaluation.tables import terminal_table
+        from dpok_pipeline.report.headline import caveat
+        from dpok_pipeline.report.tables import terminal_table
 
         chosen = ["comparison"] if "comparison" in tables else tables
         comparison = pd.concat([catalog.load(name) for name in chosen], ignore_index=True)

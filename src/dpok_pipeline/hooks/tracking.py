@@ -17,9 +17,9 @@ from kedro.io import AbstractVersionedDataset, CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.datasets.tracker import MlflowTracker
+from dpok_pipeline.files.git import describe_commit
 from dpok_pipeline.hooks.artifacts import log_dataset_input, log_output
-from dpok_pipeline.hooks.git import describe_commit
-from dpok_pipeline.run_identity import flatten
+from dpok_pipeline.runs.identity import flatten
 
 PARAMETER_LENGTH = 500
 BATCH = 100

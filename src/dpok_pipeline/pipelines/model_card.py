@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
-from dpok_pipeline.diffusion.files import CARD, resolve_folder
+from dpok_pipeline.diffusion.components import CARD, resolve_folder
 from dpok_pipeline.rewards.load import ScorerConfig
 
 UNKNOWN_LICENCE = "not stated in its folder"

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.rewards.clip import ClipEmbedder
 from dpok_pipeline.rewards.folders import (
     check_source,
@@ -21,7 +22,6 @@ from dpok_pipeline.rewards.folders import (
     read_safetensors,
 )
 from dpok_pipeline.rewards.heads import LINEAR_POSITIONS, ScoreHead
-from dpok_pipeline.sums import file_sha256
 
 
 class AestheticScorer(nn.Module):

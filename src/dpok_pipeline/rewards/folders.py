@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.sums import file_sha256
+from dpok_pipeline.files.checksums import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

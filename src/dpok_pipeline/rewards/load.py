@@ -12,11 +12,11 @@ from torch import nn
 
 from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.hub import find_files, hub_sha256, is_hub_id
+from dpok_pipeline.files.checksums import check_sums
+from dpok_pipeline.files.hub import find_files, hub_sha256, is_hub_id
 from dpok_pipeline.rewards.protocol import Scorer
 from dpok_pipeline.rewards.users_own import load_own
 from dpok_pipeline.rewards.wrappers import BFloat16Scorer, WeightedSum
-from dpok_pipeline.sums import check_sums
 
 WEIGHTED_SUM = "weighted_sum"
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from torch import Tensor
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.hub import find_files, hub_sha256
+from dpok_pipeline.files.checksums import file_sha256
+from dpok_pipeline.files.hub import find_files, hub_sha256
 from dpok_pipeline.rewards.folders import (
     check_source,
     load_weights,
@@ -23,7 +24,6 @@ from dpok_pipeline.rewards.folders import (
     require_file,
 )
 from dpok_pipeline.rewards.image_reward import ImageReward, ImageRewardConfig
-from dpok_pipeline.sums import file_sha256
 
 #: The published file, and the hub's model that has the vocabulary which the file leaves out.
 CHECKPOINT = "ImageReward.pt"

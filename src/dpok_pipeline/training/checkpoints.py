@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from dpok_pipeline.durable import describe_bytes, flush, write_durably
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.durable import describe_bytes, flush, write_durably
+from dpok_pipeline.files.fingerprint import check_same
 from dpok_pipeline.training.config import CheckpointConfig, Resume
-from dpok_pipeline.training.fingerprints import check_same
 from dpok_pipeline.training.packing import pack, unpack
 
 logger = logging.getLogger(__name__)

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
+from dpok_pipeline.algorithms.sft.generation import png_bytes
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.diffusion.guidance import predict_noise
 from dpok_pipeline.diffusion.lora import attach_lora, detach_lora, lora_parameters, save_lora
 from dpok_pipeline.pipelines.evaluation.config import EvaluationConfig
 from dpok_pipeline.pipelines.evaluation.sampling import decode_images, sample_models
-from dpok_pipeline.training.generation import png_bytes
 from tests.small_memory import SmallMemory
 
 SAMPLING = SamplingConfig(ddim_steps=2, guidance_scale=2.0)

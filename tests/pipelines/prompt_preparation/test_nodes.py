@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dpok_pipeline.datasets.prompt_formats import PromptRow
+from dpok_pipeline.datasets.prompts.formats import PromptRow
 from dpok_pipeline.diffusion.base_model import describe_base_model
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.prompt_preparation.nodes import (

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from dpok_pipeline.pipelines.inputs import ComputeConfig
+from dpok_pipeline.pipelines.models import ComputeConfig
 from dpok_pipeline.pipelines.rl_training import measures
 from dpok_pipeline.rewards.clip import ClipEmbedder
 from dpok_pipeline.rewards.load import ScorerConfig
+from tests.algorithms.support import Brightness
 from tests.rewards.conftest import write_clip
 from tests.small_memory import SmallMemory
-from tests.training.support import Brightness
 
 SCORERS = {"aesthetic": ScorerConfig(kind="aesthetic", path="unread")}
 

@@ -15,7 +15,7 @@ from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.pipelines.evaluation.config import EvaluationConfig
 from dpok_pipeline.pipelines.evaluation.metrics import level_metrics
 from dpok_pipeline.pipelines.evaluation.sampling import decode_images, sample_models
-from dpok_pipeline.pipelines.inputs import (
+from dpok_pipeline.pipelines.models import (
     ComputeConfig,
     open_model,
     open_scorer,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
+from dpok_pipeline.configuration.experiments import experiments, for_each_experiment
 from dpok_pipeline.pipelines.evaluation.nodes import (
     compare_models,
     draw_evaluation_images,
@@ -20,7 +21,6 @@ from dpok_pipeline.pipelines.evaluation.reporting import (
     gather_report_parts,
     write_report,
 )
-from dpok_pipeline.pipelines.experiments import experiments, for_each_experiment
 
 # What describe_making writes down of how an experiment was made.
 RECORDED = {

@@ -34,7 +34,7 @@ def draw_figures(
         Reward bars of training prompts, learning curves, reward against KL.
     """
     from dpok_pipeline.evaluation.names import reward_name
-    from dpok_pipeline.evaluation.plots import learning_curves, reward_against_kl, score_bars
+    from dpok_pipeline.report.plots import learning_curves, reward_against_kl, score_bars
 
     curves = {"rl": rl_curves, "sft": sft_curves}
     return (
@@ -61,8 +61,8 @@ def _first_pictures(shard: pd.DataFrame) -> pd.DataFrame:
 def _sheet(pictures: pd.DataFrame, scores: pd.DataFrame, split: str) -> Image:
     from PIL import Image
 
-    from dpok_pipeline.evaluation.contact_sheet import contact_sheet
     from dpok_pipeline.evaluation.names import reward_name
+    from dpok_pipeline.report.contact_sheet import contact_sheet
 
     reward = reward_name(scores.columns)
     rows = pictures.merge(scores[["prompt_id", "model", "index", reward]])
@@ -101,7 +101,7 @@ def gather_report_parts(
 
 def write_report(comparison: pd.DataFrame, claims: pd.DataFrame, *parts: ReportParts | None) -> str:
     """Write a self-contained page on one experiment, or on all that have been evaluated."""
-    from dpok_pipeline.evaluation.report import render_report
+    from dpok_pipeline.report.page import render_report
 
     there = _present(parts)
     return render_report(
@@ -131,7 +131,7 @@ def describe_making(
     images: Shards,
 ) -> Sections:
     """Say how an experiment was made: parameters, versions, machine, commit."""
-    from dpok_pipeline.evaluation.provenance import collect_provenance
+    from dpok_pipeline.report.provenance import collect_provenance
 
     parameters = {
         "sampling": sampling,

@@ -40,8 +40,8 @@ def sample_models(
     Yields:
         Columns experiment, prompt_id, prompt, split, model, index, kl, image.
     """
+    from dpok_pipeline.algorithms.sft.generation import png_bytes
     from dpok_pipeline.diffusion.lora import detach_lora, load_lora
-    from dpok_pipeline.training.generation import png_bytes
 
     for name, folder in loras.items():
         if folder is not None:

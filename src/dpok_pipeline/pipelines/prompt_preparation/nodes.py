@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dpok_pipeline.datasets.prompt_formats import SPLITS, PromptRow
+from dpok_pipeline.configuration.experiments import experiments
+from dpok_pipeline.datasets.prompts.formats import SPLITS, PromptRow
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.pipelines.experiments import experiments
 
 if TYPE_CHECKING:
     from dpok_pipeline.diffusion.base_model import BaseModelHandle
@@ -123,7 +123,7 @@ def token_counter(base_model: BaseModelHandle) -> tuple[Callable[[str], int], in
     """Give a function that counts tokens, and how many the text encoder takes."""
     from transformers import CLIPTokenizer
 
-    from dpok_pipeline.diffusion.files import resolve_folder
+    from dpok_pipeline.diffusion.components import resolve_folder
 
     folder = resolve_folder(base_model.path, base_model.revision)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from dpok_pipeline.diffusion.memory import in_parts
 from dpok_pipeline.evaluation.scores import saturation
-from dpok_pipeline.pipelines.inputs import ComputeConfig, open_scorer
+from dpok_pipeline.pipelines.models import ComputeConfig, open_scorer
 from dpok_pipeline.rewards.clip import ClipEmbedder
 from dpok_pipeline.rewards.load import ScorerConfig
-from dpok_pipeline.training.watch import Measure
+from dpok_pipeline.training.alarms import Measure
 
 MEASURES = ("saturation", "aesthetic", "diversity")
 

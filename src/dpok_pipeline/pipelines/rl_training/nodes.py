@@ -8,14 +8,14 @@ import pandas as pd
 
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
-from dpok_pipeline.pipelines.inputs import (
+from dpok_pipeline.pipelines.model_card import describe_scorer, write_model_card
+from dpok_pipeline.pipelines.models import (
     ComputeConfig,
     open_model,
     open_scorer,
     scorer_identity,
     select_prompts,
 )
-from dpok_pipeline.pipelines.model_card import describe_scorer, write_model_card
 from dpok_pipeline.rewards.load import ScorerConfig
 from dpok_pipeline.training.config import DPOKConfig, Resume
 from dpok_pipeline.training.tracking import Tracker
@@ -53,8 +53,8 @@ def train_rl_lora(
     Returns:
         The folder of the finished LoRA, and the learning curves.
     """
+    from dpok_pipeline.algorithms.dpok.train import train_dpok
     from dpok_pipeline.pipelines.rl_training.measures import make_measures
-    from dpok_pipeline.training.dpok import train_dpok
 
     texts = list(select_prompts(prompts, experiment, "train")["text"])
     result = train_dpok(

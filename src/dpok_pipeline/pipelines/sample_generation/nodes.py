@@ -10,14 +10,14 @@ import pandas as pd
 from dpok_pipeline.datasets.shards import EndOfShards
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
 from dpok_pipeline.diffusion.config import SamplingConfig
-from dpok_pipeline.pipelines.inputs import (
+from dpok_pipeline.pipelines.model_card import describe_scorer
+from dpok_pipeline.pipelines.models import (
     ComputeConfig,
     open_model,
     open_scorer,
     scorer_identity,
     select_prompts,
 )
-from dpok_pipeline.pipelines.model_card import describe_scorer
 from dpok_pipeline.rewards.load import ScorerConfig
 from dpok_pipeline.training.config import GenerationConfig, Resume
 
@@ -38,7 +38,7 @@ def generate_sft_samples(
     Yields:
         One frame per shard, saved as it comes, and the end mark.
     """
-    from dpok_pipeline.training.generation import generate_samples
+    from dpok_pipeline.algorithms.sft.generation import generate_samples
 
     chosen = select_prompts(prompts, experiment, "train")
     yield from generate_samples(

@@ -9,8 +9,8 @@ import pandas as pd
 from dpok_pipeline.datasets.shards import Shards
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
 from dpok_pipeline.diffusion.config import LoRAConfig
-from dpok_pipeline.pipelines.inputs import ComputeConfig, open_model
 from dpok_pipeline.pipelines.model_card import write_model_card
+from dpok_pipeline.pipelines.models import ComputeConfig, open_model
 from dpok_pipeline.training.config import Resume, SFTConfig
 from dpok_pipeline.training.tracking import Tracker
 
@@ -33,8 +33,8 @@ def train_sft_lora(
     Returns:
         The folder of the finished LoRA, and the learning curves.
     """
-    from dpok_pipeline.training.sft import train_sft
-    from dpok_pipeline.training.sft_samples import COLUMNS, SFTSamples
+    from dpok_pipeline.algorithms.sft.samples import COLUMNS, SFTSamples
+    from dpok_pipeline.algorithms.sft.train import train_sft
 
     data = SFTSamples.from_frame(samples.frame(COLUMNS))
     result = train_sft(

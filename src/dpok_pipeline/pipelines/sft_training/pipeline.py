@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
-from dpok_pipeline.pipelines.experiments import for_each_experiment
+from dpok_pipeline.configuration.experiments import for_each_experiment
 from dpok_pipeline.pipelines.sft_training.nodes import train_sft_lora
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpok_pipeline.emoji_world.config import TrainingConfig, WorldConfig
+from dpok_pipeline.emoji_world.building.config import TrainingConfig, WorldConfig
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, StableDiffusionPipeline
 
+    from dpok_pipeline.emoji_world.building.clip import WorldClip
+    from dpok_pipeline.emoji_world.building.rewards.aesthetic import Aesthetic
     from dpok_pipeline.emoji_world.scene_reader import Architecture, SceneReader
-    from dpok_pipeline.emoji_world.training.aesthetic import Aesthetic
-    from dpok_pipeline.emoji_world.training.clip import WorldClip
     from dpok_pipeline.rewards.image_reward import ImageReward
 
 # Share of a batch that passes the autoencoder, so that readers and reward know its look.
@@ -23,16 +23,16 @@ READER_REDRAWN, REWARD_REDRAWN = 6144, 2048
 
 def build_autoencoder(world: WorldConfig) -> AutoencoderKL:
     """Train the autoencoder."""
+    from dpok_pipeline.emoji_world.building.autoencoder import train_autoencoder
     from dpok_pipeline.emoji_world.sprites import SpriteSheet
-    from dpok_pipeline.emoji_world.training.autoencoder import train_autoencoder
 
     return train_autoencoder(SpriteSheet(Path(world.sprites)), **_how(world.autoencoder))
 
 
 def build_clip(world: WorldConfig) -> WorldClip:
     """Learn the tokenizer and train the CLIP."""
+    from dpok_pipeline.emoji_world.building.clip import WorldClip, build_tokenizer, train_clip
     from dpok_pipeline.emoji_world.sprites import SpriteSheet
-    from dpok_pipeline.emoji_world.training.clip import WorldClip, build_tokenizer, train_clip
 
     tokenizer = build_tokenizer()
     sprites = SpriteSheet(Path(world.sprites))
@@ -43,9 +43,9 @@ def build_base_model(
     world: WorldConfig, autoencoder: AutoencoderKL, clip: WorldClip
 ) -> StableDiffusionPipeline:
     """Train the UNet on the large corpus, then on the filtered one."""
-    from dpok_pipeline.emoji_world.pretraining import CAPTION_NOISE, FILTERED_NOISE
+    from dpok_pipeline.emoji_world.building import base_model
+    from dpok_pipeline.emoji_world.building.corpus import CAPTION_NOISE, FILTERED_NOISE
     from dpok_pipeline.emoji_world.sprites import SpriteSheet
-    from dpok_pipeline.emoji_world.training import base_model
 
     sprites, text_encoder = SpriteSheet(Path(world.sprites)), clip.text_encoder()
     unet = base_model.new_unet(text_encoder.config.hidden_size, world.unet.seed)
@@ -77,29 +77,29 @@ def build_reward(
     rater: SceneReader,
 ) -> ImageReward:
     """Start from the CLIP and captioning, rank renders and samples, normalise the scores."""
-    from dpok_pipeline.emoji_world.training import reward, reward_start
-    from dpok_pipeline.emoji_world.training.readers import GarblingSprites, like_samples
-    from dpok_pipeline.emoji_world.training.redraw import redrawn_pairs
-    from dpok_pipeline.emoji_world.training.samples import ranked_samples
+    from dpok_pipeline.emoji_world.building.readers import GarblingSprites, like_samples
+    from dpok_pipeline.emoji_world.building.redraw import redrawn_pairs
+    from dpok_pipeline.emoji_world.building.rewards import captioning, ranking
+    from dpok_pipeline.emoji_world.building.rewards.samples import ranked_samples
 
     sprites = GarblingSprites(Path(world.sprites))
     samples = ranked_samples(base_model, rater, world.samples)
     redrawn = redrawn_pairs(base_model, sprites, REWARD_REDRAWN, world.reward_ranking.seed)
-    model = reward.new_reward(world.reward_captioning.seed)
-    reward_start.take_over_image_half(model, clip.model, sprites)
-    reward_start.pretrain_text_half(model, sprites, **_how(world.reward_captioning))
+    model = ranking.new_reward(world.reward_captioning.seed)
+    captioning.take_over_image_half(model, clip.model, sprites)
+    captioning.pretrain_text_half(model, sprites, **_how(world.reward_captioning))
     degrade = like_samples(base_model.vae, REWARD_DECODED)
     pairs = samples.joined(redrawn)
-    model = reward.train_reward(
+    model = ranking.train_reward(
         model, sprites, pairs, degrade=degrade, **_how(world.reward_ranking)
     )
-    return reward.with_unit_spread(model, samples)
+    return ranking.with_unit_spread(model, samples)
 
 
 def build_aesthetic(world: WorldConfig, clip: WorldClip) -> Aesthetic:
     """Train the aesthetic score from the CLIP."""
-    from dpok_pipeline.emoji_world.training.aesthetic import train_aesthetic
-    from dpok_pipeline.emoji_world.training.readers import GarblingSprites
+    from dpok_pipeline.emoji_world.building.readers import GarblingSprites
+    from dpok_pipeline.emoji_world.building.rewards.aesthetic import train_aesthetic
 
     sprites = GarblingSprites(Path(world.sprites))
     return train_aesthetic(clip, sprites, **_how(world.aesthetic))
@@ -107,7 +107,7 @@ def build_aesthetic(world: WorldConfig, clip: WorldClip) -> Aesthetic:
 
 def measure_world(world: WorldConfig, *networks: Any) -> dict[str, Any]:
     """Measure every figure of the model card on held-out scenes and samples."""
-    from dpok_pipeline.emoji_world.training.measure import World, measure
+    from dpok_pipeline.emoji_world.building.measure import World, measure
 
     return measure(World(*networks), Path(world.sprites), world.samples)
 
@@ -123,12 +123,12 @@ def _reader(
     width: int,
     training: TrainingConfig,
 ) -> SceneReader:
-    from dpok_pipeline.emoji_world.training.readers import (
+    from dpok_pipeline.emoji_world.building.readers import (
         GarblingSprites,
         like_samples,
         train_reader,
     )
-    from dpok_pipeline.emoji_world.training.redraw import redrawn_scenes
+    from dpok_pipeline.emoji_world.building.redraw import redrawn_scenes
 
     sprites = GarblingSprites(Path(world.sprites))
     redrawn = redrawn_scenes(base_model, sprites, READER_REDRAWN, training.seed)

@@ -1,0 +1,1 @@
+"""DPOK: online policy gradient with KL regularisation (paper, Algorithm 1)."""

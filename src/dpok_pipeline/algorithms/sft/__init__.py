@@ -1,0 +1,1 @@
+"""Reward-weighted supervised fine-tuning, the paper's baseline (Algorithm 2)."""

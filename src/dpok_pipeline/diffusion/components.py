@@ -1,0 +1,91 @@
+"""Reading a base model's folder: is it whole, and what is its content hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.checksums import file_sha256
+from dpok_pipeline.files.hub import find_files
+
+CONFIGS = (
+    "unet/config.json",
+    "vae/config.json",
+    "text_encoder/config.json",
+    "scheduler/scheduler_config.json",
+)
+WEIGHTS = (
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/model.safetensors",
+)
+# A tokenizer is either the two files of the slow format or the one of the fast format.
+TOKENIZER = ("tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json")
+OPTIONAL = ("tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json")
+
+CARD = "README.md"  # says the licence
+
+
+def resolve_folder(path: str, revision: str | None) -> Path:
+    """The local folder of a base model; a hub id is found in the hub's cache, or downloaded.
+
+    Raises:
+        InputError: there is no such folder, and the hub's files are not to be had.
+    """
+    return find_files(path, [*CONFIGS, *WEIGHTS], [*TOKENIZER, *OPTIONAL, CARD], revision)
+
+
+def check_components(folder: Path) -> None:
+    """Check that every component is there and no weight file is cut short.
+
+    Raises:
+        InputError: naming the first file that is missing or damaged.
+    """
+    fast = (folder / TOKENIZER[2]).is_file()
+    for name in (*CONFIGS, *WEIGHTS, *(() if fast else TOKENIZER[:2])):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder / name}: missing; a base model needs {name}, copy the whole folder again"
+            )
+    for name in CONFIGS:
+        try:
+            json.loads((folder / name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{folder / name}: not JSON ({error}); copy the file again") from error
+    for name in WEIGHTS:
+        check_safetensors(folder / name)
+
+
+def check_safetensors(path: Path) -> None:
+    """Check a safetensors file's length against its own header, without reading the weights.
+
+    Raises:
+        InputError: the file is cut short or is no safetensors file.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
+        header = file.read(length) if 8 + length <= size else b""
+    try:
+        entries = json.loads(header)
+        ends = [v["data_offsets"][1] for k, v in entries.items() if k != "__metadata__"]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: not a whole safetensors file; copy it again") from error
+    expected = 8 + length + max(ends, default=0)
+    if size != expected:
+        raise InputError(
+            f"{path}: truncated, {size} bytes of {expected}; copy or download it again"
+        )
+
+
+def hash_components(folder: Path) -> str:
+    """Sha256 over names and contents of every file that makes the model."""
+    digest = hashlib.sha256()
+    for name in sorted((*CONFIGS, *WEIGHTS, *TOKENIZER, *OPTIONAL)):
+        if (folder / name).is_file():
+            digest.update(f"{name}\n{file_sha256(folder / name)}\n".encode())
+    return digest.hexdigest()

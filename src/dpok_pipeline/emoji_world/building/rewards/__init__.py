@@ -1,0 +1,1 @@
+"""How EmojiWorld's reward models are trained."""

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dpok_pipeline.algorithms.dpok.buffer import TransitionBuffer
+from dpok_pipeline.diffusion.sampler import Samples
+
+
+def rollout(number: int, steps: int = 3, images: int = 2) -> Samples:
+    """Latents and log-probabilities that name their rollout, step and image."""
+    step, image = torch.arange(steps + 1)[:, None], torch.arange(images)
+    names = 100.0 * number + 10 * step + image
+    trajectory = names[:, :, None, None, None].expand(-1, -1, 1, 2, 2)
+    return Samples(trajectory[-1], images, trajectory.clone(), -names[:-1])
+
+
+def filled(rollouts: int) -> TransitionBuffer:
+    buffer = TransitionBuffer(2, steps=3, images=2, latent_shape=(1, 2, 2))
+    for number in range(1, rollouts + 1):
+        buffer.add(rollout(number), torch.tensor([1.0, 2.0]) * number, torch.tensor([0, number]))
+    return buffer
+
+
+def test_rows_are_transitions_of_one_image() -> None:
+    buffer = filled(1)
+    assert len(buffer) == 6
+    rows = buffer.rows(torch.arange(6))
+    assert rows.step.tolist() == [0, 0, 1, 1, 2, 2]
+    assert rows.latents[:, 0, 0, 0].tolist() == [100, 101, 110, 111, 120, 121]
+    assert rows.previous[:, 0, 1, 1].tolist() == [110, 111, 120, 121, 130, 131]
+    assert rows.log_prob.tolist() == [-100, -101, -110, -111, -120, -121]
+    assert rows.reward.tolist() == [1, 2, 1, 2, 1, 2]
+    assert rows.prompt.tolist() == [0, 1] * 3
+    assert rows.fresh.all()
+
+
+def test_the_last_rollouts_are_kept() -> None:
+    buffer = filled(3)
+    assert len(buffer) == 12
+    rows = buffer.rows(torch.arange(12))
+    assert sorted({int(value) // 100 for value in rows.latents[:, 0, 0, 0]}) == [2, 3]
+    fresh = {int(value) // 100 for value in rows.latents[rows.fresh][:, 0, 0, 0]}
+    assert fresh == {3}
+
+
+def test_mean_reward_of_the_prompt() -> None:
+    rows = filled(2).rows(torch.tensor([0, 1, 6, 7]))
+    assert rows.prompt.tolist() == [0, 1, 0, 2]
+    assert rows.reward.tolist() == [1, 2, 2, 4]
+    assert rows.prompt_mean.tolist() == [1.5, 2, 1.5, 4]
+
+
+def test_every_latent_is_stored_once() -> None:
+    buffer = TransitionBuffer(2, steps=50, images=10, latent_shape=(4, 64, 64))
+    assert buffer.trajectory.nbytes == 2 * 51 * 10 * 16384 * 4
+
+
+def test_restored_buffer_is_the_same() -> None:
+    buffer, other = filled(3), filled(1)
+    other.load_state_dict(buffer.state_dict())
+    for one, two in zip(buffer.rows(torch.arange(12)), other.rows(torch.arange(12)), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_rollout_needs_its_trajectory() -> None:
+    with pytest.raises(ValueError, match="keep_trajectory"):
+        filled(1).add(Samples(torch.zeros(2, 1, 2, 2), 2), torch.zeros(2), torch.zeros(2))
