@@ -6,10 +6,8 @@ STAMP := $(VENV)/.installed
 PARITY := .venv-parity
 PARITY_STAMP := $(PARITY)/.installed
 KEDRO := $(BIN)/kedro
-ENGINE := diffusion training rewards evaluation
+ENGINE := files diffusion rewards training algorithms evaluation report
 COVERAGE := $(foreach part,$(ENGINE),--cov=dpok_pipeline.$(part))
-# kedro starts mlflow's server by its bare name.
-export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
@@ -86,7 +84,6 @@ parity: install $(PARITY_STAMP) ## Our ImageReward against the published package
 	$(BIN)/python -m benchmarks.parity compare build/parity --result benchmarks/results/parity.json
 
 mlflow: install ## Open the runs in the MLflow UI
-	@echo 'Runs: http://127.0.0.1:5000 -> experiment dpok_pipeline -> "Model training"'
 	$(KEDRO) mlflow ui
 
 viz: install ## Open the pipelines, datasets and previews in kedro-viz

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 from tests import tiny
 
 if TYPE_CHECKING:
+    from dpok_pipeline.configuration.selection import Selection
     from dpok_pipeline.diffusion.base_model import DiffusionModel
 
 
@@ -21,15 +23,24 @@ def _same_random_numbers_in_every_run() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _experiments_of_the_default_environment() -> None:
+def _compare_what_the_default_environment_does() -> None:
     # A command run in this process leaves Kedro with the pipelines of its environment.
     if "kedro.framework.project" in sys.modules:
-        from kedro.framework.project import pipelines
+        from dpok_pipeline.configuration.selection import select
 
-        from dpok_pipeline.configuration.experiments import EXPERIMENTS, choose_experiments
+        select(_default_selection())
 
-        if choose_experiments(EXPERIMENTS):
-            pipelines.configure("dpok_pipeline.pipeline_registry")
+
+@cache
+def _default_selection() -> Selection:
+    from dpok_pipeline.configuration import selection
+    from dpok_pipeline.configuration.loader import ProjectConfigLoader
+    from dpok_pipeline.settings import CONFIG_LOADER_ARGS
+
+    conf = Path(__file__).parents[1] / "conf"
+    loader = ProjectConfigLoader(conf_source=str(conf), env="base", **CONFIG_LOADER_ARGS)
+    loader["parameters"]
+    return selection.current()
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests import tiny
 
-URI = "MLFLOW_TRACKING_URI"
 ROOT = Path(__file__).parents[1]
+#: The experiments of conf/base.
+EXPERIMENTS = ("color", "composition", "count", "location")
 PROMPTS = """\
 color: {train: [a green cat], unseen: [a green dog]}
 composition: {train: [a cat and a dog], unseen: [a cat and a moon]}
@@ -46,20 +44,13 @@ def make_project(folder: Path) -> Path:
     return folder
 
 
-@contextmanager
-def mlflow_store(folder: Path) -> Iterator[str]:
-    """Track in a database of the test's own; yields an experiment's id."""
-    import mlflow
+def mlflow_store(folder: Path) -> str:
+    """Make an MLflow database of the test's own; returns its tracking URI."""
+    from mlflow import MlflowClient
 
-    before, named = mlflow.get_tracking_uri(), os.environ.get(URI)
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    try:
-        yield mlflow.create_experiment("test", artifact_location=f"file://{folder / 'files'}")
-    finally:
-        mlflow.set_tracking_uri(before)
-        # MLflow has set the variable, which the project's settings read when they are imported.
-        os.environ.pop(URI, None)
-        os.environ.update({} if named is None else {URI: named})
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    MlflowClient(uri).search_experiments()  # makes the tables
+    return uri
 
 
 def write_world(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Makes the package executable: ``python -m dpok_pipeline`` is ``kedro run``."""
+"""Makes the package executable: `python -m dpok_pipeline` is `kedro run`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kedro.framework.project import configure_project
 
 
 def main(*args: Any, **kwargs: Any) -> Any:
-    """Run the project's ``run`` command with the arguments of the command line."""
+    """Run the project's command `run` with the arguments of the command line."""
     package_name = Path(__file__).parent.name
     configure_project(package_name)
     kwargs["standalone_mode"] = not hasattr(sys, "ps1")

@@ -1,24 +1,25 @@
-"""The base of every parameter group, and the marks that say which fields decide its numbers."""
+"""The base class of every parameter group, and the marks of fields that decide no number."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.config import JsonDict
 
 _EFFECT = "effect"
 
-#: Mark of a field that decides no number: how often state is saved, what is written down on the
-#: way, how many images go through a network at once where that changes rounding only. Give it as
+#: Mark of a field that decides no number: how often state is saved, what is logged on the way, how
+#: many images pass through a network at once where that changes rounding only. It is given as
 #: `Field(json_schema_extra=BOOKKEEPING)`.
-BOOKKEEPING = {_EFFECT: "bookkeeping"}
+BOOKKEEPING: JsonDict = {_EFFECT: "bookkeeping"}
 
-#: Mark of a field that says how long a run is: a longer run goes on from a shorter one.
-LENGTH = {_EFFECT: "length"}
+#: Mark of a field that says how long a run is. A longer run can go on from a shorter one.
+LENGTH: JsonDict = {_EFFECT: "length"}
 
 
 class FrozenConfig(BaseModel):
-    """Typed parameters that cannot change once read and hold no unknown key.
+    """Typed parameters that cannot change once they are read, and hold no unknown key.
 
     A misspelt key or a value out of range therefore fails before any node runs, with the
     field's name.
@@ -27,13 +28,13 @@ class FrozenConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def numbers(self, *, length: bool = True) -> dict[str, Any]:
-        """Dump the fields that decide what is computed, nested groups included.
+        """Dump the fields that decide what is computed, those of nested groups among them.
 
-        Two runs whose `numbers` are equal give equal results; this is what checkpoints and
-        finished runs are compared by.
+        Two runs whose `numbers` are equal give equal results. Checkpoints and finished runs are
+        compared by them.
 
         Args:
-            length: whether the fields that say how long a run is are among them.
+            length: Whether to include the fields that say how long a run is.
         """
         left_out = [BOOKKEEPING] if length else [BOOKKEEPING, LENGTH]
         dumped: dict[str, Any] = {}

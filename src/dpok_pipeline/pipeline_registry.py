@@ -1,11 +1,13 @@
-"""Which pipelines there are, and which of them `kedro run` runs."""
+"""The project's pipelines, and the sum of those that `kedro run` runs."""
 
 from __future__ import annotations
 
 from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
 
-# `world_building` makes the world that the others start from: it runs by name only.
+from dpok_pipeline.configuration import selection
+
+# `world_building` makes the networks that the others start from, and runs by name only.
 DEFAULT_PIPELINES = (
     "prompt_preparation",
     "sample_generation",
@@ -16,12 +18,16 @@ DEFAULT_PIPELINES = (
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Find every pipeline; a pipeline that cannot be imported stops the command.
+    """Find every pipeline; one that cannot be imported stops the command.
 
-    Kedro imports only the folders named on the command line, so the sum below holds those
-    that were asked for; `__default__` itself always loads all.
+    Kedro imports only the pipelines that the command line names. For `__default__` it imports
+    all of them, so that the sum below is whole whenever it is used.
     """
     pipelines: dict[str, Pipeline] = find_pipelines(raise_errors=True)
-    chosen = (pipelines[name] for name in DEFAULT_PIPELINES if name in pipelines)
-    pipelines["__default__"] = sum(chosen, start=Pipeline([]))
+    names = [name for name in DEFAULT_PIPELINES if name in pipelines]
+    if not selection.current().offline:
+        # No method would learn from the samples.
+        names = [name for name in names if name != "sample_generation"]
+    default = (pipelines[name] for name in names)
+    pipelines["__default__"] = sum(default, start=Pipeline([]))
     return pipelines

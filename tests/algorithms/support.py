@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpok_pipeline.algorithms.dpok.config import DPOKConfig, ValueConfig
 from dpok_pipeline.algorithms.dpok.train import train_dpok
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.training.alarms import Measure
-from dpok_pipeline.training.config import DPOKConfig, Resume, ValueConfig
-from dpok_pipeline.training.result import TrainingResult
+from dpok_pipeline.training.config import Resume
+from dpok_pipeline.training.tracking import TrainingResult
 
 PROMPTS = ("A cat.", "A dog on the moon.", "A green colored rabbit.")
 SAMPLING = SamplingConfig(ddim_steps=3, guidance_scale=3)
@@ -85,16 +83,3 @@ def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> floa
 
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def run_killed(program: str, *arguments: object) -> None:
-    """Run a program in a process of its own, which must end by `kill -9`."""
-    root = Path(__file__).parents[2]
-    finished = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        cwd=root,
-        env={"PYTHONPATH": f"{root / 'src'}:{root}", "OMP_NUM_THREADS": "1", "PATH": ""},
-        capture_output=True,
-        check=False,
-    )
-    assert finished.returncode == -signal.SIGKILL, finished.stderr.decode()

@@ -1,6 +1,6 @@
 """What only a GPU can show: the rounding of half precision, memory, and the speed of a run.
 
-    pytest tests/training/test_gpu.py -s
+    pytest tests/algorithms/test_gpu.py -s
 
 The last tests take Stable Diffusion v1.5 with random weights, made from the published
 configurations in the folder that DPOK_DATA names (benchmarks/random_models.py says what is in it).
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.__main__ import setting_of, table
+from benchmarks.__main__ import choose_methods, setting_of, table
 from benchmarks.cases import run_cases
 from benchmarks.configured import random_places, read
 from benchmarks.measure import matmul_rate
@@ -74,13 +74,12 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.timeout(1800)
 def test_an_iteration_reaches_two_fifths_of_the_matrix_rate(places: str) -> None:
     """10 images of 50 steps, rewards, value update, 240 rows: 5.0 s on one H200 is the goal."""
-    configured = read("paper", places, CONF)
-    model, reward = configured.open(torch.device("cuda"))
-    limit = matmul_rate(model.device, getattr(torch, model.precision))
-    found = run_cases(model, reward, setting_of(configured, repeats=2))
-    print("\n" + table(found, limit))  # noqa: T201 - the figure, with -s
-    iteration = found[-1]
-    assert iteration.name == "iteration"
+    configured = read("paper", places, CONF, device="cuda")
+    setting = setting_of(configured, repeats=2)
+    limit = matmul_rate(setting.model.device, getattr(torch, setting.model.precision))
+    cases = run_cases(setting, choose_methods(configured))
+    print("\n" + table(cases, limit))  # noqa: T201 - the figure, with -s
+    (iteration,) = [case for case in cases if case.name == "dpok iteration"]
     assert iteration.rate >= 0.4 * limit
 
 
@@ -88,7 +87,7 @@ def test_an_iteration_reaches_two_fifths_of_the_matrix_rate(places: str) -> None
 @pytest.mark.timeout(1800)
 def test_an_update_at_microbatch_1_fits_in_12_gb(places: str) -> None:
     small = "preset=low_memory,sampling.ddim_steps=2,rl_training.transitions_per_update=2"
-    configured = read("paper", f"{places},{small},sft_training.rows_per_update=2", CONF)
-    model, reward = configured.open(torch.device("cuda"))
-    found = run_cases(model, reward, setting_of(configured, repeats=1))
-    assert max(case.peak_bytes for case in found) <= 12e9
+    params = f"{places},{small},sft_training.rows_per_update=2"
+    configured = read("paper", params, CONF, device="cuda")
+    cases = run_cases(setting_of(configured, repeats=1), choose_methods(configured))
+    assert max(case.peak_bytes for case in cases) <= 12e9

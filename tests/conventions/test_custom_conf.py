@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from kedro.config import OmegaConfigLoader
 
+from dpok_pipeline.configuration.loader import ProjectConfigLoader
 from dpok_pipeline.configuration.own_work import FILE
 from dpok_pipeline.settings import CONFIG_LOADER_ARGS
 from tests.conventions.test_paper_conf import GROUPS, typed
@@ -29,7 +29,9 @@ def groups(folder: Path, monkeypatch: pytest.MonkeyPatch, settings: str) -> dict
     own = yaml.safe_load((folder / FILE).read_text())
     (folder / FILE).write_text(yaml.safe_dump({**own, "settings": settings}))
     monkeypatch.chdir(folder)
-    loader = OmegaConfigLoader(conf_source=str(folder / "conf"), env="custom", **CONFIG_LOADER_ARGS)
+    loader = ProjectConfigLoader(
+        conf_source=str(folder / "conf"), env="custom", **CONFIG_LOADER_ARGS
+    )
     parameters = loader["parameters"]
     return {name: kind(**parameters[name]) for name, kind in GROUPS.items()}
 

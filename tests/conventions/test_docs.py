@@ -17,21 +17,27 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
+from dpok_pipeline.algorithms.catalogue import ALGORITHMS
+from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.cli import cli
-from dpok_pipeline.configuration.experiments import EXPERIMENTS
+from dpok_pipeline.config import FrozenConfig
+from dpok_pipeline.configuration.methods import group_of, resolve_methods
 from dpok_pipeline.datasets.models import ScorerDataset
 from dpok_pipeline.datasets.prompts.formats import READERS
 from dpok_pipeline.datasets.prompts.sources import PromptSource
-from dpok_pipeline.evaluation.claims import CLAIMS
 from dpok_pipeline.evaluation.claims import COLUMNS as CLAIM_COLUMNS
+from dpok_pipeline.evaluation.config import ClaimConfig, ComparisonConfig
 from dpok_pipeline.evaluation.names import IDENTITY, METRICS
 from dpok_pipeline.hooks.preconditions import RUNTIME_PARAMETER
 from dpok_pipeline.pipelines.rl_training.measures import MEASURES
+from tests.project import EXPERIMENTS
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
+# Methods that the pages add to an environment, to show how.
+EXAMPLES = ("dpok_rank_2", "NAME")
 # Set on the command line only, by a resolver in conf.
 RUNTIME_PARAMETERS = {
     name
@@ -48,8 +54,17 @@ def pipelines() -> dict[str, Pipeline]:
     return {name: made for name, made in find_pipelines(True).items() if name != "__default__"}
 
 
+def read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
+
+
+def listed_methods(env: str) -> dict[str, Any]:
+    return dict(read(CONF / env / "methods.yml")["methods"])
+
+
 def parameters() -> set[str]:
-    """Every parameter of conf/base by its dotted name, groups included."""
+    """Every parameter of conf/base and every one that an algorithm has, groups included."""
     found: set[str] = set()
 
     def walk(prefix: str, value: dict[str, Any]) -> None:
@@ -59,8 +74,28 @@ def parameters() -> set[str]:
                 walk(f"{prefix}{key}.", inner)
 
     for path in CONF.glob("base/parameters*.yml"):
-        walk("", yaml.safe_load(path.read_text()))
+        walk("", read(path))
+    for name, algorithm in ALGORITHMS.items():
+        found.update(f"{group_of(name)}.{field}" for field in fields(algorithm.config))
     return found
+
+
+def fields(config: type[FrozenConfig]) -> Iterator[str]:
+    """Every parameter of a group by its dotted name."""
+    for name, field in config.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, FrozenConfig):
+            yield from (f"{name}.{one}" for one in fields(inner))
+        else:
+            yield name
+
+
+def parameters_of_methods() -> set[str]:
+    """What `--params methods.…` may give, for every method of every environment."""
+    methods = {**listed_methods("base"), **listed_methods("ablations")}
+    groups = ("lora.", "rl_training.", "sft_training.")
+    inner = [name for name in parameters() if name.startswith(groups)]
+    return {f"methods.{method}.{name}" for method in methods for name in inner}
 
 
 def leaves() -> set[str]:
@@ -118,19 +153,27 @@ def test_kedro_commands_are_possible(page: Path, pipelines: dict[str, Pipeline])
     nodes = {node.name for made in pipelines.values() for node in made.nodes}
     known = {
         "pipelines": set(pipelines),
-        "namespaces": set(EXPERIMENTS),
+        "namespaces": namespaces(pipelines),
+        "methods": {*listed_methods("base"), *listed_methods("ablations"), *EXAMPLES},
         "env": {path.name for path in CONF.iterdir()},
         "from_nodes": nodes,
         "to_nodes": nodes,
         "node_names": nodes,
-        "params": parameters() | RUNTIME_PARAMETERS,
+        "params": parameters() | parameters_of_methods() | RUNTIME_PARAMETERS,
     }
     for code, words in commands(page):
         given = run.make_context("run", list(words), resilient_parsing=False).params
         for option, names in known.items():
             value = given.get(option) or []
-            chosen = [value] if isinstance(value, str) else list(flat_keys(value))
+            chosen = value.split(",") if isinstance(value, str) else list(flat_keys(value))
             assert set(chosen) <= names, f"{code}: {set(chosen) - names}"
+
+
+def namespaces(pipelines: dict[str, Pipeline]) -> set[str]:
+    """Every namespace, and every one around it."""
+    found = {node.namespace for made in pipelines.values() for node in made.nodes}
+    inner = {name for name in found if name is not None}
+    return inner | {name.partition(".")[0] for name in inner}
 
 
 def flat_keys(value: Any, prefix: str = "") -> Iterator[str]:
@@ -159,7 +202,7 @@ def test_the_commands_are_found() -> None:
 @pages
 def test_parameters_that_are_named_exist(page: Path) -> None:
     entries = {name for path in CONF.glob("base/catalog*.yml") for name in read_keys(path)}
-    groups = {name.partition(".")[0] for name in parameters() if "." in name} - set(EXPERIMENTS)
+    groups = {name.partition(".")[0] for name in parameters() if "." in name}
     for code in code_in(page):
         if re.fullmatch(rf"({'|'.join(groups)})\.[a-z_0-9.]+", code):
             assert code in parameters() | entries, code
@@ -181,37 +224,81 @@ def read_keys(path: Path) -> list[str]:
 def test_every_parameter_is_on_its_page(path: Path) -> None:
     pipeline = path.stem.removeprefix("parameters").removeprefix("_")
     page = DOCS / "pipelines" / f"{pipeline}.md" if pipeline else DOCS / "index.md"
+    page = DOCS / "methods.md" if pipeline == "comparison" else page
     named = set(code_in(page))
     for name in leaves():
         group = name.partition(".")[0]
-        if group in read_keys(path) and group not in EXPERIMENTS:
-            # A network's training, {steps, batch_size, …}, is one row.
-            assert {name, name.rpartition(".")[0]} & named, f"{page.name} does not name {name}"
+        if group in read_keys(path):
+            # A network's training, {steps, batch_size, …}, is one row; so are the claims, whose
+            # names are in the glossary of metrics.
+            rows = {name, name.rpartition(".")[0], *re.findall(r"^comparison\.claims", name)}
+            assert rows & named, f"{page.name} does not name {name}"
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_parameter_of_an_algorithm_is_on_a_page(algorithm: str) -> None:
+    group = group_of(algorithm)
+    own = DOCS / "algorithms" / f"{algorithm}.md"
+    named = set(code_in(DOCS / "pipelines" / f"{group}.md"))
+    named |= set(code_in(own)) if own.is_file() else set()
+    assert {f"{group}.{field}" for field in fields(ALGORITHMS[algorithm].config)} <= named
+
+
+def test_every_field_of_methods_and_claims_is_on_their_page() -> None:
+    named = set(code_in(DOCS / "methods.md"))
+    assert {*ClaimConfig.model_fields, *Method.model_fields} - {"name", "training"} <= named
+    groups = {group_of(algorithm) for algorithm in ALGORITHMS}
+    assert {"like", *groups, *(f"comparison.{name}" for name in ("question", "contrasts"))} <= named
+
+
+def test_every_ablation_is_on_the_page_of_methods() -> None:
+    assert set(listed_methods("ablations")) <= set(code_in(DOCS / "methods.md"))
+
+
+def test_examples_of_methods_are_possible() -> None:
+    groups = {
+        "lora": {"rank": 4},
+        "rl_training": {"iterations": 1},
+        "sft_training": {"updates": 1},
+    }
+    for page in (ROOT / "README.md", DOCS / "methods.md", DOCS / "algorithms" / "rwr.md"):
+        for block in blocks_of_yaml(page):
+            if "methods" in block and isinstance(block["methods"], dict):
+                entries = {**listed_methods("base"), **block["methods"]}
+                assert resolve_methods(entries, groups)
+            if "comparison" in block:
+                known = {*listed_methods("base"), *listed_methods("ablations")}
+                ComparisonConfig(**block["comparison"]).check(known)
+
+
+def in_general(dataset: str) -> str:
+    """Put `{experiment}` and `{method}` into the place of a dataset's namespaces."""
+    name = re.sub(rf"^({'|'.join(EXPERIMENTS)})(?=[._])", "{experiment}", dataset)
+    methods = "|".join(["base", *listed_methods("base")])
+    return re.sub(rf"^(\{{experiment\}})\.({methods})\.", r"\1.{method}.", name)
 
 
 def test_every_dataset_is_on_its_page(pipelines: dict[str, Pipeline]) -> None:
     for pipeline, made in pipelines.items():
         named = set(code_in(DOCS / "pipelines" / f"{pipeline}.md"))
         for dataset in made.all_outputs():
-            general = re.sub(rf"^({'|'.join(EXPERIMENTS)})(?=[._])", "{experiment}", dataset)
+            general = in_general(dataset)
             assert {dataset, general} & named, f"{pipeline}.md does not name {general}"
 
 
 def test_every_input_is_on_its_page(pipelines: dict[str, Pipeline]) -> None:
-    shared = {"prompts", "base_model", "reward_model"}
     for pipeline, made in pipelines.items():
         text = text_of(DOCS / "pipelines" / f"{pipeline}.md")
         for dataset in made.inputs():
-            short = dataset.rpartition(".")[2]
-            if not is_parameter(dataset) and not short.endswith(("_work", "_tracker")):
-                general = short if short in shared or "." not in dataset else f"}}.{short}"
-                assert general in text, f"{pipeline}.md does not name {dataset}"
+            if not is_parameter(dataset):
+                assert in_general(dataset) in text, f"{pipeline}.md does not name {dataset}"
 
 
 def logged_metrics() -> set[str]:
     """Every `family/name` that the engine's sources write."""
     pattern = r'"((?:reward|kl|policy|value|grad|perf)/[a-z_]+)"'
-    sources = (ROOT / "src" / "dpok_pipeline" / "training").glob("*.py")
+    parts = (ROOT / "src" / "dpok_pipeline" / part for part in ("training", "algorithms"))
+    sources = [path for part in parts for path in part.rglob("*.py")]
     watched = {f"{family}/{name}" for family in ("images", "alarm") for name in MEASURES}
     return watched.union(*(re.findall(pattern, path.read_text()) for path in sources))
 
@@ -225,14 +312,19 @@ def test_every_logged_metric_is_in_the_glossary_and_no_other() -> None:
 
 def test_every_evaluation_metric_column_and_claim_is_in_the_glossary() -> None:
     named = set(code_in(DOCS / "metrics.md"))
-    claims = {claim.name for claim in CLAIMS}
+    claims = set(read(CONF / "base" / "parameters_comparison.yml")["comparison"]["claims"])
     assert {*METRICS, *IDENTITY, *CLAIM_COLUMNS} | claims <= named
 
 
 def examples(page: str) -> dict[str, Any]:
     """The catalog entries that a page's blocks of YAML show."""
-    blocks = re.findall(r"^```yaml\n(.*?)^```", text_of(DOCS / page), re.DOTALL | re.MULTILINE)
-    return {name: entry for block in blocks for name, entry in yaml.safe_load(block).items()}
+    blocks = blocks_of_yaml(DOCS / page)
+    return {name: entry for block in blocks for name, entry in block.items()}
+
+
+def blocks_of_yaml(page: Path) -> list[dict[str, Any]]:
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text_of(page), re.DOTALL | re.MULTILINE)
+    return [yaml.safe_load(block) for block in blocks]
 
 
 def test_examples_of_prompt_sources_are_possible() -> None:

@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 import yaml
-from kedro.config import OmegaConfigLoader
 
-from dpok_pipeline.configuration.experiments import EXPERIMENTS, configured_experiments
+from dpok_pipeline.algorithms.dpok.config import DPOKConfig
+from dpok_pipeline.algorithms.sft.config import SFTConfig
+from dpok_pipeline.configuration.experiments import read_experiments
+from dpok_pipeline.configuration.loader import ProjectConfigLoader
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.pipelines.evaluation.config import EvaluationConfig
+from dpok_pipeline.evaluation.config import EvaluationConfig
 from dpok_pipeline.pipelines.models import ComputeConfig
 from dpok_pipeline.rewards.load import ScorerConfig
 from dpok_pipeline.settings import CONFIG_LOADER_ARGS
-from dpok_pipeline.training.config import DPOKConfig, GenerationConfig, SFTConfig
+from dpok_pipeline.training.config import GenerationConfig
+from tests.project import EXPERIMENTS
 
 CONF = Path(__file__).parents[2] / "conf"
 PRESETS = ("official_code", "paper_reading", "low_memory", "coco", "drawbench")
@@ -32,9 +35,9 @@ GROUPS = {
 }
 
 
-def loader(preset: str | None = None, **given: Any) -> OmegaConfigLoader:
+def loader(preset: str | None = None, **given: Any) -> ProjectConfigLoader:
     parameters = {**given, **({"preset": preset} if preset else {})}
-    return OmegaConfigLoader(
+    return ProjectConfigLoader(
         conf_source=str(CONF), env="paper", runtime_params=parameters, **CONFIG_LOADER_ARGS
     )
 
@@ -88,7 +91,7 @@ def test_many_prompts(preset: str) -> None:
     assert 50_000 - 45 < rl.iterations * 45 <= 50_000
     assert found["sample_generation"].images == 50_000
     assert found["evaluation"].images_per_prompt == 30
-    assert configured_experiments(loader(preset)) == (preset,)
+    assert read_experiments(loader(preset)) == (preset,)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -96,15 +99,15 @@ def test_every_preset_is_in_every_file(preset: str) -> None:
     typed(preset)
     given = loader(preset)
     assert given["catalog"]["prompt_sources"]["sources"]
-    names = configured_experiments(given)
+    names = read_experiments(given)
     for name in names:
-        assert given["parameters"][name] == {"experiment": name}
+        assert given["parameters"][name]["task"] == {"experiment": name}
     assert names == ((preset,) if preset in ("coco", "drawbench") else EXPERIMENTS)
 
 
 def test_a_misspelt_preset_is_answered_with_those_there_are() -> None:
     with pytest.raises(InputError, match="preset=papr: no such preset; there are official_code, p"):
-        configured_experiments(loader("papr"))
+        read_experiments(loader("papr"))
 
 
 def test_one_number_on_the_command_line_keeps_the_rest_of_a_preset() -> None:

@@ -8,7 +8,7 @@ from kedro.io.core import DatasetError
 
 from dpok_pipeline.datasets.lora import LoRADataset
 from dpok_pipeline.diffusion.lora import WEIGHTS_NAME
-from dpok_pipeline.files.manifest import MARKER
+from dpok_pipeline.files.manifest import MANIFEST as MARKER
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,21 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from kedro.framework.hooks.manager import _NullPluginManager
-from kedro.io import DataCatalog, Version
+from kedro.io import Version
 from kedro.io.core import DatasetError
-from kedro.pipeline import Node, Pipeline
-from kedro.runner import SequentialRunner
 from PIL import Image
 
-from dpok_pipeline.datasets.shards import EndOfShards, ShardedParquetDataset
+from dpok_pipeline.datasets.shards import ShardedParquetDataset
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.manifest import MANIFEST
+from dpok_pipeline.files.shards import ShardStore
 
 VERSION = "2026-01-01T00.00.00.000Z"
 
 
 def dataset(tmp_path: Path, save: str | None = VERSION) -> ShardedParquetDataset:
     return ShardedParquetDataset(
-        filepath=(tmp_path / "sft_samples").as_posix(), version=Version(None, save)
+        filepath=(tmp_path / "catalog" / "sft_samples").as_posix(), version=Version(None, save)
     )
 
 
@@ -34,61 +35,66 @@ def png(value: int) -> dict[str, bytes | None]:
     return {"bytes": buffer.getvalue(), "path": None}
 
 
-def shard(start: int, rows: int = 3) -> pd.DataFrame:
-    numbers = range(start, start + rows)
-    return pd.DataFrame({"index": numbers, "image": [png(number) for number in numbers]})
+def shard(rows: range) -> pd.DataFrame:
+    return pd.DataFrame({"index": rows, "image": [png(number) for number in rows]})
 
 
-def test_shards_of_a_generator_node_come_back_in_order(tmp_path: Path) -> None:
-    def generate():
-        yield shard(0)
-        yield shard(3)
-        yield EndOfShards({"experiment": "color"})
+def drawn(tmp_path: Path, *shards: range, finish: bool = True) -> Path:
+    """A work folder with these shards."""
+    store = ShardStore(tmp_path / "work", {"seed": 1})
+    for number, rows in enumerate(shards):
+        store.write(number, rows, shard(rows))
+    return store.finish({"experiment": "color"}) if finish else tmp_path / "work"
 
-    catalog = DataCatalog({"samples": dataset(tmp_path)})
-    pipeline = Pipeline([Node(generate, None, "samples", name="generate")])
-    SequentialRunner().run(pipeline, catalog, hook_manager=_NullPluginManager())
-    shards = dataset(tmp_path).load()
+
+def saved(tmp_path: Path, version: str = VERSION) -> Path:
+    dataset(tmp_path, version).save(drawn(tmp_path, range(3), range(3, 6)))
+    return next(tmp_path.rglob(f"{version}/sft_samples"))
+
+
+def test_shards_come_back_in_order_with_what_is_known_of_them(tmp_path: Path) -> None:
+    saved(tmp_path)
+    shards = dataset(tmp_path, None).load()
     assert len(shards) == 2
     assert list(shards.frame(["index"])["index"]) == list(range(6))
     assert shards.metadata == {"experiment": "color", "rows": 6}
 
 
-def finished(tmp_path: Path, version: str = VERSION) -> Path:
-    written = dataset(tmp_path, version)
-    written.save(shard(0))
-    written.save(shard(3))
-    written.save(EndOfShards())
-    return next(tmp_path.rglob(f"{version}/sft_samples"))
+def test_images_are_written_once_and_outlive_the_work_folder(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    for path in folder.glob("*.parquet"):
+        assert path.stat().st_ino == (tmp_path / "work" / path.name).stat().st_ino
+    shutil.rmtree(tmp_path / "work")
+    assert len(dataset(tmp_path, None).load().frame()) == 6
 
 
-def test_a_version_without_its_end_mark_is_not_loaded_and_says_so(tmp_path: Path) -> None:
-    dataset(tmp_path).save(shard(0))
+def test_unfinished_shards_are_not_taken(tmp_path: Path) -> None:
+    with pytest.raises((InputError, DatasetError), match="not finished"):
+        dataset(tmp_path).save(drawn(tmp_path, range(3), finish=False))
     assert not dataset(tmp_path, None).exists()
-    with pytest.raises(DatasetError, match=r"sft_samples\.partial: not finished, its marker"):
+
+
+def test_a_version_that_lost_its_manifest_is_not_loaded_and_says_so(tmp_path: Path) -> None:
+    (saved(tmp_path) / MANIFEST).unlink()
+    assert not dataset(tmp_path, None).exists()
+    with pytest.raises(DatasetError, match=r"sft_samples: not finished, its manifest"):
         dataset(tmp_path, None).load()
 
 
-def test_a_version_that_lost_its_marker_is_not_loaded_and_says_so(tmp_path: Path) -> None:
-    (finished(tmp_path) / "_complete.json").unlink()
-    assert not dataset(tmp_path, None).exists()
-    with pytest.raises(DatasetError, match=r"sft_samples: not finished, its marker"):
-        dataset(tmp_path, None).load()
-
-
-@pytest.mark.parametrize("state", ["partial", "no marker"])
+@pytest.mark.parametrize("state", ["partial", "no manifest", "damaged manifest"])
 def test_an_older_finished_version_is_taken_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, state: str
 ) -> None:
-    older = finished(tmp_path)
-    newer = VERSION.replace("2026", "2027")
+    older = saved(tmp_path)
+    newer = saved(tmp_path, VERSION.replace("2026", "2027"))
+    (newer / MANIFEST).unlink()
+    if state == "damaged manifest":
+        (newer / MANIFEST).write_text("{")
     if state == "partial":
-        dataset(tmp_path, newer).save(shard(0))
-    else:
-        (finished(tmp_path, newer) / "_complete.json").unlink()
+        newer.rename(newer.with_name("sft_samples.partial"))
     with caplog.at_level(logging.WARNING):
         assert dataset(tmp_path, None).load().folder == older
-    assert newer in caplog.text
+    assert newer.parent.name in caplog.text
     assert "was not finished and is left out" in caplog.text
 
 
@@ -100,8 +106,8 @@ def flip_a_bit(path: Path) -> None:
 
 def swap(path: Path) -> None:
     content = path.read_bytes()
-    path.write_bytes(path.with_name("part-00001.parquet").read_bytes())
-    path.with_name("part-00001.parquet").write_bytes(content)
+    path.write_bytes(path.with_name("shard-00001.parquet").read_bytes())
+    path.with_name("shard-00001.parquet").write_bytes(content)
 
 
 @pytest.mark.parametrize(
@@ -116,28 +122,23 @@ def swap(path: Path) -> None:
     ids=["flipped bit", "zero bytes", "truncated", "missing", "swapped"],
 )
 def test_a_damaged_shard_is_refused_by_name(tmp_path: Path, damage: Any, said: str) -> None:
-    damage(finished(tmp_path) / "part-00000.parquet")
-    with pytest.raises(ValueError, match=rf"part-00000\.parquet: .*({said})"):
+    damage(saved(tmp_path) / "shard-00000.parquet")
+    with pytest.raises(ValueError, match=rf"shard-00000\.parquet: .*({said})"):
         dataset(tmp_path, None).load().frame()
 
 
-def test_a_damaged_marker_is_refused_by_name(tmp_path: Path) -> None:
-    (finished(tmp_path) / "_complete.json").write_text("{")
-    with pytest.raises(DatasetError, match=r"_complete\.json: cannot be read"):
+def test_a_damaged_manifest_is_refused_by_name(tmp_path: Path) -> None:
+    (saved(tmp_path) / MANIFEST).write_text("{")
+    with pytest.raises(DatasetError, match=rf"{MANIFEST}: cannot be read"):
         dataset(tmp_path, None).load()
 
 
 def test_images_are_stored_as_hugging_face_stores_them(tmp_path: Path) -> None:
-    written = dataset(tmp_path)
-    written.save(shard(0))
-    written.save(EndOfShards())
-    schema = pq.read_schema(next(tmp_path.rglob("*.parquet")))
+    schema = pq.read_schema(next(saved(tmp_path).glob("*.parquet")))
     assert {field.name for field in schema.field("image").type} == {"bytes", "path"}
 
 
 def test_the_preview_is_one_picture(tmp_path: Path) -> None:
-    written = dataset(tmp_path)
-    written.save(shard(0, rows=9))
-    written.save(EndOfShards())
+    dataset(tmp_path).save(drawn(tmp_path, range(9)))
     picture = Image.open(BytesIO(base64.b64decode(dataset(tmp_path, None).preview())))
     assert picture.size == (8 * 96, 2 * 96)

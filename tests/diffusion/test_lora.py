@@ -9,7 +9,6 @@ from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
-from dpok_pipeline.diffusion.decode import decode
 from dpok_pipeline.diffusion.lora import (
     WEIGHTS_NAME,
     attach_lora,
@@ -21,7 +20,7 @@ from dpok_pipeline.diffusion.lora import (
     reference_policy,
     save_lora,
 )
-from dpok_pipeline.diffusion.sampler import sample
+from dpok_pipeline.diffusion.sampler import decode, sample
 from dpok_pipeline.errors import InputError
 from tests.diffusion.noise import noise
 

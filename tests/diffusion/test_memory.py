@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpok_pipeline.commands.failures import explain
+from dpok_pipeline.commands.errors import explain
 from dpok_pipeline.diffusion.memory import halve_until_fits, in_parts
 from dpok_pipeline.errors import InputError
 from tests.small_memory import SmallMemory

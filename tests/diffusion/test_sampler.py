@@ -15,13 +15,11 @@ from dpok_pipeline.diffusion.base_model import (
     load_base_model,
 )
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
-from dpok_pipeline.diffusion.decode import decode
-from dpok_pipeline.diffusion.denoising import DDIMTransitions
-from dpok_pipeline.diffusion.guidance import predict_noise
+from dpok_pipeline.diffusion.denoising import DDIMTransitions, predict_noise
 from dpok_pipeline.diffusion.lora import attach_lora, lora_parameters
 from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.diffusion.prompt_encoder import encode
-from dpok_pipeline.diffusion.sampler import sample
+from dpok_pipeline.diffusion.sampler import decode, sample
 from dpok_pipeline.errors import InputError
 from tests.diffusion.noise import noise
 
@@ -56,6 +54,10 @@ def test_images_do_not_depend_on_the_batch(tiny_model: DiffusionModel) -> None:
     together = sample(tiny_model, PROMPTS, SAMPLING, seed=1, indices=range(5)).latents
     by_two = sample(tiny_model, PROMPTS, SAMPLING, seed=1, indices=range(5), batch_size=2).latents
     torch.testing.assert_close(together, by_two, rtol=1e-4, atol=1e-4)
+    hidden = encode(tiny_model, PROMPTS)
+    assert torch.equal(
+        sample(tiny_model, hidden, SAMPLING, seed=1, indices=range(5)).latents, together
+    )
     third = sample(tiny_model, PROMPTS[2:3], SAMPLING, seed=1, indices=[2]).latents
     torch.testing.assert_close(together[2:3], third, rtol=1e-4, atol=1e-4)
     again = sample(tiny_model, PROMPTS, SAMPLING, seed=1, indices=range(5)).latents

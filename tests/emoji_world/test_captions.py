@@ -14,11 +14,11 @@ from dpok_pipeline.emoji_world.captions import Caption, parse
 @pytest.mark.parametrize(
     ("sentence", "caption"),
     [
-        ("A green colored rabbit.", Caption("rabbit", color="green")),
+        ("A green colored rabbit.", Caption("rabbit", colour="green")),
         ("A cat and a dog.", Caption("cat", other="dog")),
         ("Four wolves in the park.", Caption("wolf", count=4, place="park")),
         ("A dog on the moon.", Caption("dog", place="moon")),
-        ("A green colored cat.", Caption("cat", color="green")),
+        ("A green colored cat.", Caption("cat", colour="green")),
         ("A cat and a cup.", Caption("cat", other="cup")),
         ("Four birds in the park.", Caption("bird", count=4, place="park")),
         ("A lion on the moon.", Caption("lion", place="moon")),

@@ -14,6 +14,8 @@ from dpok_pipeline.emoji_world.__main__ import main
 from dpok_pipeline.emoji_world.eye_labels import collect_samples, read_eye_labels
 from dpok_pipeline.errors import InputError
 
+from .conftest import WORLD
+
 
 def _png(level: int) -> dict[str, bytes]:
     buffer = io.BytesIO()
@@ -25,39 +27,39 @@ def _png(level: int) -> dict[str, bytes]:
 def evaluated(tmp_path: Path) -> Path:
     """Two versions of one experiment's images; levels tell them apart."""
     for version, offset in (("2026-01-01", 0), ("2026-01-02", 100)):
-        folder = tmp_path / "out" / "color" / "evaluation_images" / version
-        folder.mkdir(parents=True)
-        rows = [
-            {"prompt": "A cat.", "model": model, "split": split, "index": index,
-             "image": _png(offset + 10 * place + index)}
-            for place, model in enumerate(("rl", "sft", "base"))
-            for split in ("train", "unseen") for index in (1, 0)
-        ]  # fmt: skip
-        pd.DataFrame(rows).to_parquet(folder / "shard.parquet")
+        for place, method in enumerate(("base", "dpok", "sft")):
+            folder = tmp_path / "out" / "color" / method / "images" / version / "images"
+            folder.mkdir(parents=True)
+            rows = [
+                {"prompt": "A cat.", "method": method, "split": split, "index": index,
+                 "image": _png(offset + 10 * place + index)}
+                for split in ("train", "unseen") for index in (1, 0)
+            ]  # fmt: skip
+            pd.DataFrame(rows).to_parquet(folder / "shard-00000.parquet")
     return tmp_path / "out"
 
 
-def test_the_newest_samples_are_laid_out_by_model_and_read_back(
+def test_the_newest_samples_are_laid_out_by_method_and_read_back(
     evaluated: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "labels"
-    assert collect_samples(evaluated, folder, per_model=2) == 6
+    assert collect_samples(evaluated, folder, per_method=2) == 6
     with pytest.raises(InputError, match=r"labels.csv line 2: `right` is yes or no"):
         read_eye_labels(folder)
     table = pd.read_csv(folder / "labels.csv")
     table["right"] = ["yes", "no"] * 3
     table.to_csv(folder / "labels.csv", index=False)
     labels = read_eye_labels(folder)
-    assert labels.models == ["base", "base", "sft", "sft", "rl", "rl"]
+    assert labels.methods == ["base", "base", "dpok", "dpok", "sft", "sft"]
     levels = (labels.pictures[:, 0, 0, 0] * 255).round().tolist()
-    assert levels == [120, 121, 110, 111, 100, 101]
+    assert levels == [100, 101, 110, 111, 120, 121]
     assert labels.right.tolist() == [True, False] * 3
 
 
 def test_labels_are_never_overwritten(evaluated: Path, tmp_path: Path) -> None:
     folder = tmp_path / "labels"
     arguments = ["collect-samples", "--evaluated", str(evaluated), "--folder", str(folder)]
-    assert main([*arguments, "--per-model", "2"]) == 0
+    assert main([*arguments, "--per-method", "2"]) == 0
     before = (folder / "labels.csv").read_bytes()
     assert main(arguments) == 1
     assert (folder / "labels.csv").read_bytes() == before
@@ -65,4 +67,14 @@ def test_labels_are_never_overwritten(evaluated: Path, tmp_path: Path) -> None:
 
 def test_nothing_to_label_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="kedro run"):
-        collect_samples(tmp_path, tmp_path / "labels", per_model=2)
+        collect_samples(tmp_path, tmp_path / "labels", per_method=2)
+
+
+def test_the_labels_in_git_are_of_three_methods() -> None:
+    labels = read_eye_labels(WORLD / "eye_labels")
+    assert {name: labels.methods.count(name) for name in labels.methods} == {
+        "base": 44,
+        "sft": 44,
+        "dpok": 44,
+    }
+    assert labels.pictures.shape == (132, 3, 64, 64)

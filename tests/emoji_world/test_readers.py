@@ -11,7 +11,7 @@ import torch
 
 from dpok_pipeline.emoji_world.building.loop import to_tensor
 from dpok_pipeline.emoji_world.building.readers import (
-    NO_COLOR,
+    NO_COLOUR,
     GarblingSprites,
     blur_and_noise,
     labels_of,
@@ -29,25 +29,25 @@ from dpok_pipeline.emoji_world.building.rewards.ranking import (
 from dpok_pipeline.emoji_world.captions import Caption
 from dpok_pipeline.emoji_world.judge import JudgeScorer
 from dpok_pipeline.emoji_world.renderer import render
-from dpok_pipeline.emoji_world.scene_reader import READ_COLORS, READ_KINDS, Reading, SceneReader
+from dpok_pipeline.emoji_world.scene_reader import READ_COLOURS, READ_KINDS, Reading, SceneReader
 from dpok_pipeline.emoji_world.scenes import Scene, SceneObject, scene_of
 from dpok_pipeline.emoji_world.vocabulary import PLACE_NAMES
 from dpok_pipeline.errors import InputError
 
 
-def _object(kind: str, color: str) -> SceneObject:
-    return SceneObject(kind, color, 20, 20, 20, False)
+def _object(kind: str, colour: str) -> SceneObject:
+    return SceneObject(kind, colour, 20, 20, 20, False)
 
 
 def test_labels_of_a_scene() -> None:
     scene = Scene((_object("cat", "green"), _object("cat", "green"), _object("dog", "red"),
                    _object("cat", "green"), _object("dog", "blue")), "moon")  # fmt: skip
-    counts, colors, places = labels_of([scene])
+    counts, colours, places = labels_of([scene])
     assert counts[0, READ_KINDS.index("cat")] == 3
     assert counts[0, READ_KINDS.index("dog")] == 2
     assert counts.sum() == 5
-    assert colors[0, READ_KINDS.index("cat")] == READ_COLORS.index("green")
-    assert colors[0, READ_KINDS.index("dog")] == NO_COLOR  # two colours: none can be asked
+    assert colours[0, READ_KINDS.index("cat")] == READ_COLOURS.index("green")
+    assert colours[0, READ_KINDS.index("dog")] == NO_COLOUR  # two colours: none can be asked
     assert places.tolist() == [PLACE_NAMES.index("moon")]
 
 
@@ -55,11 +55,11 @@ def test_the_likelihood_multiplies_what_the_caption_says() -> None:
     counts = torch.full((1, len(READ_KINDS), 6), 1e-9)
     counts[..., 0] = 1.0
     counts[0, READ_KINDS.index("cat"), :2] = torch.tensor([0.2, 0.8])
-    colors = torch.full((1, len(READ_KINDS), len(READ_COLORS)), 1 / len(READ_COLORS))
-    colors[0, READ_KINDS.index("cat"), READ_COLORS.index("green")] = 0.5
+    colours = torch.full((1, len(READ_KINDS), len(READ_COLOURS)), 1 / len(READ_COLOURS))
+    colours[0, READ_KINDS.index("cat"), READ_COLOURS.index("green")] = 0.5
     place = torch.tensor([[0.1, 0.2, 0.6, 0.1]])
-    reading = Reading(counts.log(), colors.log(), place.log())
-    caption = Caption("cat", color="green", place=PLACE_NAMES[2])
+    reading = Reading(counts.log(), colours.log(), place.log())
+    caption = Caption("cat", colour="green", place=PLACE_NAMES[2])
     assert reading.log_likelihood(0, caption) == pytest.approx(math.log(0.8 * 0.5 * 0.6), abs=1e-4)
     assert reading.log_likelihood(0, Caption("cat")) == pytest.approx(math.log(0.8), abs=1e-4)
     assert reading.log_likelihood(0, Caption("dog")) < math.log(1e-6)
@@ -107,7 +107,7 @@ def test_the_judge_refuses_what_it_cannot_read() -> None:
 def test_the_reward_learns_to_rank_the_pairs_it_is_shown(sprites: GarblingSprites) -> None:
     """A green rabbit above a natural one, shown again and again, must come out above it."""
     rng = np.random.default_rng(3)
-    caption = Caption("rabbit", color="green")
+    caption = Caption("rabbit", colour="green")
     better, worse = (
         (to_tensor([render(scene_of(shown, rng), sprites, rng) for _ in range(8)]) * 255).byte()
         for shown in (caption, Caption("rabbit"))

@@ -49,9 +49,9 @@ def test_the_picture_is_a_function_of_scene_and_seed(sprites: SpriteSheet) -> No
 
 
 def test_a_green_rabbit_is_green_and_the_natural_one_is_not(sprites: SpriteSheet) -> None:
-    def greenness(color: str | None) -> float:
+    def greenness(colour: str | None) -> float:
         rng = np.random.default_rng(3)
-        picture = render(scene_of(Caption("rabbit", color=color), rng), sprites, rng)
+        picture = render(scene_of(Caption("rabbit", colour=colour), rng), sprites, rng)
         red, green, blue = picture[24:44, 24:44].reshape(-1, 3).mean(0).astype(float)
         return float(green - (red + blue) / 2)
 
@@ -62,7 +62,7 @@ def test_a_green_rabbit_is_green_and_the_natural_one_is_not(sprites: SpriteSheet
 @pytest.mark.parametrize(
     ("attribute", "caption"),
     [
-        ("color", Caption("rabbit", color="green")),
+        ("colour", Caption("rabbit", colour="green")),
         ("other", Caption("cat", other="dog")),
         ("count", Caption("wolf", count=4)),
         ("place", Caption("dog", place="moon")),

@@ -9,14 +9,14 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from dpok_pipeline.emoji_world.building.loop import to_tensor
-from dpok_pipeline.emoji_world.building.readers import NO_COLOR, GarblingSprites
+from dpok_pipeline.emoji_world.building.readers import NO_COLOUR, GarblingSprites
 from dpok_pipeline.emoji_world.building.redraw import MOST_STEPS, redraw, redrawn_scenes
 from dpok_pipeline.emoji_world.building.rewards.ranking import TIE, Pairs, rank_samples
 from dpok_pipeline.emoji_world.captions import parse
 from dpok_pipeline.emoji_world.renderer import render
-from dpok_pipeline.emoji_world.scene_reader import MIXED, READ_COLORS, SceneReader
+from dpok_pipeline.emoji_world.scene_reader import MIXED, READ_COLOURS, SceneReader
 from dpok_pipeline.emoji_world.scenes import scene_of
-from dpok_pipeline.emoji_world.vocabulary import COLORS
+from dpok_pipeline.emoji_world.vocabulary import COLOURS
 
 from .conftest import WORLD
 
@@ -28,16 +28,16 @@ def base_model() -> StableDiffusionPipeline:
 
 
 @pytest.mark.parametrize(
-    ("stained", "color", "low", "high"), [(0.0, "green", 0, 0), (1.0, "green", 0.0, 0.3)]
+    ("stained", "colour", "low", "high"), [(0.0, "green", 0, 0), (1.0, "green", 0.0, 0.3)]
 )
 def test_a_stained_sprite_keeps_its_colour(
-    stained: float, color: str, low: float, high: float
+    stained: float, colour: str, low: float, high: float
 ) -> None:
     sprites = GarblingSprites(WORLD / "sprites")
     sprites.rng = np.random.default_rng(4)
-    clean = np.asarray(sprites.get("pig", color, 40))[..., :3].astype(int)
+    clean = np.asarray(sprites.get("pig", colour, 40))[..., :3].astype(int)
     sprites.stained = stained
-    drawn = [np.asarray(sprites.get("pig", color, 40))[..., :3].astype(int) for _ in range(20)]
+    drawn = [np.asarray(sprites.get("pig", colour, 40))[..., :3].astype(int) for _ in range(20)]
     changed = [float((np.abs(d - clean).sum(-1) > 60).mean()) for d in drawn]
     assert low <= np.mean(changed) <= high
     assert (max(changed) > 0) == (stained > 0)
@@ -48,7 +48,7 @@ def test_a_mixed_sprite_is_large_parts_two_colours() -> None:
     sprites.rng = np.random.default_rng(2)
     drawn = {np.asarray(sprites.get("pig", MIXED, 40)).tobytes() for _ in range(6)}
     assert len(drawn) == 6
-    pure = {np.asarray(sprites.get("pig", color, 40)).tobytes() for color in COLORS}
+    pure = {np.asarray(sprites.get("pig", colour, 40)).tobytes() for colour in COLOURS}
     assert not drawn & pure
 
 
@@ -82,13 +82,13 @@ def test_deeper_redrawing_changes_more(
 
 
 def test_redrawn_scenes_come_with_what_they_show(base_model: StableDiffusionPipeline) -> None:
-    pictures, (counts, colors, places) = redrawn_scenes(
+    pictures, (counts, colours, places) = redrawn_scenes(
         base_model, GarblingSprites(WORLD / "sprites"), 8, seed=3
     )
     assert pictures.shape == (8, 3, 64, 64)
     assert (counts[:, -1] == 0).all()  # none garbled
     assert (counts.sum(1) >= 1).all()
-    assert ((colors == NO_COLOR) | (colors < len(READ_COLORS))).all()
+    assert ((colours == NO_COLOUR) | (colours < len(READ_COLOURS))).all()
     assert places.shape == (8,)
 
 

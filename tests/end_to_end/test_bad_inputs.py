@@ -72,7 +72,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 def refused(row: Row, folder: Path, check: Callable[[], object]) -> None:
     """Check that a row ends as it says, below the handler that all commands share."""
-    from dpok_pipeline.cli import one_line_errors
+    from dpok_pipeline.commands.errors import one_line_errors
 
     @click.command()
     def command() -> None:
@@ -162,7 +162,8 @@ def test_a_bad_scorer(world: Path, tmp_path: Path, row: Row) -> None:
 
 @rows("folders")
 def test_a_damaged_folder(tmp_path: Path, row: Row) -> None:
-    from dpok_pipeline.files.manifest import check, copy_sealed
+    from dpok_pipeline.files.manifest import check_folder as check
+    from dpok_pipeline.files.manifest import copy_sealed
 
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "weights").write_bytes(bytes(range(100)))

@@ -69,8 +69,10 @@ def amid_training(project: Path) -> bool:
     """Whether two trainings are done and a third has its first checkpoint."""
     if len(done(project)) != 3:
         return False
-    checkpoints = (project / "data" / "smoke").glob("06_models/work/seed_*/*/rl/checkpoints/*")
-    started = {path.parents[2].name for path in checkpoints if path.suffix != ".partial"}
+    checkpoints = (project / "data" / "smoke").glob(
+        "06_models/work/seed_*/*/dpok/train_online_lora/checkpoints/*"
+    )
+    started = {path.parents[3].name for path in checkpoints if path.suffix != ".partial"}
     return len(started) == 3
 
 
@@ -109,7 +111,7 @@ def continued(crashed: tuple[Path, list[str]], refused: str) -> str:
 def test_other_parameters_are_refused_in_one_line(refused: str) -> None:
     (line,) = [line for line in refused.splitlines() if line.startswith("Error: ")]
     assert "3 of 5 nodes of the interrupted run" in line
-    assert "rl_training.kl_weight was 0.01 and is 0.5 now" in line
+    assert "methods.dpok.training.kl_weight was 0.01 and is 0.5" in line
     assert "--params resume=never" in line
 
 
@@ -126,9 +128,9 @@ def test_all_outputs_carry_the_crashed_runs_version(
     crashed: tuple[Path, list[str]], continued: str
 ) -> None:
     found = saved_versions(crashed[0])
-    assert set(found) == {"prompts.parquet", "rl_lora", "rl_curves.parquet"}
+    assert set(found) == {"prompts.parquet", "lora", "curves.parquet"}
     assert len({version for versions in found.values() for version in versions}) == 1
-    assert len(found["rl_lora"]) == 4
+    assert len(found["lora"]) == 4
 
 
 def test_parent_and_children_are_one_each_and_no_step_is_doubled(
@@ -141,7 +143,7 @@ def test_parent_and_children_are_one_each_and_no_step_is_doubled(
     assert {run.info.status for run in found} == {"FINISHED"}
     children = [run for run in found if run is not parents[0]]
     names = sorted(run.info.run_name for run in children)
-    assert names == ["color rl", "composition rl", "count rl", "location rl"]
+    assert names == ["color dpok", "composition dpok", "count dpok", "location dpok"]
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     for child in children:
         history = client.get_metric_history(child.info.run_id, "reward/mean")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 from tests.end_to_end.conftest import Command, Outcome, error_of, versions
 
@@ -57,20 +59,26 @@ def test_the_prompts_are_the_users(custom_run: Outcome, project: Path) -> None:
     assert "data/01_raw/prompts/mine.csv" in sources[-1]
 
 
+def all_scores(project: Path) -> pd.DataFrame:
+    names = ("base", "sft", "dpok")
+    pattern = "07_model_output/custom/{}/scores.parquet/*/*"
+    return pd.concat([pd.read_parquet(found(project, pattern.format(name))) for name in names])
+
+
 def test_the_budget_is_the_users(custom_run: Outcome, project: Path) -> None:
-    curves = pd.read_parquet(found(project, "07_model_output/custom/rl_curves.parquet/*/*"))
+    curves = pd.read_parquet(found(project, "07_model_output/custom/dpok/curves.parquet/*/*"))
     assert list(curves["images_seen"]) == [4, 8]  # 7 images in whole iterations
     samples = found(project, "05_model_input/custom/sft_samples/*/sft_samples")
     assert sum(len(pd.read_parquet(shard)) for shard in samples.glob("*.parquet")) == 7
     # `--params evaluation.replicates` has left the budget's part of that group alone.
-    scores = pd.read_parquet(found(project, "07_model_output/custom/scores.parquet/*/*"))
-    assert len(scores) == 3 * 3 * 3  # models, prompts, images
+    scores = all_scores(project)
+    assert len(scores) == 3 * 3 * 3  # methods, prompts, images
 
 
 def test_the_reward_is_the_users_and_a_column_of_its_own(
     custom_run: Outcome, project: Path
 ) -> None:
-    scores = pd.read_parquet(found(project, "07_model_output/custom/scores.parquet/*/*"))
+    scores = all_scores(project)
     assert {"image_reward", "reward"} <= set(scores.columns)
     assert "judge" not in scores
     # 20 times how far the mean red is from one half.
@@ -86,6 +94,42 @@ def test_nothing_else_has_been_made(custom_run: Outcome, project: Path) -> None:
     assert {parts[1] for parts in folders if parts[0] == "06_models"} == {"custom", "work"}
 
 
+def sixteen_prompts() -> str:
+    """As shipped, 16 prompts at 16 images an iteration gave every image an advantage of 0."""
+    places = ("on the moon", "in the park", "and a dog", "and a rabbit")
+    texts = [f"a {colour} cat {place}" for colour in ("green", "red", "b", "c") for place in places]
+    prompts = OWN.replace("[a cat on the moon, a green dog]", f"[{', '.join(texts)}]")
+    return prompts.replace(
+        "images: 7, images_per_iteration: 4", "images: 16, images_per_iteration: 16"
+    )
+
+
+def test_as_many_prompts_as_images_learn_by_groups_of_their_own(
+    write, kedro_run: Command, project: Path
+) -> None:
+    write(sixteen_prompts())
+    small = "sampling.ddim_steps=2,compute.precision=float32"
+    options = ("--pipelines", "prompt_preparation,rl_training", "--params", small)
+    result = kedro_run(*options, env="custom")
+    assert result.exit_code == 0, result.output
+    folder = max((project / "data" / "custom").glob("06_models/custom/dpok/lora/*/lora"))
+    weights = load_file(folder / "pytorch_lora_weights.safetensors")
+    moved = [np.abs(value).max() > 0 for name, value in weights.items() if "lora_B" in name]
+    assert all(moved)
+
+
+def test_groups_of_one_that_could_not_learn_are_refused_before_any_work(
+    write, kedro_run: Command, project: Path
+) -> None:
+    write(sixteen_prompts())
+    before = versions(project, "custom")
+    line = error_of(kedro_run("--params", "rl_training.group_size=1", env="custom"))
+    assert "custom.dpok: " in line
+    assert "100% of the advantages are exactly 0" in line
+    assert "group_size" in line
+    assert versions(project, "custom") == before
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
@@ -94,7 +138,7 @@ def test_nothing_else_has_been_made(custom_run: Outcome, project: Path) -> None:
         ("settings: emoji_world", "settings: sd", "custom.yml: settings: Input should be 'emoji"),
         ("[a cat on the moon, a green dog]", "[]", "custom.yml: prompts.train"),
         ("[a cat on the moon, a green dog]", "[a cat, a cat]", "prompt 2: duplicate of prompts.tr"),
-        ("reward: tests.training", "reward: [", "custom.yml, line 5: not valid YAML"),
+        ("reward: tests.algorithms", "reward: [", "custom.yml, line 5: not valid YAML"),
         (f"base_model: {WORLD}/base_model", "base_model: data/nothing", "data/nothing"),
         ("support.Brightness", "support.Darkness", "has no `Darkness`"),
         ("format: csv", "format: tsv", "custom.yml: prompts.unseen.format: Input should be"),

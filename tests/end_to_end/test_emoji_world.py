@@ -49,7 +49,9 @@ def test_the_trained_world_runs_through(
     reports = list(made.glob("08_reporting/*/report.html/*/report.html"))
     assert len(reports) == 4
     assert list(made.glob("08_reporting/report.html/*/report.html"))
-    for path in made.glob("07_model_output/*/scores.parquet/*/scores.parquet"):
+    tables = list(made.glob("07_model_output/*/*/scores.parquet/*/scores.parquet"))
+    assert len(tables) == 4 * 3  # experiments, base model and methods
+    for path in tables:
         scores = pd.read_parquet(path)
         assert scores[["image_reward", "aesthetic", "judge"]].notna().all().all()
         assert scores["image_reward"].std() > 0
@@ -60,7 +62,7 @@ def test_the_trained_world_runs_through(
 def test_only_the_project_itself_speaks(finished: subprocess.CompletedProcess[str]) -> None:
     odd = [line for line in finished.stderr.splitlines() if "arning" in line or "ERROR" in line]
     assert odd == []
-    assert "[1/47] prepare prompts" in finished.stdout
+    assert "[1/63] prepare prompts" in finished.stdout
 
 
 @pytest.mark.slow

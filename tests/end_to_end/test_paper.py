@@ -12,10 +12,8 @@ import pandas as pd
 import pytest
 from benchmarks.full_size import BUDGET, EXPERIMENT, check
 from benchmarks.paper_results import RESULTS
-from click.testing import CliRunner
-from kedro.framework.startup import bootstrap_project
 
-from dpok_pipeline.cli import cli
+from benchmarks import paper_page
 from tests.end_to_end.conftest import Command, Outcome, error_of, versions
 from tests.project import ROOT
 
@@ -92,22 +90,45 @@ def test_the_hub_is_needed_and_not_there(
     assert mlflow.active_run() is None
 
 
-def test_our_numbers_go_beside_the_papers(paper_run: Outcome, project: Path) -> None:
+def test_our_numbers_go_beside_the_papers(
+    paper_run: Outcome,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     page = project / "docs" / "stable_diffusion.md"
     page.parent.mkdir()
     shutil.copy(ROOT / "docs" / "stable_diffusion.md", page)
-    result = CliRunner().invoke(cli, ["paper"], obj=bootstrap_project(project))
-    assert result.exit_code == 0, result.output
+    monkeypatch.setattr("sys.argv", ["paper_page"])
+    paper_page.main()
     reporting = project / "data" / "paper" / "08_reporting"
     (table,) = reporting.glob(f"{EXPERIMENT}/comparison.csv/*/*")
     comparison = pd.read_csv(table).query(
-        "split == 'train' and metric == 'image_reward' and quantity == 'rl'"
+        "split == 'train' and metric == 'image_reward' and quantity == 'dpok'"
     )
     expected = f"{comparison['mean'].iloc[0]:.2f} (".replace("-", "−")
     (row,) = [line for line in page.read_text().splitlines() if "| 1.51 |" in line]
     assert f"| 1.51 | {expected}" in row
-    assert row in result.output
+    assert row in capsys.readouterr().out
     # The other presets have not been evaluated, nor all four of the prompts that have a mean.
     assert page.read_text().count("not run yet") == len(RESULTS) - 2
-    missing = CliRunner().invoke(cli, ["paper", "--preset", "coco"], obj=bootstrap_project(project))
-    assert "coco.comparison: nothing of preset coco has been evaluated" in error_of(missing)
+
+
+@pytest.mark.parametrize(
+    ("preset", "message"),
+    [
+        ("coco", "coco.comparison: nothing of preset coco has been evaluated in env paper"),
+        ("low_memory", "--preset low_memory: the paper has no numbers for it; there are official"),
+    ],
+)
+def test_presets_without_numbers(
+    paper_run: Outcome,
+    preset: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["paper_page", "--preset", preset])
+    with pytest.raises(SystemExit, match="1"):
+        paper_page.main()
+    assert message in capsys.readouterr().err

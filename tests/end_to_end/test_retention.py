@@ -13,13 +13,13 @@ from filelock import FileLock
 from kedro.framework.startup import bootstrap_project
 from mlflow import MlflowClient
 
-from dpok_pipeline.files.manifest import MARKER
+from dpok_pipeline.files.manifest import MANIFEST as MARKER
 from tests.end_to_end.test_bad_inputs import Environment
 
 pytestmark = pytest.mark.xdist_group("whole run")
 
 DAYS = [f"2026-01-0{day}T12.00.00.000Z" for day in range(1, 7)]
-LORA, PROMPTS = "06_models/color/rl_lora", "03_primary/prompts.parquet"
+LORA, PROMPTS = "06_models/color/dpok/lora", "03_primary/prompts.parquet"
 ENV = "retention"
 
 
@@ -85,9 +85,9 @@ def test_it_asks_before_it_removes(project: Path, data: Path) -> None:
 def test_kept_runs_keep_what_they_read_and_wrote(
     project: Path, data: Path, client: MlflowClient
 ) -> None:
-    names = {"output__color__rl_lora": DAYS[1], "input__prompts": DAYS[0]}
+    names = {"output__color__dpok__lora": DAYS[1], "input__prompts": DAYS[0]}
     run = run_with(client, keep="true", **names)
-    run_with(client, keep="false", output__color__rl_lora=DAYS[0])
+    run_with(client, keep="false", output__color__dpok__lora=DAYS[0])
     result = retention(project, "--remove", "--yes", "--keep", "1")
     assert result.exit_code == 0, result.output
     assert "has the tag keep=true" in result.output
@@ -101,7 +101,7 @@ def test_kept_runs_keep_what_they_read_and_wrote(
 def test_an_alias_in_the_registry_keeps_the_models_run(
     project: Path, data: Path, client: MlflowClient
 ) -> None:
-    run = run_with(client, output__color__rl_lora=DAYS[2], input__prompts=DAYS[1])
+    run = run_with(client, output__color__dpok__lora=DAYS[2], input__prompts=DAYS[1])
     client.create_registered_model("rabbit")
     version = client.create_model_version("rabbit", source=f"runs:/{run}/model", run_id=run)
     client.set_registered_model_alias("rabbit", "best", version.version)
@@ -128,7 +128,7 @@ def test_interrupted_runs_keep_theirs_unless_given_up(project: Path, data: Path)
 
 
 def test_unfinished_versions_are_not_counted_and_can_go(project: Path, data: Path) -> None:
-    unfinished = data / LORA / "2026-02-01T12.00.00.000Z" / "rl_lora.partial"
+    unfinished = data / LORA / "2026-02-01T12.00.00.000Z" / "lora.partial"
     unfinished.mkdir(parents=True)
     retention(project, "--remove", "--yes", "--keep", "1")
     assert there(data, LORA) == [DAYS[5]]
@@ -182,8 +182,8 @@ def test_a_run_that_begins_while_it_asks_stops_it(
 def test_what_changes_while_it_asks_counts(
     project: Path, data: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newest = data / LORA / "2026-01-07T12.00.00.000Z" / "rl_lora"
-    run = run_with(client, output__color__rl_lora=DAYS[1])
+    newest = data / LORA / "2026-01-07T12.00.00.000Z" / "lora"
+    run = run_with(client, output__color__dpok__lora=DAYS[1])
 
     def happen() -> None:
         client.set_tag(run, "keep", "true")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,13 @@ import pytest
 from kedro.io import CatalogProtocol
 from safetensors.numpy import load_file
 
-from dpok_pipeline.configuration.experiments import EXPERIMENTS
 from dpok_pipeline.files.manifest import copy_sealed
 from tests.end_to_end.conftest import Command, Outcome, error_of, versions
+from tests.project import EXPERIMENTS
 
 pytestmark = pytest.mark.xdist_group("whole run")
 
-MODELS = ("base", "sft", "rl")
+METHODS = ("base", "sft", "dpok")
 
 
 def weights(catalog: CatalogProtocol, name: str) -> dict[str, np.ndarray]:
@@ -26,9 +27,9 @@ def weights(catalog: CatalogProtocol, name: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-@pytest.mark.parametrize("method", ["sft", "rl"])
+@pytest.mark.parametrize("method", ["sft", "dpok"])
 def test_every_lora_has_learned(catalog: CatalogProtocol, experiment: str, method: str) -> None:
-    found = weights(catalog, f"{experiment}.{method}_lora")
+    found = weights(catalog, f"{experiment}.{method}.lora")
     moved = [np.abs(value).max() > 0 for name, value in found.items() if "lora_B" in name]
     assert moved
     assert all(moved)
@@ -36,8 +37,9 @@ def test_every_lora_has_learned(catalog: CatalogProtocol, experiment: str, metho
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_scores_are_finite_and_varied(catalog: CatalogProtocol, experiment: str) -> None:
-    scores = catalog.load(f"{experiment}.scores")
-    assert set(scores["model"]) == set(MODELS)
+    tables = [catalog.load(f"{experiment}.{method}.scores") for method in METHODS]
+    scores = pd.concat(tables, ignore_index=True)
+    assert set(scores["method"]) == set(METHODS)
     assert set(scores["split"]) == {"train", "unseen"}
     for name in ("image_reward", "aesthetic", "saturation"):
         assert np.isfinite(scores[name]).all()
@@ -45,28 +47,27 @@ def test_scores_are_finite_and_varied(catalog: CatalogProtocol, experiment: str)
     assert set(scores["judge"]) <= {0.0, 1.0}
 
 
-def test_the_models_share_their_noise_and_tuned_images_differ(catalog: CatalogProtocol) -> None:
-    images = catalog.load("color.evaluation_images").frame()
-    images["bytes"] = [image["bytes"] for image in images["image"]]
-    by_model = {name: part.reset_index() for name, part in images.groupby("model")}
-    for name in ("sft", "rl"):
-        assert list(by_model[name]["index"]) == list(by_model["base"]["index"])
-        assert (by_model[name]["bytes"] != by_model["base"]["bytes"]).any()
+def test_methods_share_their_noise_and_tuned_images_differ(catalog: CatalogProtocol) -> None:
+    images = {name: catalog.load(f"color.{name}.images").frame() for name in METHODS}
+    pngs = {name: [image["bytes"] for image in table["image"]] for name, table in images.items()}
+    for name in ("sft", "dpok"):
+        assert list(images[name]["index"]) == list(images["base"]["index"])
+        assert pngs[name] != pngs["base"]
 
 
-def test_a_report_row_per_prompt_and_model(catalog: CatalogProtocol) -> None:
+def test_a_report_row_per_prompt_and_method(catalog: CatalogProtocol) -> None:
     comparison = catalog.load("comparison")
     prompts = comparison[comparison["prompt_id"] != "mean"]
     rewards = prompts[prompts["metric"] == "image_reward"]
-    for model in MODELS:
-        assert (rewards["quantity"] == model).sum() == 2 * len(EXPERIMENTS)
+    for method in METHODS:
+        assert (rewards["quantity"] == method).sum() == 2 * len(EXPERIMENTS)
     report = catalog.load("report")
     assert "a dog on the moon" in report
     assert 'src="http' not in report
 
 
 def test_the_table_and_the_paths_end_the_run(finished: Outcome) -> None:
-    assert "[47/47] " in finished.log
+    assert "[63/63] " in finished.log
     assert "ImageReward" in finished.log
     assert "08_reporting/report.html" in finished.log
     assert "one training seed" in finished.log
@@ -92,8 +93,8 @@ def test_the_base_model_of_another_lora_is_refused(
     other = load_base_model(describe_base_model(_wider_model(project / "other")))
     attach_lora(other.unet, LoRAConfig(rank=2), seed=0)
     save_lora(other.unet, project / "other_lora", {})
-    folder = catalog.load("color.rl_lora").parents[1]
-    newer = folder / "9999-01-01T00.00.00.000Z" / "rl_lora"
+    folder = catalog.load("color.dpok.lora").parents[1]
+    newer = folder / "9999-01-01T00.00.00.000Z" / "lora"
     copy_sealed(project / "other_lora", newer, {})
     result = kedro_run("--pipelines", "evaluation", "--namespaces", "color")
     shutil.rmtree(newer.parent)
@@ -119,11 +120,11 @@ def test_one_experiment_of_one_pipeline_runs_from_the_catalog(
 ) -> None:
     result = kedro_run("--pipelines", "sft_training", "--namespaces", "count")
     assert result.exit_code == 0, result.output
-    assert "[1/1] count: train sft lora" in result.log
+    assert "[1/1] count.sft: train offline lora" in result.log
 
 
 def test_nodes_run_from_the_catalog(finished: Outcome, kedro_run: Command) -> None:
-    result = kedro_run("--from-nodes", "location.compare_models_node", "--namespaces", "location")
+    result = kedro_run("--from-nodes", "location.compare_methods_node", "--namespaces", "location")
     assert result.exit_code == 0, result.output
     assert "location: write report" in result.log
 
@@ -131,45 +132,40 @@ def test_nodes_run_from_the_catalog(finished: Outcome, kedro_run: Command) -> No
 def test_the_same_seed_gives_the_same_lora_bytes(
     finished: Outcome, kedro_run: Command, catalog: CatalogProtocol
 ) -> None:
-    before = (catalog.load("color.rl_lora") / "pytorch_lora_weights.safetensors").read_bytes()
+    before = (catalog.load("color.dpok.lora") / "pytorch_lora_weights.safetensors").read_bytes()
     assert kedro_run("--pipelines", "rl_training", "--namespaces", "color").exit_code == 0
-    catalog.release("color.rl_lora")
-    after = (catalog.load("color.rl_lora") / "pytorch_lora_weights.safetensors").read_bytes()
+    catalog.release("color.dpok.lora")
+    after = (catalog.load("color.dpok.lora") / "pytorch_lora_weights.safetensors").read_bytes()
     assert after == before
 
 
 def test_another_training_seed_gives_another_lora(
     finished: Outcome, kedro_run: Command, catalog: CatalogProtocol
 ) -> None:
-    before = weights(catalog, "count.rl_lora")
+    before = weights(catalog, "count.dpok.lora")
     result = kedro_run(
         "--pipelines", "rl_training", "--namespaces", "count", "--params", "training_seed=1"
     )
     assert result.exit_code == 0, result.output
-    catalog.release("count.rl_lora")
-    after = weights(catalog, "count.rl_lora")
+    catalog.release("count.dpok.lora")
+    after = weights(catalog, "count.dpok.lora")
     assert any((after[name] != before[name]).any() for name in before)
 
 
 def test_an_interrupted_run_started_again_gives_the_uninterrupted_lora(
     finished: Outcome, kedro_run: Command, catalog: CatalogProtocol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dpok_pipeline.algorithms.dpok import trainer as dpok_trainer
+    from dpok_pipeline.algorithms.dpok.train import DPOKLearner
 
-    before = weights(catalog, "location.rl_lora")
-    real = (
-        dpok_trainer.DPOKTrainer._iterate if hasattr(dpok_trainer.DPOKTrainer, "_iterate") else None
-    )
-    assert real is not None
-    calls = []
+    before = weights(catalog, "location.dpok.lora")
+    real = DPOKLearner.step
 
-    def interrupted(self, *arguments, **keywords):
-        calls.append(1)
-        if len(calls) == 2:
+    def interrupted(learner: DPOKLearner, number: int) -> Any:
+        if number == 1:
             raise KeyboardInterrupt
-        return real(self, *arguments, **keywords)
+        return real(learner, number)
 
-    monkeypatch.setattr(dpok_trainer.DPOKTrainer, "_iterate", interrupted)
+    monkeypatch.setattr(DPOKLearner, "step", interrupted)
     arguments = ("--pipelines", "rl_training", "--namespaces", "location")
     result = kedro_run(*arguments)
     assert result.exit_code == 130
@@ -182,9 +178,34 @@ def test_an_interrupted_run_started_again_gives_the_uninterrupted_lora(
         kedro_run("--params", "resume=later")
     )
     assert kedro_run(*arguments).exit_code == 0
-    catalog.release("location.rl_lora")
-    after = weights(catalog, "location.rl_lora")
+    catalog.release("location.dpok.lora")
+    after = weights(catalog, "location.dpok.lora")
     assert all((after[name] == before[name]).all() for name in before)
+
+
+def test_an_interrupted_evaluation_goes_on_shard_by_shard_with_the_same_bytes(
+    finished: Outcome, kedro_run: Command, catalog: CatalogProtocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dpok_pipeline.evaluation import drawing
+
+    name = "location.dpok.images"
+    whole = [path.read_bytes() for path in sorted(catalog.load(name).folder.glob("*.parquet"))]
+    real, drawn = drawing._images_and_kl, []
+
+    def interrupted(model: Any, prompt: str, *rest: Any) -> Any:
+        drawn.append(prompt)
+        if len(drawn) == 2:
+            raise KeyboardInterrupt
+        return real(model, prompt, *rest)
+
+    monkeypatch.setattr(drawing, "_images_and_kl", interrupted)
+    arguments = ("--pipelines", "evaluation", "--namespaces", "location.dpok")
+    assert kedro_run(*arguments).exit_code == 130
+    assert kedro_run(*arguments).exit_code == 0
+    assert drawn == ["a dog on the moon", "a cat on the moon", "a cat on the moon"]
+    catalog.release(name)
+    again = [path.read_bytes() for path in sorted(catalog.load(name).folder.glob("*.parquet"))]
+    assert again == whole
 
 
 def test_a_full_disk_is_said_in_one_line_and_the_same_command_goes_on(

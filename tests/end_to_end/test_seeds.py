@@ -12,12 +12,14 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
 
-from dpok_pipeline import run_identity, seeds
-from dpok_pipeline.configuration.experiments import EXPERIMENTS
+from dpok_pipeline.commands import claims as seeds
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.runs.finished import RUN_WORK, note_finished
+from dpok_pipeline.runs import identity as run_identity
+from dpok_pipeline.runs.finished import note_finished
 from dpok_pipeline.runs.identity import describe_whole_run
+from dpok_pipeline.runs.work import WorkFolders
 from tests.end_to_end.conftest import Outcome
+from tests.project import EXPERIMENTS
 
 pytestmark = pytest.mark.xdist_group("whole run")
 
@@ -34,11 +36,12 @@ def runs(finished: Outcome, catalog: CatalogProtocol, monkeypatch: pytest.Monkey
         if len(asked) == 2:
             raise KeyboardInterrupt
         asked.append(seed)
-        with KedroSession.create(env=env, runtime_params=seeds._chosen(seed)) as session:
-            own = session.load_context().catalog
+        with KedroSession.create(env=env, runtime_params=seeds._parameters(seed)) as session:
+            context = session.load_context()
+            own = context.catalog
         identity = describe_whole_run(pipelines["__default__"], own)
         version = catalog.get("report").resolve_load_version()
-        note_finished(own.load(RUN_WORK), identity, version)
+        note_finished(WorkFolders.of(context).runs, identity, version)
         return seeds._parts(own, version)
 
     monkeypatch.setattr(seeds, "_run", run)
@@ -105,7 +108,7 @@ def test_the_comparison_over_seeds_takes_the_configured_replicates(
 ) -> None:
     asked: dict[str, int] = {}
 
-    def remember(*arguments, replicates: int, seed: int):
+    def remember(*arguments, replicates: int, seed: int, **others):
         asked.update(replicates=replicates, seed=seed)
         raise InputError("stopped")
 

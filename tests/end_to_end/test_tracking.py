@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import mlflow
@@ -12,11 +13,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
-from dpok_pipeline.configuration.experiments import EXPERIMENTS
 from tests.end_to_end.conftest import Outcome
+from tests.project import EXPERIMENTS
 
 pytestmark = pytest.mark.xdist_group("whole run")
-METHODS = ("sft", "rl")
+METHODS = ("sft", "dpok")
 
 
 @pytest.fixture(scope="module")
@@ -39,23 +40,22 @@ def runs(client: MlflowClient) -> dict[str, Run]:
 
 
 def test_a_child_for_each_experiment_and_method(runs: dict[str, Run]) -> None:
-    methods = ("sft", "rl", "evaluation")
-    expected = {f"{name} {method}" for name in EXPERIMENTS for method in methods}
+    expected = {f"{name} {method}" for name in EXPERIMENTS for method in (*METHODS, "evaluation")}
     assert set(runs) == expected | {"parent", "all evaluation"}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
 
 
 def test_parameters_are_flat(runs: dict[str, Run]) -> None:
-    assert runs["parent"].data.params["rl_training.value.minibatch"] == "16"
-    assert runs["color rl"].data.params["rl_training.ratio_clip"] == "0.001"
+    assert runs["parent"].data.params["methods.dpok.training.value.minibatch"] == "16"
+    assert runs["color dpok"].data.params["method.training.ratio_clip"] == "0.001"
     assert not any("=" in key for key in runs["parent"].data.params)
 
 
 def test_curves_have_a_point_per_iteration(client: MlflowClient, runs: dict[str, Run]) -> None:
-    history = client.get_metric_history(runs["color rl"].info.run_id, "reward/mean")
+    history = client.get_metric_history(runs["color dpok"].info.run_id, "reward/mean")
     assert len(history) == 2
     assert [point.step for point in history] == sorted({point.step for point in history})
-    families = {key.partition("/")[0] for key in runs["color rl"].data.metrics}
+    families = {key.partition("/")[0] for key in runs["color dpok"].data.metrics}
     assert families == {"reward", "kl", "policy", "value", "grad", "perf", "images", "alarm"}
 
 
@@ -63,11 +63,17 @@ def test_what_one_run_wrote_is_what_another_read(runs: dict[str, Run]) -> None:
     written = runs["parent"].data.tags["output.color.sft_samples"]
     assert runs["color sft"].data.tags["input.color.sft_samples"] == written
     assert runs["parent"].data.tags["command"].split()[0] == "kedro"
+    assert runs["parent"].data.tags["env"] == "smoke"
+
+
+def test_nothing_is_left_behind_in_the_process(finished: Outcome) -> None:
+    assert mlflow.active_run() is None
+    assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
 def test_inputs_have_digests(runs: dict[str, Run]) -> None:
     named = {entry.dataset.name for entry in runs["parent"].inputs.dataset_inputs}
-    assert {"prompts", "color.sft_samples", "color.evaluation_images"} <= named
+    assert {"prompts", "color.sft_samples", "color.dpok.images"} <= named
 
 
 def test_reports_curves_and_sample_grids_are_artifacts(
@@ -79,15 +85,16 @@ def test_reports_curves_and_sample_grids_are_artifacts(
 
     assert "report/report.html" in listed("parent", "report")
     assert "color/report/report.html" in listed("parent", "color/report")
-    assert "images" in listed("color rl")
-    assert "color/curves" in listed("color rl", "color")
+    assert "images" in listed("color dpok")
+    assert "color/dpok/curves" in listed("color dpok", "color/dpok")
 
 
 def test_the_lora_is_a_diffusers_model(client: MlflowClient, project: Path) -> None:
     experiment = client.get_experiment_by_name("dpok_pipeline_smoke")
     models = client.search_logged_models([experiment.experiment_id])
     names = {model.name for model in models}
-    assert names == {f"{name}_{method}_lora" for name in EXPERIMENTS for method in ("sft", "rl")}
+    assert names == {f"{name}_{method}_lora" for name in EXPERIMENTS for method in METHODS}
+    assert {str(model.status) for model in models} == {"READY"}
     folder = Path(models[0].artifact_location.removeprefix("file://"))
     assert list(folder.rglob("pytorch_lora_weights.safetensors"))
 
@@ -96,10 +103,11 @@ def test_the_logged_model_loads_back_and_draws_the_tuned_images(
     client: MlflowClient, runs: dict[str, Run], catalog: CatalogProtocol
 ) -> None:
     # By its run, not its name: other tests train the same experiment again.
-    (wanted,) = runs["color rl"].outputs.model_outputs
-    pipeline = mlflow.diffusers.load_model(f"models:/{wanted.model_id}").load_pipeline()
+    (output,) = runs["color dpok"].outputs.model_outputs
+    model = client.get_logged_model(output.model_id)
+    pipeline = mlflow.diffusers.load_model(model.artifact_location).load_pipeline()
     pipeline.set_progress_bar_config(disable=True)
-    mine = catalog.load("color.rl_lora") / "pytorch_lora_weights.safetensors"
+    mine = catalog.load("color.dpok.lora") / "pytorch_lora_weights.safetensors"
     weights = load_file(mine)
     loaded = dict(pipeline.unet.named_parameters())
     name = next(key for key in weights if "lora_B" in key)
@@ -116,8 +124,8 @@ def test_the_logged_model_loads_back_and_draws_the_tuned_images(
 
 
 def test_a_card_lies_beside_every_lora(catalog: CatalogProtocol) -> None:
-    for method in ("sft", "rl"):
-        card = (catalog.load(f"color.{method}_lora") / "README.md").read_text()
+    for method in METHODS:
+        card = (catalog.load(f"color.{method}.lora") / "README.md").read_text()
         assert "* a green cat\n" in card
         assert "| reward | image_reward, " in card
         assert "| model | base_model |" in card

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from dpok_pipeline.evaluation.claims import CLAIMS, judge_claims, summarise_claims, verdict
-from dpok_pipeline.evaluation.comparison import compare
+from dpok_pipeline.evaluation.claims import COLUMNS, judge_claims, summarise_claims, verdict
+from dpok_pipeline.evaluation.config import ClaimConfig
 from dpok_pipeline.evaluation.intervals import Interval
-from tests.evaluation.synthetic import make_scores
+from tests.evaluation.synthetic import METHODS, PAPER, compare_all, make_scores
+
+CLAIMS = PAPER.claims
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,11 @@ def test_verdicts_by_hand(difference, at_least, expected):
     assert verdict(Interval(*difference), at_least) == expected
 
 
+def judge(scores, **options):
+    """The paper's claims, judged by these scores."""
+    return judge_claims(compare_all(scores, **options), CLAIMS, METHODS)
+
+
 @pytest.fixture(scope="module")
 def scores():
     return make_scores()[0]
@@ -32,7 +39,7 @@ def scores():
 
 @pytest.fixture(scope="module")
 def claims(scores):
-    return judge_claims(compare(scores, replicates=500))
+    return judge(scores, replicates=500)
 
 
 def test_every_claim_is_judged_on_every_experiment(claims):
@@ -50,7 +57,7 @@ def test_what_the_data_were_made_to_show_holds(claims):
 
 def test_claims_are_about_the_reward_that_training_maximised(scores, claims):
     assert claims["statement"].str.contains("ImageReward").any()
-    own = judge_claims(compare(scores.assign(reward=-scores["image_reward"]), replicates=500))
+    own = judge(scores.assign(reward=-scores["image_reward"]), replicates=500)
     marks = own.set_index(["experiment", "claim"])
     assert set(marks.xs("reward_above_base", level="claim")["verdict"]) == {"does not hold"}
     text = summarise_claims(own).set_index("claim")["statement"]
@@ -59,10 +66,50 @@ def test_claims_are_about_the_reward_that_training_maximised(scores, claims):
 
 
 def test_swapping_the_models_turns_the_verdicts_round(scores):
-    swapped = scores.assign(model=scores["model"].map({"base": "base", "sft": "rl", "rl": "sft"}))
-    marks = judge_claims(compare(swapped, replicates=500)).set_index(["experiment", "claim"])
+    swapped = scores.assign(
+        method=scores["method"].map({"base": "base", "sft": "dpok", "dpok": "sft"})
+    )
+    marks = judge(swapped, replicates=500).set_index(["experiment", "claim"])
     assert set(marks.xs("reward_above_sft", level="claim")["verdict"]) == {"does not hold"}
     assert set(marks.xs("saturation_below_sft", level="claim")["verdict"]) == {"does not hold"}
+
+
+def test_the_rows_say_what_the_claim_is_about(claims):
+    assert list(claims.columns) == COLUMNS
+    row = claims.set_index("claim").loc["reward_above_sft"].iloc[0]
+    assert (row["metric"], row["split"]) == ("image_reward", "train")
+    assert (row["better"], row["worse"]) == ("dpok", "sft")
+    assert row["decisive"]
+    assert set(claims["claim"][~claims["from_paper"]]) == {"reward_per_kl", "judge_above_base"}
+
+
+def test_claims_come_in_their_configured_order(claims):
+    for _, part in claims.groupby("experiment"):
+        assert list(part["claim"]) == list(CLAIMS)
+    assert list(summarise_claims(claims)["claim"]) == list(CLAIMS)
+
+
+def test_a_claim_about_a_method_that_is_not_shown_is_left_out(scores):
+    comparison = compare_all(scores, replicates=50)
+    about_dpok = judge_claims(comparison, CLAIMS, METHODS[:2])
+    assert about_dpok.empty
+    assert list(about_dpok.columns) == COLUMNS
+    assert summarise_claims(about_dpok).empty
+
+
+def test_a_claim_of_the_users_own_is_judged_by_its_contrast(scores):
+    own = ClaimConfig(
+        statement="SFT keeps {reward} above the base model by half a point.",
+        metric="reward",
+        split="train",
+        better="sft",
+        worse="base",
+        at_least=0.5,
+    )
+    claims = judge_claims(compare_all(scores, replicates=300), {"own": own}, METHODS)
+    assert set(claims["verdict"]) == {"holds"}
+    assert claims["statement"].iloc[0].startswith("SFT keeps ImageReward above")
+    assert claims["evidence"].iloc[0].startswith("SFT 0.")
 
 
 def test_the_evidence_gives_the_numbers(claims):
@@ -75,22 +122,24 @@ def test_the_evidence_gives_the_numbers(claims):
 
 def test_a_claim_without_its_measurement_is_absent(scores):
     bare = scores.drop(columns=["judge", "kl"])
-    claims = judge_claims(compare(bare, replicates=50))
+    claims = judge(bare, replicates=50)
     assert not set(claims["claim"]) & {"judge_above_base", "reward_per_kl"}
 
 
 def test_without_sft_only_the_claims_about_the_base_are_left(scores):
-    claims = judge_claims(compare(scores[scores["model"] != "sft"], replicates=50))
+    claims = judge(scores[scores["method"] != "sft"], replicates=50)
     assert set(claims["claim"]) == {"reward_above_base", "unseen_above_base", "judge_above_base"}
 
 
 def test_an_experiment_with_several_prompts_is_judged_on_their_mean(scores):
     merged = scores.assign(experiment="all four")
-    comparison = compare(merged, replicates=100)
-    claims = judge_claims(comparison)
+    comparison = compare_all(merged, replicates=100)
+    claims = judge_claims(comparison, CLAIMS, METHODS)
     assert len(claims) == len(CLAIMS)
     assert set(claims["prompt"]) == {"Mean over prompts"}
-    mean = merged[(merged["model"] == "rl") & (merged["split"] == "train")]["image_reward"].mean()
+    mean = merged[(merged["method"] == "dpok") & (merged["split"] == "train")][
+        "image_reward"
+    ].mean()
     first = claims.set_index("claim").loc["reward_above_base", "evidence"]
     assert first.startswith(f"DPOK {mean:.2f}, ")
 
@@ -102,5 +151,5 @@ def test_the_summary_counts_experiments(claims):
 
 
 def test_the_summary_leaves_out_what_was_not_measured(scores):
-    claims = judge_claims(compare(scores.drop(columns="judge"), replicates=50))
+    claims = judge(scores.drop(columns="judge"), replicates=50)
     assert "judge_above_base" not in set(summarise_claims(claims)["claim"])

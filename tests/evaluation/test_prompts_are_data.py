@@ -8,14 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dpok_pipeline.evaluation.comparison import compare
 from dpok_pipeline.evaluation.names import one_line
 from dpok_pipeline.pipelines.prompt_preparation.nodes import prompt_id
 from dpok_pipeline.report.contact_sheet import contact_sheet
 from dpok_pipeline.report.plots import score_bars
 from dpok_pipeline.report.style import wrapped
 from dpok_pipeline.report.tables import terminal_table
-from tests.evaluation.synthetic import make_scores
+from tests.evaluation.synthetic import METHODS, compare_all, make_scores
 
 PROMPTS = [
     "a cat\nand a dog\r\non the moon",
@@ -30,21 +29,24 @@ PROMPTS = [
 
 @pytest.fixture(scope="module")
 def comparison() -> pd.DataFrame:
-    return compare(*make_scores(("color",), images=8), replicates=50)
+    return compare_all(*make_scores(("color",), images=8), replicates=50)
 
 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=range(len(PROMPTS)))
 def test_tables_labels_and_sheets_take_any_prompt(prompt: str, comparison: pd.DataFrame) -> None:
     named = comparison.assign(prompt=prompt)
-    lines = terminal_table(named).splitlines()
+    lines = terminal_table(named, METHODS).splitlines()
     assert max(map(len, lines)) <= 120
-    assert len(lines) == len(terminal_table(comparison).splitlines())
+    assert len(lines) == len(terminal_table(comparison, METHODS).splitlines())
     assert "\x1b" not in "".join(lines)
-    labels = score_bars(named, "image_reward").data[0].x
+    labels = score_bars(named, "image_reward", METHODS).data[0].x
     assert all("<" not in label.replace("<br>", "") for label in labels)
     images = {"base": [Image.new("RGB", (8, 8))]}
-    sheet = contact_sheet(images, prompt=prompt, indices=[0], cell=40)
-    assert sheet.size == contact_sheet(images, prompt="a cat", indices=[0], cell=40).size
+    sheet = contact_sheet(images, methods=METHODS, prompt=prompt, indices=[0], cell=40)
+    assert (
+        sheet.size
+        == contact_sheet(images, methods=METHODS, prompt="a cat", indices=[0], cell=40).size
+    )
 
 
 @given(st.text(max_size=300), st.integers(2, 200))

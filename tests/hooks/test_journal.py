@@ -20,7 +20,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.hooks import JOURNAL
 from dpok_pipeline.hooks import journal as journal_hooks
 from dpok_pipeline.hooks.journal import NARROWING
-from dpok_pipeline.runs.finished import RUN_WORK, find_finished
+from dpok_pipeline.runs.finished import find_finished
 from dpok_pipeline.runs.runner import ContinuingRunner
 
 FIRST, SECOND = "2026-01-31T12.00.00.000Z", "2026-01-31T13.00.00.000Z"
@@ -28,6 +28,12 @@ FIRST, SECOND = "2026-01-31T12.00.00.000Z", "2026-01-31T13.00.00.000Z"
 
 class Crash(BaseException):
     """Like a kill: no hook hears of it."""
+
+
+class Loader(dict[str, Any]):
+    """Stands for Kedro's configuration loader."""
+
+    runtime_params = None
 
 
 class Project:
@@ -61,8 +67,6 @@ class Project:
             name: {"type": table, "versioned": True, "filepath": f"{self.folder}/{name}.csv"}
             for name in ("a", "b", "c", "report")
         }
-        work = "dpok_pipeline.datasets.work_folder.WorkFolderDataset"
-        config[RUN_WORK] = {"type": work, "filepath": f"{self.folder}/runs"}
         catalog = DataCatalog.from_config(config, save_version=version)
         catalog["params:group"] = group
         return catalog
@@ -83,7 +87,8 @@ class Project:
             "pipeline": self.pipeline,
             "catalog": catalog,
         }
-        context = SimpleNamespace(config_loader={"parameters": {"resume": resume}})
+        loader = Loader(parameters={"resume": resume}, globals={"data": "."})
+        context = SimpleNamespace(config_loader=loader, project_path=self.folder)
         manager.hook.after_context_created(context=context)
         manager.hook.before_pipeline_run(**shared)
         try:
@@ -110,7 +115,7 @@ class Project:
 
     @property
     def journal(self) -> Path:
-        return self.folder / "runs" / "local" / "__default__.json"
+        return self.folder / "06_models" / "work" / "runs" / "local" / "__default__.json"
 
 
 @pytest.fixture
@@ -166,7 +171,7 @@ def test_other_parameters_are_named_with_both_ways_out(project: Project) -> None
         project.run(SECOND, group={"rate": 0.2, "steps": 3})
     message = str(caught.value)
     assert "1 of 3 nodes" in message
-    assert "group.rate was 0.1 and is 0.2 now" in message
+    assert "group.rate was 0.1 and is 0.2" in message
     assert "steps" not in message
     assert "--params resume=never" in message
     assert "put back what was" in message
@@ -270,7 +275,8 @@ def test_a_whole_run_is_noted_unless_its_code_changed_on_the_way(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def noted(code: str) -> str | None:
-        return find_finished(project.folder / "runs", {"group": "1", "code": code})
+        runs = project.folder / "06_models" / "work" / "runs"
+        return find_finished(runs, {"group": 1, "code": code})
 
     monkeypatch.setattr(journal_hooks, "hash_code", lambda: "old")
     project.crash("two")

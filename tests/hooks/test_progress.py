@@ -8,6 +8,7 @@ from kedro.pipeline import Node, Pipeline
 from dpok_pipeline.hooks import progress
 from dpok_pipeline.hooks.journal import JournalHooks
 from dpok_pipeline.hooks.progress import ProgressHooks
+from dpok_pipeline.hooks.tracking import TrackingHooks
 
 
 def first(x):
@@ -48,14 +49,13 @@ def run(hooks: ProgressHooks, clock: Clock, seconds: float) -> None:
         hooks.before_node_run(node=node)
         clock.now += seconds
         hooks.after_node_run(node=node)
-        hooks.before_dataset_saved(dataset_name="b", node=node)
 
 
 def test_each_node_is_announced_with_its_number_and_the_time_elapsed(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="dpok_pipeline"):
-        run(ProgressHooks(JournalHooks()), clock, 65)
+        run(ProgressHooks(JournalHooks(TrackingHooks())), clock, 65)
     assert caplog.messages == [
         "[1/2] color: first (elapsed 0:00)",
         "[2/2] color: second (elapsed 1:05)",
@@ -65,7 +65,7 @@ def test_each_node_is_announced_with_its_number_and_the_time_elapsed(
 def test_the_estimate_follows_the_machines_speed(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hooks = ProgressHooks(JournalHooks())
+    hooks = ProgressHooks(JournalHooks(TrackingHooks()))
     hooks._expected = {"first": 600, "second": 600}
     with caplog.at_level(logging.INFO, logger="dpok_pipeline"):
         run(hooks, clock, 1200)

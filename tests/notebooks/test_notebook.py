@@ -29,7 +29,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_version(folder, "2026-01-01T00.00.00.000Z", scale=0.0)
     save_version(folder, "2026-01-02T00.00.00.000Z", scale=0.5)
     # A version that was not finished.
-    unfinished = folder / "data/06_models/color/rl_lora/2026-01-03T00.00.00.000Z/rl_lora.partial"
+    unfinished = folder / "data/06_models/color/dpok/lora/2026-01-03T00.00.00.000Z/lora.partial"
     unfinished.mkdir(parents=True)
     return folder
 
@@ -43,7 +43,7 @@ def save_version(project: Path, version: str, scale: float) -> None:
         parameter.data.copy_(torch.randn(parameter.shape) * scale)
     sampling = {"ddim_steps": 4, "eta": 1.0, "guidance_scale": 2.0}
     save_lora(model.unet, project / "made", {"sampling": sampling})
-    final = project / "data" / "06_models" / "color" / "rl_lora" / version / "rl_lora"
+    final = project / "data" / "06_models" / "color" / "dpok" / "lora" / version / "lora"
     copy_sealed(project / "made", final, {})
 
 

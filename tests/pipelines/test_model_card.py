@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.diffusion.base_model import describe_base_model
+from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.pipelines.model_card import base_licence, describe_scorer, write_model_card
 from dpok_pipeline.rewards.load import ScorerConfig
 
@@ -21,26 +23,38 @@ def base(tiny_model_folder: Path, tmp_path: Path) -> Path:
 
 def test_the_card_says_what_the_lora_was_made_from(base: Path, tmp_path: Path) -> None:
     handle = describe_base_model(base)
+    method = Method(
+        name="mine",
+        algorithm="dpok",
+        label="DPOK of mine",
+        colour="#000000",
+        lora={"rank": 4},
+        training={"iterations": 2000, "kl_weight": 0.02, "checkpoint_every": 7},
+    )
     write_model_card(
         tmp_path,
-        method="rl",
+        method=method,
         base_model=handle,
         prompts=[f"prompt {number}." for number in range(25)],
         reward="image_reward, ImageReward.pt",
-        budget={"iterations": 2000, "kl_weight": 0.01},
         scores={"last_reward": 1.23456, "seconds": 7.0},
+        sampling=SamplingConfig(ddim_steps=50, guidance_scale=7.5),
     )
     text = (tmp_path / "README.md").read_text()
     front = yaml.safe_load(text.split("---")[1])
     assert front["base_model"] == "my-base"
     assert front["license"] == "creativeml-openrail-m"
-    assert "rl" in front["tags"]
+    assert "dpok" in front["tags"]
     for line in (
         "| revision | none: a folder |",
         f"| sha256 of its files | {handle.content_hash} |",
         "| licence, which binds this LoRA too | creativeml-openrail-m |",
         "| reward | image_reward, ImageReward.pt |",
+        "| method | DPOK of mine |",
+        "| ddim steps | 50 |",
+        "| rank | 4 |",
         "| iterations | 2000 |",
+        "| kl weight | 0.02 |",
         "| last reward | 1.235 |",
         "Prompts (25):",
         "* prompt 19.",
@@ -48,6 +62,7 @@ def test_the_card_says_what_the_lora_was_made_from(base: Path, tmp_path: Path) -
     ):
         assert line in text.splitlines(), line
     assert "seconds" not in text
+    assert "checkpoint" not in text.partition("## Scores")[0]
     assert "prompt 20." not in text
 
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from dpok_pipeline.pipelines.models import scorer_identity
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.pipelines.models import (
+    ComputeConfig,
+    forget_models,
+    open_model,
+    open_scorer,
+    scorer_identity,
+    select_prompts,
+)
 from dpok_pipeline.rewards.load import ScorerConfig
 
 OWN = "def score(images, prompts):\n    return images.mean((1, 2, 3))\n"
@@ -40,3 +49,45 @@ def test_files_that_a_scorer_does_not_name_do_not_matter(own_reward: Path) -> No
     before = scorer_identity(spec)
     (own_reward.parent / "other").write_text("x")
     assert scorer_identity(spec) == before
+
+
+@pytest.fixture
+def prompts() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "text": ["a cat", "a dog", "a cup"],
+            "experiment": ["color", "color", "count"],
+            "split": ["train", "unseen", "unseen"],
+        }
+    )
+
+
+def test_prompts_are_chosen_by_experiment_and_split(prompts: pd.DataFrame) -> None:
+    assert list(select_prompts(prompts, "color", "train")["text"]) == ["a cat"]
+    assert list(select_prompts(prompts, "color", None)["text"]) == ["a cat", "a dog"]
+
+
+@pytest.mark.parametrize(("experiment", "split"), [("location", None), ("count", "train")])
+def test_an_experiment_without_prompts_is_named_with_those_present(
+    prompts: pd.DataFrame, experiment: str, split: str | None
+) -> None:
+    with pytest.raises(InputError, match=f"experiment {experiment} has no .*present: color, count"):
+        select_prompts(prompts, experiment, split)
+
+
+def test_auto_takes_a_device_that_is_there() -> None:
+    assert ComputeConfig(device="cpu").torch_device() == "cpu"
+    assert ComputeConfig().torch_device() in ("cpu", "cuda")
+
+
+def test_models_are_opened_once_per_command(tiny_model_folder: Path, own_reward: Path) -> None:
+    from dpok_pipeline.diffusion.base_model import describe_base_model
+
+    handle, compute = describe_base_model(tiny_model_folder), ComputeConfig()
+    spec = ScorerConfig(kind="own_reward_of_a_test.score")
+    model, scorer = open_model(handle, compute), open_scorer(spec, compute)
+    assert open_model(handle, compute) is model
+    assert open_scorer(spec.model_copy(), ComputeConfig()) is scorer
+    assert open_model(handle, ComputeConfig(gradient_checkpointing=True)) is not model
+    forget_models()
+    assert open_scorer(spec, compute) is not scorer

@@ -12,13 +12,14 @@ from kedro.runner import SequentialRunner
 from dpok_pipeline.datasets.networks import NetworkDataset
 from dpok_pipeline.datasets.whole_files import JSONDataset
 from dpok_pipeline.emoji_world.__main__ import main
-from dpok_pipeline.emoji_world.building import measure, reward, reward_start
+from dpok_pipeline.emoji_world.building import measure
 from dpok_pipeline.emoji_world.building.config import (
     CorpusConfig,
     SamplesConfig,
     TrainingConfig,
     WorldConfig,
 )
+from dpok_pipeline.emoji_world.building.rewards import captioning, ranking
 from dpok_pipeline.pipelines.world_building import create_pipeline, nodes
 
 SPRITES = Path(__file__).parents[2] / "data" / "01_raw" / "emoji_world" / "sprites"
@@ -38,9 +39,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a world that was hardly trained."""
     folder = tmp_path_factory.mktemp("world")
     monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(reward_start, "PRETRAINING_PICTURES", 128)
+    monkeypatch.setattr(captioning, "PRETRAINING_PICTURES", 128)
     monkeypatch.setattr(measure, "HELD_OUT", 48)
-    monkeypatch.setattr(reward, "TIE", 0.0)  # an untrained rater finds everything alike
+    monkeypatch.setattr(ranking, "TIE", 0.0)  # an untrained rater finds everything alike
     monkeypatch.setattr(nodes, "READER_REDRAWN", 16)
     monkeypatch.setattr(nodes, "REWARD_REDRAWN", 8)
     trained = {*WorldConfig.model_fields} - {"sprites", "corpus", "filtered_corpus", "samples"}
@@ -78,8 +79,8 @@ def test_every_network_is_made_and_measured(built: Path) -> None:
     assert all(0 <= value <= 1 for value in figures["base_model"].values())
 
 
-def test_the_world_is_adopted_whole_with_its_card(built: Path, tmp_path: Path) -> None:
-    assert main(["adopt", "--built", str(built), "--adopted", str(tmp_path)]) == 0
+def test_the_world_is_installed_whole_with_its_card(built: Path, tmp_path: Path) -> None:
+    assert main(["install", "--built", str(built), "--into", str(tmp_path)]) == 0
     assert (tmp_path / "base_model" / "model_index.json").is_file()
     assert "unet/config.json" in (tmp_path / "base_model" / "SHA256SUMS").read_text()
     card = (tmp_path / "MODEL_CARD.md").read_text()
@@ -87,22 +88,22 @@ def test_the_world_is_adopted_whole_with_its_card(built: Path, tmp_path: Path) -
     assert "world:" in card
 
 
-def test_an_adopted_network_names_no_folder_of_the_machine(built: Path, tmp_path: Path) -> None:
+def test_an_installed_network_names_no_folder_of_the_machine(built: Path, tmp_path: Path) -> None:
     config = built / "base_model" / "unet" / "config.json"
     kept = config.read_text()
     config.write_text(json.dumps({**json.loads(kept), "_name_or_path": str(built)}))
     try:
-        assert main(["adopt", "--built", str(built), "--adopted", str(tmp_path)]) == 0
+        assert main(["install", "--built", str(built), "--into", str(tmp_path)]) == 0
     finally:
         config.write_text(kept)
-    adopted = json.loads((tmp_path / "base_model" / "unet" / "config.json").read_text())
-    assert adopted == {k: v for k, v in json.loads(kept).items() if k != "_name_or_path"}
+    installed = json.loads((tmp_path / "base_model" / "unet" / "config.json").read_text())
+    assert installed == {k: v for k, v in json.loads(kept).items() if k != "_name_or_path"}
 
 
-def test_half_a_world_is_not_adopted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_half_a_world_is_not_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "built" / "clip").mkdir(parents=True)
-    adopted = tmp_path / "adopted"
-    status = main(["adopt", "--built", str(tmp_path / "built"), "--adopted", str(adopted)])
+    installed = tmp_path / "installed"
+    status = main(["install", "--built", str(tmp_path / "built"), "--into", str(installed)])
     assert status == 1
     assert "base_model" in capsys.readouterr().err
-    assert not adopted.exists()
+    assert not installed.exists()

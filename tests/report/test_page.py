@@ -7,30 +7,54 @@ from html.parser import HTMLParser
 import pytest
 
 from dpok_pipeline.evaluation.claims import judge_claims
-from dpok_pipeline.evaluation.comparison import compare
 from dpok_pipeline.report.contact_sheet import contact_sheet
 from dpok_pipeline.report.page import render_report
-from dpok_pipeline.report.provenance import collect_provenance, git_commit
-from tests.evaluation.synthetic import make_curves, make_picture, make_scores
+from dpok_pipeline.report.provenance import collect_provenance, commit_in_words
+from tests.evaluation.synthetic import (
+    EFFECTS,
+    EXPERIMENTS,
+    MANY,
+    MANY_EFFECTS,
+    METHODS,
+    PAPER,
+    compare_all,
+    make_curves,
+    make_picture,
+    make_scores,
+)
 
 NASTY = "<script>alert('a')</script> & \"A cat\"</script>"
 
 
-def make_report(experiments, *, judge=True, prompt=None, own_reward=False):
-    scores, embeddings = make_scores(experiments, images=12, judge=judge)
+def make_report(
+    experiments,
+    *,
+    judge=True,
+    prompt=None,
+    own_reward=False,
+    methods=METHODS,
+    effects=EFFECTS,
+    learners=("dpok",),
+    question=PAPER.question,
+):
+    scores, embeddings = make_scores(experiments, images=12, judge=judge, effects=effects)
     if own_reward:
         scores["reward"] = -scores["image_reward"]
     if prompt:
         scores.loc[scores["split"] == "train", "prompt"] = prompt
-    comparison = compare(scores, embeddings, replicates=100)
-    pictures = {model: [make_picture(hue) for hue in range(3)] for model in ("base", "sft", "rl")}
-    sheet = contact_sheet(pictures, prompt=prompt or "A cat.", indices=range(3), cell=32)
+    comparison = compare_all(scores, embeddings, methods, replicates=100)
+    pictures = {method.name: [make_picture(hue) for hue in range(3)] for method in methods}
+    sheet = contact_sheet(
+        pictures, methods=methods, prompt=prompt or "A cat.", indices=range(3), cell=32
+    )
     return render_report(
         comparison,
-        judge_claims(comparison),
-        curves={name: {"rl": make_curves()} for name in experiments},
+        judge_claims(comparison, PAPER.claims, methods),
+        methods=methods,
+        curves={name: {learner: make_curves() for learner in learners} for name in experiments},
         sheets={name: [sheet] for name in experiments},
         provenance=collect_provenance({"rl": {"kl_weight": 0.01}}, {"training seeds": [3]}),
+        question=question,
     )
 
 
@@ -169,4 +193,94 @@ def test_the_parameters_of_a_typed_group_are_flattened():
 def test_outside_a_checkout_the_commit_is_unknown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert git_commit() == "not in a git checkout"
+    assert commit_in_words() == "not in a git checkout"
+
+
+def figures_of(page):
+    return [
+        json.loads(text)
+        for text, kind in zip(page.scripts, page.kinds, strict=True)
+        if kind == "application/json"
+    ]
+
+
+def test_the_default_reads_as_the_papers_comparison(joint):
+    for words in (
+        "The paper's comparison",
+        "Two ways of learning from it are compared on three prompts. SFT trains on images that "
+        "the base model drew once. DPOK draws new images as it learns.",
+        "All three models draw from the same noise.",
+        "the best of the three is underlined",
+        "the share of noises on which DPOK scores higher",
+        "images that DPOK draws while it learns",
+        "While DPOK trained",
+        "The claims on the judge and on reward per KL are this project’s, the others are the paper",
+    ):
+        assert words in joint.text
+    assert "Base model SFT DPOK" in joint.text.replace("Base modelSFTDPOK", "Base model SFT DPOK")
+
+
+class TestManyMethods:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def page(cls):
+        learners = ("dpok", "dpok_no_kl", "dpok_value", "dpok_one_update", "rwr")
+        return Page(
+            make_report(("color", "count"), methods=MANY, effects=MANY_EFFECTS, learners=learners)
+        )
+
+    def test_it_speaks_of_all_of_them(self, page):
+        for words in (
+            "Fourteen methods on two prompts",
+            "Fourteen ways of learning from it are compared on two prompts.",
+            "All fifteen models draw from the same noise.",
+            "Prompt by prompt",
+            "the share of noises on which the first of the two scores higher",
+            "Each row is a method",
+            "images that a method draws while it learns",
+            "joins the methods that no other one beats in both",
+            "While the methods trained",
+            "color · Online RWR: saturation was outside",
+        ):
+            assert words in page.text
+
+    def test_every_method_is_in_its_tables_and_figures(self, page):
+        for method in MANY:
+            assert page.text.count(method.label) >= 4
+        # Rows of points for three metrics; panels and frontier of two experiments, and of both.
+        figures = figures_of(page)
+        assert len(figures) == 3 + 2 + 3
+        assert all(figure["data"] for figure in figures)
+
+    def test_a_wide_figure_says_how_wide(self):
+        html = make_report(("color",), methods=MANY, effects=MANY_EFFECTS)
+        assert 'class="wide scroll"' in html
+        assert re.search(r'class="plot" style="min-height:\d+px;min-width:\d+px"', html) is None
+        joint = make_report(("color", "count"), methods=MANY, effects=MANY_EFFECTS)
+        assert re.search(r'class="plot" style="min-height:\d+px;min-width:\d+px"', joint)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("experiments", [("color",), ("color", "count")])
+def test_few_methods(count, experiments):
+    page = Page(make_report(experiments, methods=METHODS[:count], learners=()))
+    assert "DPOK" not in page.text.replace("“DPOK: Reinforcement", "")
+    assert "Which way of learning from a reward works best?" in page.text
+    assert "What is claimed" not in page.text
+    assert "Learning, image by image" not in page.text
+    assert ("Image by image" in page.text) == (count == 2)
+    expected = "the better of the two is underlined" if count == 2 else "The base model is measured"
+    assert expected in page.text
+
+
+def test_a_method_called_as_markup_is_text():
+    methods = [*METHODS[:2], METHODS[2]._replace(label="<script>alert(2)</script>")]
+    html = make_report(("color",), methods=methods)
+    assert "<script>alert(2)" not in html
+    assert "<script>alert(2)</script>" in Page(html).text
+
+
+def test_groups_of_bars_are_scrolled_through_rather_than_squeezed():
+    four = make_report(tuple(EXPERIMENTS))
+    assert four.count("min-width:430px") == 3 * 2
+    assert re.search('class="plot" style="[^"]*min-width', make_report(("color",))) is None

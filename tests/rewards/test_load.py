@@ -13,7 +13,7 @@ from dpok_pipeline.rewards.aesthetic import AestheticScorer
 from dpok_pipeline.rewards.clip import CLIPScore
 from dpok_pipeline.rewards.image_reward import ImageReward
 from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
-from dpok_pipeline.rewards.protocol import Scorer
+from dpok_pipeline.rewards.scorer import Scorer
 
 
 class Brightness:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.models import scorer_identity
 from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
-from dpok_pipeline.rewards.wrappers import WeightedSum
+from dpok_pipeline.rewards.scorer import WeightedSum
 
 PROMPTS = ["a cat", "a dog", "the moon"]
 

@@ -6,40 +6,55 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
-from dpok_pipeline.runs.identity import describe_run, differences
-from dpok_pipeline.training.config import SFTConfig
+from dpok_pipeline.algorithms.sft.config import SFTConfig
+from dpok_pipeline.emoji_world.building.config import TrainingConfig
+from dpok_pipeline.evaluation.config import EvaluationConfig
+from dpok_pipeline.files.fingerprint import changes
+from dpok_pipeline.pipelines.task import Task
+from dpok_pipeline.runs.identity import describe_run
+from dpok_pipeline.training.config import GenerationConfig
 
 
-def _identity(**changed: object) -> dict[str, str]:
-    return _describe("sft_training", SFTConfig(updates=3, **changed))
-
-
-def _of(group: str, **values: object) -> dict[str, str]:
-    name, _, network = group.partition(".")
-    return _describe(name, {network: values} if network else values)
-
-
-def _describe(name: str, parameters: object) -> dict[str, str]:
-    catalog = DataCatalog({f"params:{name}": MemoryDataset(parameters)})
-    node = Node(lambda config: config, f"params:{name}", "made", name="train")
+def describe(**groups: object) -> dict[str, str]:
+    named = {f"params:{name}": group for name, group in groups.items()}
+    catalog = DataCatalog({name: MemoryDataset(group) for name, group in named.items()})
+    node = Node(lambda *arguments: 1, list(named), "made", name="train")
     return describe_run(Pipeline([node]), catalog)
 
 
 @pytest.mark.parametrize("changed", [{"checkpoint_minutes": 9.0}, {"log_every": 3}])
 def test_what_changes_no_number_is_not_compared(changed: dict[str, object]) -> None:
-    assert _identity(**changed) == _identity()
+    plain = describe(sft_training=SFTConfig(updates=3))
+    assert describe(sft_training=SFTConfig(updates=3, **changed)) == plain
 
 
-@pytest.mark.parametrize(
-    ("group", "compared"),
-    [("sample_generation", False), ("evaluation", False), ("world.unet", True)],
-)
-def test_a_batch_size_is_compared_where_it_changes_numbers(group: str, compared: bool) -> None:
-    assert (_of(group, batch_size=1) != _of(group, batch_size=2)) == compared
-    assert _of(group, seed=1) != _of(group, seed=2)
+def test_tasks_are_not_compared() -> None:
+    assert describe(task=Task(experiment="color", resume="never")) == {}
+
+
+def test_how_long_a_run_is_belongs_to_it() -> None:
+    assert describe(group=SFTConfig(updates=3)) != describe(group=SFTConfig(updates=4))
+
+
+def test_a_batch_size_is_compared_where_it_changes_numbers() -> None:
+    def generation(size: int) -> dict[str, str]:
+        return describe(group=GenerationConfig(images=8, batch_size=size))
+
+    def evaluation(size: int) -> dict[str, str]:
+        config = {"images_per_prompt": 8, "seed": 0, "replicates": 100, "batch_size": size}
+        return describe(group=EvaluationConfig(**config))
+
+    def network(size: int) -> dict[str, str]:
+        config = {"steps": 1, "learning_rate": 0.1, "seed": 0, "batch_size": size}
+        return describe(group=TrainingConfig(**config))
+
+    assert generation(1) == generation(2)
+    assert evaluation(1) == evaluation(2)
+    assert network(2) != network(4)
 
 
 def test_what_changes_numbers_is_named() -> None:
-    found = list(differences(_identity(), _identity(learning_rate=0.5)))
-    assert len(found) == 1
-    assert found[0].startswith("sft_training.learning_rate was ")
+    before = describe(sft_training=SFTConfig(updates=3))
+    now = describe(sft_training=SFTConfig(updates=3, learning_rate=0.5))
+    (difference,) = changes(before, now)
+    assert difference.startswith("sft_training.learning_rate was ")

@@ -17,22 +17,21 @@ from safetensors.torch import load_file
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.training import checkpoints
-from dpok_pipeline.training.checkpoints import CheckpointStore
+from dpok_pipeline.training.checkpoints import CheckpointStore, pack, unpack
 from dpok_pipeline.training.config import CheckpointConfig
-from dpok_pipeline.training.packing import pack, unpack
-from dpok_pipeline.training.randomness import capture_states, prompt_numbers, restore_states
+from dpok_pipeline.training.randomness import capture_states, restore_states
 
 
 def state(number: int) -> dict[str, Any]:
     return {"weights": [torch.full((3,), float(number))], "curves": [{"reward/mean": 0.1}]}
 
 
-MADE_BY = {"rl_training": {"seed": 1}, "prompts": ["a cat"]}
+RECIPE = {"rl_training": {"seed": 1}, "prompts": ["a cat"]}
 
 
-def store(folder: Path, made_by: dict[str, Any] = MADE_BY, **options: Any) -> CheckpointStore:
+def store(folder: Path, recipe: dict[str, Any] = RECIPE, **options: Any) -> CheckpointStore:
     resume = options.pop("resume", "auto")
-    return CheckpointStore(folder, made_by, CheckpointConfig(**options), resume)
+    return CheckpointStore(folder, recipe, CheckpointConfig(**options), resume)
 
 
 def names(folder: Path) -> list[str]:
@@ -65,11 +64,11 @@ def test_a_shortened_run_takes_an_earlier_one(tmp_path: Path) -> None:
 def test_only_safetensors_and_json_are_written(tmp_path: Path) -> None:
     store(tmp_path).save(1, state(1))
     (folder,) = tmp_path.iterdir()
-    assert names(folder) == ["manifest.json", "state.json", "tensors.safetensors"]
+    assert names(folder) == ["_manifest.json", "state.json", "tensors.safetensors"]
     assert list(load_file(folder / "tensors.safetensors")) == ["000000"]
 
 
-FILES = ("tensors.safetensors", "state.json", "manifest.json")
+FILES = ("tensors.safetensors", "state.json", "_manifest.json")
 
 
 def flip_a_bit(path: Path) -> None:
@@ -234,14 +233,3 @@ def test_global_random_states_return() -> None:
     draws()
     restore_states(unpack(saved, tensors))
     assert draws() == expected
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 100), st.integers(1, 7), st.integers(0, 50), st.integers(1, 20))
-def test_prompts_come_evenly_and_resume_anywhere(
-    seed: int, prompts: int, start: int, count: int
-) -> None:
-    whole = prompt_numbers(seed, prompts, 0, start + count).tolist()
-    assert prompt_numbers(seed, prompts, start, count).tolist() == whole[start:]
-    for epoch in range((start + count) // prompts):
-        assert sorted(whole[epoch * prompts : (epoch + 1) * prompts]) == list(range(prompts))

@@ -1,1 +1,1 @@
-"""What `kedro …` offers."""
+"""The commands that the project adds to `kedro`."""

@@ -1,23 +1,22 @@
-"""Keeps third parties' notices out of a clean run; Kedro calls it before it loads its plugins.
+"""Silences start-up notices of libraries; Kedro calls this before it loads its plugins.
 
 Nothing here hides a warning about the user's own data or parameters.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
-import warnings
+
+# Libraries read these when they are imported. A value that the user has set stays.
+NOTICES = {
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # Tables of a new database, migrations of an old one.
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # A progress bar for every file.
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
 
 
 def silence_notices() -> None:
-    """Silence start-up notices of libraries that the project can do nothing about."""
-    # Progress of database migrations, loading bars of single files.
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    # Kedro loads this plugin next, and MLflow warns about a class in it. A filter would not do:
-    # on the way, a library puts one of its own in front.
-    with warnings.catch_warnings(record=True):
-        importlib.import_module("kedro_mlflow.framework.hooks.mlflow_hook")
+    """Silence start-up notices that users of this project can do nothing about."""
+    for name, value in NOTICES.items():
+        os.environ.setdefault(name, value)

@@ -1,1 +1,1 @@
-"""What conf/ says: experiments, methods, and the one file of `--env custom`."""
+"""Reads conf/: experiments, methods, and the one file of `--env custom`."""

@@ -1,109 +1,67 @@
-"""The experiments: each a set of training prompts with its own fine-tuned models."""
+"""The experiments: each is a set of training prompts with its own fine-tuned models."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import yaml
 from kedro.config import MissingConfigException
-from kedro.pipeline import Node, Pipeline
 from omegaconf.errors import InterpolationKeyError
 
+from dpok_pipeline.configuration.names import reason_against
 from dpok_pipeline.errors import InputError
 
-# The paper's four questions. Kedro builds its graph before it reads any data, so they are named
-# here; the prompts of each are in the prompt sources of the catalog. An environment with other
-# experiments names them in its experiments.yml.
-EXPERIMENTS = ("color", "composition", "count", "location")
-_chosen: tuple[str, ...] = EXPERIMENTS
-
-# What all experiments have in common. Everything else in a template gets the experiment's name.
-SHARED_INPUTS = ("prompts", "base_model", "reward_model", "scorers", "embedder")
+FILES = "conf/*/experiments.yml"
 
 
-def experiments() -> tuple[str, ...]:
-    """Name the experiments of the environment in use."""
-    return _chosen
-
-
-def choose_experiments(names: Iterable[str]) -> bool:
-    """Set the experiments that pipelines are built for from now on.
+def read_experiments(loader: Any) -> tuple[str, ...]:
+    """Read the names of an environment's experiments.
 
     Args:
-        names: Those of an environment.
-
-    Returns:
-        Whether they are others than before, so that pipelines must be built anew.
-    """
-    global _chosen
-    before, _chosen = _chosen, tuple(names)
-    return _chosen != before
-
-
-def configured_experiments(loader: Any) -> tuple[str, ...]:
-    """Read the experiments of an environment.
-
-    Args:
-        loader: Kedro's configuration loader.
+        loader: Kedro's configuration loader, made for the environment.
 
     Raises:
-        InputError: They are not a list of names that a namespace can have, or they depend on a
-            preset that does not exist.
+        InputError: The file holds no list of different names, or it depends on a preset that does
+            not exist.
     """
     try:
         names = loader["experiments"]["experiments"]
     except (KeyError, MissingConfigException):
-        return EXPERIMENTS
-    except InterpolationKeyError:
-        raise InputError(_unknown_preset(loader)) from None
-    known = isinstance(names, list) and names and all(_is_name(name) for name in names)
-    if not known or len(set(names)) != len(names):
+        names = None
+    except InterpolationKeyError as error:
+        raise InputError(_explain_interpolation(loader, error)) from None
+    if not isinstance(names, list) or not names or len(set(map(str, names))) != len(names):
         raise InputError(
-            f"conf/*/experiments.yml: experiments is {names!r}; list different names of small "
-            "letters, digits and underscores, such as [color, count]"
+            f"{FILES}: experiments is {names!r}; list different names of small letters, digits and "
+            "underscores, such as [color, count]"
         )
     return tuple(names)
 
 
-def _unknown_preset(loader: Any) -> str:
-    file = Path(loader.conf_source, loader.env, "experiments.yml")
-    presets = ", ".join(yaml.safe_load(file.read_text())["_of"])
-    return f"--params preset={loader.runtime_params['preset']}: no such preset; there are {presets}"
-
-
-def _is_name(name: object) -> bool:
-    return isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name) is not None
-
-
-def for_each_experiment(
-    template: Callable[[], Iterable[Node]], shared: set[str], handed_on: Iterable[str] = ()
-) -> Pipeline:
-    """Instantiate one template once per experiment, as a namespace each.
+def check_experiments(names: Collection[object], taken: Collection[str]) -> None:
+    """Refuse experiments that cannot be namespaces of pipelines and folders of the catalog.
 
     Args:
-        template: Makes the nodes, with names that carry no experiment.
-        shared: The parameters (`params:…`) that all experiments read from the same place.
-        handed_on: Outputs that a node outside the namespaces reads. They are called
-            `color_NAME` and not `color.NAME`: Kedro keeps the dot for a namespace's own.
+        names: Names of the experiments.
+        taken: Names of groups of parameters, which no experiment can have.
 
-    Returns:
-        The sum of the namespaced pipelines.
+    Raises:
+        InputError: A name is taken, or is not made of small letters, digits and underscores.
     """
-    instances = (
-        Pipeline(
-            template(),
-            namespace=experiment,
-            inputs=_shared_inputs(template),
-            outputs={name: f"{experiment}_{name}" for name in handed_on},
-            parameters=shared,
-        )
-        for experiment in experiments()
-    )
-    return sum(instances, start=Pipeline([]))
+    for name in names:
+        if reason := reason_against(name, taken):
+            raise InputError(f"{FILES}: experiments has {name!r}: {reason}")
 
 
-def _shared_inputs(template: Callable[[], Iterable[Node]]) -> set[str]:
-    return Pipeline(template()).inputs() & set(SHARED_INPUTS)
+def _explain_interpolation(loader: Any, error: InterpolationKeyError) -> str:
+    """Say in one line why the list of experiments cannot be put together."""
+    preset = (loader.runtime_params or {}).get("preset")
+    file = Path(loader.conf_source, loader.env or loader.default_run_env, "experiments.yml")
+    content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    presets = (content or {}).get("_of")
+    if preset is None or presets is None:
+        reason, *_ = str(error).splitlines()
+        return f"{FILES}: {reason}; correct the file"
+    return f"--params preset={preset}: no such preset; there are {', '.join(presets)}"

@@ -1,4 +1,4 @@
-"""Own work without Python: one small YAML in conf/custom becomes parameters and catalog entries."""
+"""A user's own work without Python: one YAML file becomes parameters and catalog entries."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from kedro.io import DatasetError
 from pydantic import Field, ValidationError
 
 from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.errors import InputError
 
 FILE = "conf/custom/custom.yml"
+BASE_METHODS = "conf/base/methods.yml"
 EXPERIMENT = "custom"
 DATASETS = "dpok_pipeline.datasets"
 
@@ -20,53 +22,69 @@ class OwnPrompts(FrozenConfig):
     """The prompts of the one experiment."""
 
     train: list[str] | dict[str, Any] = Field(
-        min_length=1, description="What models are trained on: a list, or a described file."
+        min_length=1,
+        description="Prompts that models are trained on: a list, or the description of a file.",
     )
     unseen: list[str] | dict[str, Any] = Field(
-        min_length=1, description="What they are evaluated on as well: a list, or such a file."
+        min_length=1,
+        description="Prompts that they are evaluated on as well: a list, or such a description.",
     )
 
 
 class OwnBudget(FrozenConfig):
-    """How much is drawn and trained."""
+    """The numbers of images and of optimiser steps."""
 
-    images: int = Field(ge=2, description="Images that DPOK draws, and that SFT learns from.")
-    images_per_iteration: int = Field(ge=2, description="Images per iteration of DPOK.")
-    sft_updates: int = Field(ge=1, description="Optimiser steps of SFT.")
-    evaluation_images: int = Field(ge=2, description="Images per prompt and model in evaluation.")
+    images: int = Field(
+        ge=2, description="Number of images that DPOK draws, and that SFT learns from."
+    )
+    images_per_iteration: int = Field(ge=2, description="Number of images per iteration of DPOK.")
+    sft_updates: int = Field(ge=1, description="Number of optimiser steps of SFT.")
+    evaluation_images: int = Field(
+        ge=2, description="Number of images per prompt and method in evaluation."
+    )
 
 
 class OwnWork(FrozenConfig):
-    """All that a user of `--env custom` says."""
+    """The fields of conf/custom/custom.yml."""
 
     prompts: OwnPrompts
     reward: str | dict[str, Any] = Field(
-        description="A scorer's kind and files, or the dotted path of one's own."
+        description="Kind and files of the scorer that is maximised, or the dotted path of one of "
+        "the user's own."
     )
-    base_model: str = Field(description="A folder in diffusers' format, or a hub id.")
-    revision: str | None = Field(None, description="The hub's commit.")
+    base_model: str = Field(description="Folder of a model in diffusers' format, or a hub id.")
+    revision: str | None = Field(
+        None, description="Commit of the model on the hub; null for a folder."
+    )
     settings: Literal["emoji_world", "stable_diffusion"] = Field(
-        description="Whose hyper-parameters: conf/base's, or the official run's."
+        description="Hyper-parameters to start from: those of conf/base, or the official run's."
+    )
+    methods: list[str] = Field(
+        default=["sft", "dpok"],
+        min_length=1,
+        description="Methods of conf/base/methods.yml that are compared with the base model.",
     )
     budget: OwnBudget
-    image_reward: str = Field(description="The ImageReward that the report is built around.")
-    clip: str = Field(description="The CLIP whose embeddings measure diversity.")
+    image_reward: str = Field(
+        description="Folder of the ImageReward that the report is built around."
+    )
+    clip: str = Field(description="Folder of the CLIP whose embeddings measure diversity.")
 
     def reward_model(self) -> dict[str, Any]:
-        """The reward as a catalog entry."""
-        given = {"kind": self.reward} if isinstance(self.reward, str) else self.reward
-        return {"type": f"{DATASETS}.models.ScorerDataset", **given}
+        """Return the reward as a catalog entry."""
+        fields = {"kind": self.reward} if isinstance(self.reward, str) else self.reward
+        return {"type": f"{DATASETS}.models.ScorerDataset", **fields}
 
     def scorers(self) -> dict[str, Any]:
-        """ImageReward, and the reward under its own name where it is another."""
-        found = {"image_reward": {"kind": "image_reward", "path": self.image_reward}}
+        """Return the entry of ImageReward, and of the reward where that is another scorer."""
+        scorers = {"image_reward": {"kind": "image_reward", "path": self.image_reward}}
         reward = {key: value for key, value in self.reward_model().items() if key != "type"}
-        if reward != found["image_reward"]:
-            found["reward"] = reward
-        return {"type": f"{DATASETS}.models.ScorersDataset", "scorers": found}
+        if reward != scorers["image_reward"]:
+            scorers["reward"] = reward
+        return {"type": f"{DATASETS}.models.ScorersDataset", "scorers": scorers}
 
     def base_model_entry(self, root: Path) -> dict[str, Any]:
-        """The base model as a catalog entry; Kedro makes paths absolute, but not hub ids."""
+        """Return the base model's catalog entry; Kedro makes paths absolute, but not hub ids."""
         is_path = (root / self.base_model).is_dir() or self.base_model.count("/") != 1
         place = {"path": self.base_model} if is_path else {"hub_id": self.base_model}
         return {
@@ -76,11 +94,11 @@ class OwnWork(FrozenConfig):
         }
 
     def catalog(self, root: Path) -> dict[str, Any]:
-        """Every catalog entry that depends on the file."""
+        """Return every catalog entry that depends on the file."""
         raw = {"metadata": {"kedro-viz": {"layer": "raw"}}}
         entries = {
             "prompt_sources": {
-                "type": f"{DATASETS}.own_prompts.OwnPromptsDataset",
+                "type": f"{DATASETS}.prompts.own.OwnPromptsDataset",
                 "experiment": EXPERIMENT,
                 "source": FILE,
                 **self.prompts.model_dump(),
@@ -92,8 +110,39 @@ class OwnWork(FrozenConfig):
         }
         return {name: {**entry, **raw} for name, entry in entries.items()}
 
-    def numbers(self) -> dict[str, Any]:
-        """What conf/custom/parameters.yml takes: the settings' name and the budget."""
+    def listed_methods(self, root: Path) -> dict[str, Any]:
+        """Return the methods of conf/base as methods.yml lists them, with None for dropped ones.
+
+        Raises:
+            InputError: A name is not in conf/base/methods.yml, or it is listed twice.
+        """
+        known = yaml.safe_load((root / BASE_METHODS).read_text(encoding="utf-8"))["methods"]
+        for name in self.methods:
+            if name not in known or self.methods.count(name) > 1:
+                raise InputError(
+                    f"{FILE}: methods has {name!r}: name each of {', '.join(known)} once at most"
+                )
+        return {name: {} if name in self.methods else None for name in known}
+
+    def group_size(self, root: Path) -> int:
+        """Choose how many images of one prompt a rollout holds, so that each of them teaches.
+
+        The advantage is an image's reward minus the mean reward of its prompt. It is 0 if the
+        prompt has no other image.
+        """
+        from dpok_pipeline.datasets.prompts.own import OwnPromptsDataset
+        from dpok_pipeline.training.config import group_size_for
+
+        entry = dict(self.catalog(root)["prompt_sources"])
+        try:
+            rows = OwnPromptsDataset(**{k: v for k, v in entry.items() if k != "type"}).load()
+        except DatasetError as error:  # Kedro wraps the error of the dataset.
+            raise InputError(str(error.__cause__ or error)) from None
+        prompts = len({row.text for row in rows if row.split == "train"})
+        return group_size_for(max(prompts, 1), self.budget.images_per_iteration)
+
+    def settings_and_budget(self) -> dict[str, Any]:
+        """Return the settings and the budget, which conf/custom/parameters.yml takes by name."""
         budget = self.budget
         return {
             "settings": self.settings,
@@ -103,10 +152,11 @@ class OwnWork(FrozenConfig):
 
 
 def read_own_work(path: Path) -> OwnWork:
-    """Read the file.
+    """Read a user's own work from its file.
 
     Raises:
-        InputError: It is missing, not YAML, or a field is missing, misspelt or out of range.
+        InputError: The file is missing or not YAML, or a field is missing, misspelt or out of
+            range.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
@@ -123,17 +173,21 @@ def read_own_work(path: Path) -> OwnWork:
         return OwnWork(**content)
     except ValidationError as error:
         first = error.errors()[0]
-        # A field of two possible forms has the tried form's name at the end of its place.
+        # Where a field can have two forms, Pydantic ends its place with the name of a form.
         field = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
         raise InputError(f"{FILE}: {field}: {first['msg']}; correct this field") from None
 
 
 def own_work(name: str, root: Path) -> Any:
-    """One number or catalog entry of `--env custom`.
+    """Return one number or catalog entry of `--env custom`.
 
     Args:
-        name: Of the number or entry.
-        root: Of the project.
+        name: Name of the number or the entry.
+        root: Root folder of the project.
     """
-    found = read_own_work(root / FILE)
-    return {**found.numbers(), **found.catalog(root)}[name]
+    work = read_own_work(root / FILE)
+    if name == "methods":
+        return work.listed_methods(root)
+    if name == "group_size":
+        return work.group_size(root)
+    return {**work.settings_and_budget(), **work.catalog(root)}[name]

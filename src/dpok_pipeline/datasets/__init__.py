@@ -1,1 +1,1 @@
-"""Kedro datasets the ecosystem lacks: finished folders, shards, model handles, previews."""
+"""Kedro datasets that kedro-datasets lacks: finished folders, shards, models and previews."""

@@ -1,4 +1,4 @@
-"""LoRA weights as a versioned folder that plain diffusers loads."""
+"""LoRA weights in a versioned folder that plain diffusers loads."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from pathlib import Path
 
 from dpok_pipeline.datasets.versioned import SealedFolderDataset
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.manifest import check, copy_sealed
+from dpok_pipeline.files.manifest import check_folder, copy_sealed
 
 
 class LoRADataset(SealedFolderDataset[Path, Path]):
-    """A folder for ``StableDiffusionPipeline.load_lora_weights``, one per version.
+    """A folder for `StableDiffusionPipeline.load_lora_weights`, one per version.
 
-    Saving takes the folder that training finished and copies it; loading returns the folder
-    of the version after comparing every file with its hash.
+    Saving copies the folder that training has finished. Loading compares every file with its hash,
+    and returns the folder of the version.
 
     Example:
         ```yaml
-        "{experiment}.rl_lora":
+        "{experiment}.{method}.lora":
           type: dpok_pipeline.datasets.lora.LoRADataset
-          filepath: data/06_models/{experiment}/rl_lora
+          filepath: data/06_models/{experiment}/{method}/lora
           versioned: true
         ```
     """
@@ -28,10 +28,10 @@ class LoRADataset(SealedFolderDataset[Path, Path]):
         """Copy a finished LoRA folder.
 
         Args:
-            data: A folder that holds `pytorch_lora_weights.safetensors`.
+            data: Folder that holds `pytorch_lora_weights.safetensors`.
 
         Raises:
-            InputError: It does not.
+            InputError: The folder does not hold that file.
         """
         from dpok_pipeline.diffusion.lora import WEIGHTS_NAME
 
@@ -43,8 +43,8 @@ class LoRADataset(SealedFolderDataset[Path, Path]):
         """Return the folder of the newest finished version.
 
         Raises:
-            InputError: A file of it is missing, truncated or changed.
+            InputError: A file of the folder is missing, truncated or changed.
         """
         folder = self._finished_folder()
-        check(folder)
+        check_folder(folder)
         return folder

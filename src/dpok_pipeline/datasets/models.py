@@ -1,4 +1,4 @@
-"""What models are used: light handles and specifications, never modules."""
+"""Models as catalog entries, which load light handles and specifications, never networks."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from kedro.io import AbstractDataset, DatasetError
 from pydantic import ValidationError
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.checksums import check_sums
+from dpok_pipeline.files.checksums import verify_checksums
 from dpok_pipeline.files.hub import find_files, is_hub_id
 
 logger = logging.getLogger(__name__)
 
 
 class NamedDataset(AbstractDataset[NoReturn, Any]):
-    """An entry that names something which exists already and is never written."""
+    """A catalog entry of a model that exists already and is never written."""
 
-    def __init__(self, *, metadata: dict[str, Any] | None = None, **given: Any) -> None:
-        self._given = given
+    def __init__(self, *, metadata: dict[str, Any] | None = None, **fields: Any) -> None:
+        self._fields = fields
         self.metadata = metadata
 
     def check(self) -> None:
-        """Open what is named, so that a run does not find out hours later that it cannot."""
+        """Open the model, so that a run does not fail at it hours later."""
         self.load()
 
     def save(self, data: Any) -> NoReturn:
-        """Refuse: the entry describes what is there."""
+        """Refuse to write, because the entry names a model that exists."""
         raise DatasetError("This entry names a model that exists; it is not written by a node.")
 
     def _exists(self) -> bool:
         return True
 
     def _describe(self) -> dict[str, Any]:
-        return dict(self._given)
+        return dict(self._fields)
 
 
 class FolderOrHubDataset(NamedDataset):
-    """A folder, or what the hub has under an id.
+    """A catalog entry of a model in a folder or on the hub.
 
-    Kedro makes a relative `path` absolute, so a hub id must be given as `hub_id`.
+    Kedro makes a relative `path` absolute, so that a hub id must be given as `hub_id`.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class FolderOrHubDataset(NamedDataset):
 class BaseModelDataset(FolderOrHubDataset):
     """The handle of a base model in diffusers' format.
 
-    Where `hub_id` names a folder, the folder is taken and the revision ignored. Loading checks
-    that every component is there and whole, and hashes it.
+    If `hub_id` names a folder, the folder is taken and the revision is ignored. Loading checks that
+    every component exists and is whole, and hashes it.
 
     Example:
         ```yaml
@@ -81,14 +81,14 @@ class BaseModelDataset(FolderOrHubDataset):
         """
         from dpok_pipeline.diffusion.base_model import describe_base_model
 
-        where, revision = self._given["path"] or self._given["hub_id"], self._given["revision"]
-        if self._given["hub_id"] and not Path(where).is_dir():
+        where, revision = self._fields["path"] or self._fields["hub_id"], self._fields["revision"]
+        if self._fields["hub_id"] and not Path(where).is_dir():
             _check_pinned("base_model", where, revision)
         return describe_base_model(where, revision)
 
 
 class ScorerDataset(NamedDataset):
-    """The specification of one scorer; its fields are those of `ScorerConfig`.
+    """The specification of one scorer, with the fields of `ScorerConfig`.
 
     Example:
         ```yaml
@@ -105,19 +105,19 @@ class ScorerDataset(NamedDataset):
         Raises:
             InputError: A field is misspelt or missing.
         """
-        return _scorer_config("reward_model", self._given)
+        return _scorer_config("reward_model", self._fields)
 
     def check(self) -> None:
-        """Load the scorer and let it go again."""
+        """Load the scorer, to see that it can be loaded, and drop it again."""
         from dpok_pipeline.rewards.load import load_scorer
 
         spec = self.load()
-        _say_if_own("reward_model", spec.kind)
+        _announce_foreign_code("reward_model", spec.kind)
         load_scorer(spec)
 
 
 class ScorersDataset(NamedDataset):
-    """The specifications of several scorers, each under the name of its column."""
+    """The specifications of several scorers, by the columns that hold their scores."""
 
     def __init__(
         self, *, scorers: dict[str, dict[str, Any]], metadata: dict[str, Any] | None = None
@@ -125,38 +125,38 @@ class ScorersDataset(NamedDataset):
         super().__init__(metadata=metadata, **scorers)
 
     def load(self) -> dict[str, Any]:
-        """Return a `ScorerConfig` for each name."""
-        return {name: _scorer_config(name, given) for name, given in self._given.items()}
+        """Return the `ScorerConfig` of each scorer, by the names of their columns."""
+        return {name: _scorer_config(name, fields) for name, fields in self._fields.items()}
 
     def check(self) -> None:
-        """Load each scorer and let it go again."""
+        """Load each scorer, to see that it can be loaded, and drop it again."""
         from dpok_pipeline.rewards.load import load_scorer
 
         for name, spec in self.load().items():
-            _say_if_own(name, spec.kind)
+            _announce_foreign_code(name, spec.kind)
             load_scorer(spec)
 
 
 class ModelFolderDataset(FolderOrHubDataset):
-    """A folder with a CLIP, or a hub id of one with its revision; nodes get the local folder."""
+    """A CLIP in a folder, or on the hub with its revision; nodes get the local folder."""
 
     def load(self) -> Path:
         """Return the folder.
 
         Raises:
-            InputError: There is none and the hub's files are not to be had, or a file of it is
-                not what its `SHA256SUMS` says.
+            InputError: There is no such folder, the hub's files cannot be fetched, or a file is not
+                the one in the folder's `SHA256SUMS`.
         """
-        hub_id, revision = self._given["hub_id"], self._given["revision"]
+        hub_id, revision = self._fields["hub_id"], self._fields["revision"]
         if hub_id:
             from dpok_pipeline.rewards.clip import CLIP_FILES, CLIP_TOKENIZER
 
             _check_pinned("embedder", hub_id, revision)
             return find_files(hub_id, CLIP_FILES, CLIP_TOKENIZER, revision)
-        folder = Path(self._given["path"])
+        folder = Path(self._fields["path"])
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; correct its entry in conf/*/catalog*.yml")
-        check_sums(folder)
+        verify_checksums(folder)
         return folder
 
 
@@ -164,7 +164,7 @@ def _check_pinned(name: str, hub_id: str, revision: str | None) -> None:
     """Refuse a hub id without a revision.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no revision.
     """
     if revision is None:
         raise InputError(
@@ -173,38 +173,38 @@ def _check_pinned(name: str, hub_id: str, revision: str | None) -> None:
         )
 
 
-def _say_if_own(name: str, kind: str) -> None:
-    """Say that a dotted path runs code: the only entry of the catalog's models that does."""
+def _announce_foreign_code(name: str, kind: str) -> None:
+    """Log that a dotted path runs code of the user's; no other kind of model does."""
     if "." in kind and not kind.startswith("dpok_pipeline."):
         logger.info("%s: code of your own is imported and run, %s", name, kind)
 
 
-def _scorer_config(name: str, given: dict[str, Any]) -> Any:
+def _scorer_config(name: str, fields: dict[str, Any]) -> Any:
     from dpok_pipeline.rewards.load import ScorerConfig
 
     try:
-        return ScorerConfig(**_with_hub_ids(name, given))
+        return ScorerConfig(**_with_hub_ids(name, fields))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"conf/*/catalog*.yml: {name}.{field}: {first['msg']}") from None
 
 
-def _with_hub_ids(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Put `hub_id` in the place of `path`, which Kedro takes for a file and makes absolute."""
-    given = dict(given)
-    if "hub_id" in given:
-        if given.get("path"):
+def _with_hub_ids(name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Put `hub_id` into the field `path`; Kedro would have made it absolute there."""
+    fields = dict(fields)
+    if "hub_id" in fields:
+        if fields.get("path"):
             raise InputError(f"conf/*/catalog*.yml: {name}: give either `path` or `hub_id`")
-        given["path"] = given.pop("hub_id")
-        _check_pinned(name, given["path"], given.get("revision"))
-    clip = given.get("clip_path")
+        fields["path"] = fields.pop("hub_id")
+        _check_pinned(name, fields["path"], fields.get("revision"))
+    clip = fields.get("clip_path")
     if isinstance(clip, str) and is_hub_id(clip) and not Path(clip).exists():
-        _check_pinned(name, clip, given.get("revision"))
-    parts = given.get("parts")
+        _check_pinned(name, clip, fields.get("revision"))
+    parts = fields.get("parts")
     if isinstance(parts, dict):
-        given["parts"] = {
+        fields["parts"] = {
             part: _with_hub_ids(f"{name}.{part}", spec) if isinstance(spec, dict) else spec
             for part, spec in parts.items()
         }
-    return given
+    return fields

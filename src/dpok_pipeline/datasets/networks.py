@@ -1,4 +1,4 @@
-"""Networks of the world: any class that saves itself into a folder and loads itself from one."""
+"""Networks of EmojiWorld, whose classes save themselves into a folder and load from one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from kedro.io import AbstractDataset
 
 from dpok_pipeline.errors import InputError
 
-# A reward of the user's own is the only other thing that is imported by its name.
-KNOWN = ("diffusers", "dpok_pipeline")
+# Packages whose classes an entry may name. Besides them, only a user's reward is imported by name.
+PACKAGES = ("diffusers", "dpok_pipeline")
 
 
 class NetworkDataset(AbstractDataset[Any, Any]):
-    """A folder written by `save_pretrained` or `save`, read by `from_pretrained` or `from_folder`.
+    """A folder that a network writes by `save_pretrained` or `save`.
+
+    The network's class reads it by `from_pretrained` or `from_folder`.
 
     Example:
         ```yaml
@@ -38,12 +40,12 @@ class NetworkDataset(AbstractDataset[Any, Any]):
         """Return the network.
 
         Raises:
-            InputError: Its class is neither the project's own nor diffusers'.
+            InputError: The class is neither from this project nor from diffusers.
         """
         module, _, name = self._network.rpartition(".")
-        if module.partition(".")[0] not in KNOWN:
+        if module.partition(".")[0] not in PACKAGES:
             raise InputError(
-                f"network {self._network}: only {' and '.join(KNOWN)} have networks to load; "
+                f"network {self._network}: only {' and '.join(PACKAGES)} have networks to load; "
                 "correct its entry in conf/*/catalog*.yml"
             )
         network = getattr(importlib.import_module(module), name)
@@ -52,7 +54,7 @@ class NetworkDataset(AbstractDataset[Any, Any]):
         return load(self._filepath, **safe)
 
     def save(self, data: Any) -> None:
-        """Write the folder aside and put it in the old one's place."""
+        """Write the folder under another name, then put it in the place of the old folder."""
         partial = self._filepath.with_name(f"{self._filepath.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Pictures and pages of the report, with previews in kedro-viz."""
+"""Pictures and pages of the report, which kedro-viz can preview."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractVersionedDataset, Version
 
-from dpok_pipeline.datasets.whole_files import save_whole
+from dpok_pipeline.files.durable import save_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
 class _FileDataset(AbstractVersionedDataset[Any, Any]):
-    """One file per version, written under another name first."""
+    """A dataset of one file per version, which is either whole or absent."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class _FileDataset(AbstractVersionedDataset[Any, Any]):
 
 
 class PictureDataset(_FileDataset):
-    """A PNG, kept as a PIL image; kedro's own image dataset has no preview."""
+    """A PIL image in a PNG file, with the preview that Kedro's image dataset lacks."""
 
     def save(self, data: Image) -> None:
         """Write a PIL image as PNG."""
@@ -51,7 +51,7 @@ class PictureDataset(_FileDataset):
         self._write(buffer.getvalue())
 
     def load(self) -> Image:
-        """Read the PIL image."""
+        """Return the picture as a PIL image."""
         from PIL import Image
 
         image = Image.open(BytesIO(self._read()))
@@ -59,7 +59,7 @@ class PictureDataset(_FileDataset):
         return image
 
     def preview(self) -> Any:
-        """Show the picture in kedro-viz."""
+        """Return the picture in the form that kedro-viz shows."""
         from kedro_datasets._typing import ImagePreview
 
         return ImagePreview(base64.b64encode(self._read()).decode())
@@ -73,11 +73,11 @@ class PageDataset(_FileDataset):
         self._write(data.encode("utf-8"))
 
     def load(self) -> str:
-        """Read the page."""
+        """Return the page."""
         return self._read().decode("utf-8")
 
     def preview(self) -> Any:
-        """Show the page in kedro-viz."""
+        """Return the page in the form that kedro-viz shows."""
         from kedro_datasets._typing import HTMLPreview
 
         return HTMLPreview(self.load())

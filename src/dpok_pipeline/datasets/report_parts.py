@@ -1,4 +1,4 @@
-"""What one experiment contributes to the joint report, in one folder per version."""
+"""The parts that one experiment contributes to the joint report, in one folder per version."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import pandas as pd
 from kedro.io.core import VersionNotFoundError
 
 from dpok_pipeline.datasets.versioned import SealedFolderDataset
-from dpok_pipeline.files.manifest import check, partial_path, seal
+from dpok_pipeline.files.manifest import check_folder, partial_path, seal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
 class ReportParts(NamedTuple):
-    """An experiment as reports show it.
+    """The data of one experiment that reports show.
 
     Attributes:
-        experiment: Its name.
-        scores: One row per image.
+        experiment: Name of the experiment.
+        scores: Scores, one row per image.
         embeddings: CLIP embeddings `(rows, d)` in the order of `scores`.
-        curves: Learning curves by model, `rl` and `sft`.
-        sheets: Contact sheets, of the training prompt first.
-        provenance: How it was made, in titled sections.
+        curves: Learning curves by the names of methods.
+        sheets: Contact sheets, that of the training prompt first.
+        provenance: Description of how the experiment was made, in titled sections.
     """
 
     experiment: str
@@ -37,12 +37,12 @@ class ReportParts(NamedTuple):
 
 
 class ReportPartsDataset(SealedFolderDataset[ReportParts, "ReportParts | None"]):
-    """The parts of the newest evaluation; None for an experiment that has not been evaluated.
+    """The parts of an experiment's newest evaluation; None if there has been no evaluation.
 
-    So the joint report can be made of the experiments that are present.
+    The joint report can therefore be made of the experiments that have been evaluated.
     """
 
-    # Absence is an answer, too: a run does not stop at it.
+    # A run does not stop at a missing dataset with this mark: None is one of its values.
     may_be_absent = True
 
     def save(self, data: ReportParts) -> None:
@@ -53,24 +53,24 @@ class ReportPartsDataset(SealedFolderDataset[ReportParts, "ReportParts | None"])
         partial.mkdir(parents=True)
         data.scores.to_parquet(partial / "scores.parquet", index=False)
         data.embeddings.to_parquet(partial / "embeddings.parquet", index=False)
-        for model, curve in data.curves.items():
-            curve.to_parquet(partial / f"curves_{model}.parquet", index=False)
+        for method, curve in data.curves.items():
+            curve.to_parquet(partial / f"curves_{method}.parquet", index=False)
         for number, sheet in enumerate(data.sheets):
             sheet.save(partial / f"sheet_{number:02d}.png")
         seal(partial, final, {"experiment": data.experiment, "provenance": data.provenance})
 
     def load(self) -> ReportParts | None:
-        """Read the parts; None if there are none."""
+        """Return the parts; None if there are none."""
         from PIL import Image
 
         try:
             folder = self._finished_folder()
         except VersionNotFoundError:
             return None
-        about = check(folder)
+        metadata = check_folder(folder)
         return ReportParts(
-            experiment=about["experiment"],
-            provenance=about["provenance"],
+            experiment=metadata["experiment"],
+            provenance=metadata["provenance"],
             scores=pd.read_parquet(folder / "scores.parquet"),
             embeddings=pd.read_parquet(folder / "embeddings.parquet"),
             curves={

@@ -1,4 +1,4 @@
-"""Versions of sealed folders: only finished ones exist."""
+"""The base of datasets that are sealed folders, of which only finished versions exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kedro.io import AbstractVersionedDataset, Version
 from kedro.io.core import VersionNotFoundError
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.manifest import MARKER, read_marker
+from dpok_pipeline.files.manifest import MANIFEST, is_complete, read_manifest
 
 logger = logging.getLogger(__name__)
 Saved = TypeVar("Saved")
@@ -19,10 +19,10 @@ Loaded = TypeVar("Loaded")
 
 
 class SealedFolderDataset(AbstractVersionedDataset[Saved, Loaded]):
-    """What the datasets that keep a folder per version share.
+    """A dataset that keeps one sealed folder per version.
 
-    Kedro takes the newest path it finds as the newest version. Here a version exists once its
-    marker does, so that a run that was killed while saving leaves nothing that is ever loaded.
+    Kedro takes the newest path that it finds as the newest version. Here a version exists only with
+    a complete manifest, so that a run that is killed while it saves leaves nothing that is loaded.
     """
 
     def __init__(
@@ -32,64 +32,56 @@ class SealedFolderDataset(AbstractVersionedDataset[Saved, Loaded]):
         version: Version | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self._writing: str | None = None
         self.metadata = metadata
         super().__init__(
             PurePosixPath(filepath),
             version,
-            exists_function=self._is_finished,
-            glob_function=self._find_versions,
+            exists_function=is_sealed,
+            glob_function=lambda pattern: sorted(iglob(pattern)),
         )
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether a version is being written that more is to come for."""
-        return self._writing is not None
-
-    def _is_finished(self, path: str) -> bool:
-        return path == self._writing or (Path(path) / MARKER).is_file()
-
-    def _find_versions(self, pattern: str) -> list[str]:
-        # The version being written has its real name only at the end, but Kedro compares
-        # the newest version with the one just saved after every chunk.
-        found = set(iglob(pattern))
-        return sorted(found | {self._writing} if self._writing else found)
-
     def _finished_folder(self) -> Path:
-        """Find the folder to load, and say which newer versions were left unfinished.
+        """Return the folder to load, and warn of newer versions that are not finished.
 
         Raises:
-            InputError: There are versions, but none is finished.
+            InputError: There are versions, but none of them is finished.
         """
-        unfinished = self._unfinished()
+        unfinished = self._unfinished_folders()
         try:
             folder = Path(self._get_load_path())
         except VersionNotFoundError:
             if not unfinished:
                 raise
+            if (unfinished[-1] / MANIFEST).is_file():
+                read_manifest(unfinished[-1])  # This raises an error that says what is wrong.
             raise InputError(
-                f"{unfinished[-1]}: not finished, its marker {MARKER} is missing, and no other "
+                f"{unfinished[-1]}: not finished, its manifest {MANIFEST} is missing, and no other "
                 "version is there; make it again"
             ) from None
-        for left in unfinished:
-            if left.parent.name > folder.parent.name:
+        for other in unfinished:
+            if other.parent.name > folder.parent.name:
                 logger.warning(
                     "%s was not finished and is left out; using version %s",
-                    left,
+                    other,
                     folder.parent.name,
                 )
-        read_marker(folder)
+        read_manifest(folder)
         return folder
 
-    def _unfinished(self) -> list[Path]:
-        """Folders of versions without a marker, oldest first."""
+    def _unfinished_folders(self) -> list[Path]:
+        """List the versions without a complete manifest, the oldest first."""
         if self._version is None:
             return []
-        found = Path(self._filepath).glob(f"*/{Path(self._filepath).name}*")
-        return sorted(path for path in found if not (path / MARKER).is_file())
+        folders = Path(self._filepath).glob(f"*/{Path(self._filepath).name}*")
+        return sorted(path for path in folders if not is_complete(path))
 
     def _exists(self) -> bool:
-        return self._is_finished(self._get_load_path().as_posix())
+        return is_sealed(self._get_load_path().as_posix())
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath.as_posix(), "version": self._version}
+
+
+def is_sealed(path: str) -> bool:
+    """Say whether a folder is finished, so that its version exists."""
+    return is_complete(Path(path))

@@ -1,31 +1,23 @@
-"""Kedro's tables and JSON files, whole or not there.
+"""Kedro's tables and JSON files, written so that they are either whole or absent.
 
-Kedro's own datasets write into the final path. What a kill or a full disk leaves there is then the
-newest version, which the next command loads.
+Kedro's datasets write into the final path. A kill or a full disk would leave a damaged file there,
+and the next command would load it as the newest version.
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 from kedro_datasets import json as kedro_json
 from kedro_datasets import pandas as kedro_pandas
 
-from dpok_pipeline.files.durable import replace_durably
-
-
-def save_whole(path: PurePosixPath, content: bytes) -> None:
-    """Write a version's file aside, flush it, and give it its real name."""
-    final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    replace_durably(final, content)
+from dpok_pipeline.files.durable import save_whole
 
 
 class ParquetDataset(kedro_pandas.ParquetDataset):
-    """A table as Parquet."""
+    """A table in a Parquet file."""
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the table."""
@@ -33,7 +25,7 @@ class ParquetDataset(kedro_pandas.ParquetDataset):
 
 
 class CSVDataset(kedro_pandas.CSVDataset):
-    """A table as CSV."""
+    """A table in a CSV file."""
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the table."""
@@ -41,7 +33,7 @@ class CSVDataset(kedro_pandas.CSVDataset):
 
 
 class JSONDataset(kedro_json.JSONDataset):
-    """Dictionaries and lists."""
+    """Dictionaries and lists in a JSON file."""
 
     def save(self, data: Any) -> None:
         """Write the document."""

@@ -1,4 +1,4 @@
-"""Light handles of base models, and loading what they name.
+"""Describe base models by light handles, and load what a handle names.
 
 A base model is a folder in diffusers' format (or a Hugging Face hub id) with Stable Diffusion's
 components. Between pipeline nodes only a `BaseModelHandle` travels, never modules.
@@ -16,19 +16,18 @@ from torch import Tensor, nn
 
 from dpok_pipeline.diffusion.components import check_components, hash_components, resolve_folder
 from dpok_pipeline.diffusion.config import PLAIN, NetworkOptions, Precision
-from dpok_pipeline.diffusion.options import apply_options
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.checksums import check_sums
+from dpok_pipeline.files.checksums import verify_checksums
 
 
 @dataclass(frozen=True)
 class BaseModelHandle:
-    """Names a base model and pins its content.
+    """The name of a base model, pinned to its content.
 
     Attributes:
-        path: folder, or hub id `owner/name`.
-        revision: the hub's commit; None for a folder.
-        content_hash: sha256 over every configuration, weight and tokenizer file.
+        path: Folder, or hub id `owner/name`.
+        revision: Commit on the hub; None for a folder.
+        content_hash: Sha256 over every configuration, weight and tokenizer file.
     """
 
     path: str
@@ -38,18 +37,18 @@ class BaseModelHandle:
 
 @dataclass
 class DiffusionModel:
-    """A loaded base model; every weight is frozen, LoRA is attached to `unet` later.
+    """A loaded base model, whose weights are all frozen; a LoRA is attached to `unet` later.
 
     Attributes:
-        unet: `UNet2DConditionModel` that predicts noise.
-        vae: `AutoencoderKL`.
-        text_encoder: `CLIPTextModel`.
-        tokenizer: `CLIPTokenizer`.
-        scheduler: `DDIMScheduler`.
-        handle: what was loaded.
-        precision: what `unet` and `vae` compute in, under autocast unless float32.
-        options: how they use the device.
-        prompt_cache: text to (embedding, pooled feature), see `prompt_encoder`.
+        unet: The `UNet2DConditionModel` that predicts noise.
+        vae: The `AutoencoderKL` between images and latents.
+        text_encoder: The `CLIPTextModel`.
+        tokenizer: The `CLIPTokenizer` of the text encoder.
+        scheduler: The `DDIMScheduler` that holds the noise schedule.
+        handle: The handle of what was loaded.
+        precision: Number type that `unet` and `vae` compute in, under autocast unless float32.
+        options: How the networks use the device.
+        prompt_cache: Embedding and pooled feature by prompt, see `prompt_encoder`.
     """
 
     unet: Any
@@ -64,26 +63,26 @@ class DiffusionModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the UNet's weights are."""
+        """Device that holds the UNet's weights."""
         device: torch.device = self.unet.device
         return device
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """`(c, h, w)` of one latent."""
+        """Shape `(c, h, w)` of one latent."""
         size = self.unet.config.sample_size
         return (int(self.unet.config.in_channels), int(size), int(size))
 
     @property
     def token_limit(self) -> int:
-        """Longest prompt in tokens, start and end token included."""
+        """Length of the longest prompt in tokens, start and end token included."""
         return min(
             int(self.tokenizer.model_max_length),
             int(self.text_encoder.config.max_position_embeddings),
         )
 
     def autocast(self) -> AbstractContextManager[None]:
-        """The context in which the networks run."""
+        """Return the context in which the networks run."""
         half = self.precision != "float32"
         return torch.autocast(
             self.device.type,
@@ -93,19 +92,19 @@ class DiffusionModel:
 
 
 def describe_base_model(path: str | Path, revision: str | None = None) -> BaseModelHandle:
-    """Check that a base model is whole, and name it.
+    """Check that a base model is whole, and describe it.
 
     Args:
-        path: folder in diffusers' format, or hub id.
-        revision: commit, branch or tag on the hub; ignored for a folder.
+        path: Folder in diffusers' format, or hub id.
+        revision: Commit, branch or tag on the hub; ignored for a folder.
 
     Raises:
-        InputError: a component is missing, truncated, or not what its `SHA256SUMS` says, where
-            there is one; the message names the file.
+        InputError: A component is missing, truncated, or not what the folder's `SHA256SUMS` says
+            if there is one. The message names the file.
     """
     folder = resolve_folder(str(path), revision)
     check_components(folder)
-    check_sums(folder)
+    verify_checksums(folder)
     # A folder's content is its pin: a revision beside it belongs to the hub id it replaces.
     pinned = None if Path(path).is_dir() else revision
     return BaseModelHandle(str(path), pinned, hash_components(folder))
@@ -124,13 +123,13 @@ def load_base_model(
     trainable weights only.
 
     Args:
-        handle: as `describe_base_model` returned it.
-        device: torch device.
-        precision: what the networks compute in.
-        options: compilation, memory order and gradient checkpointing.
+        handle: The handle that `describe_base_model` returned.
+        device: Device to load the weights onto.
+        precision: Number type that the networks compute in.
+        options: Compilation, memory order and gradient checkpointing.
 
     Raises:
-        InputError: the files are not whole, or no longer those that the handle names.
+        InputError: The files are not whole, or no longer those that the handle names.
     """
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from diffusers.models.attention_processor import AttnProcessor
@@ -161,15 +160,46 @@ def load_base_model(
     if precision != "float32":
         _round_weights(model.unet, getattr(torch, precision))
         if model.device.type == "cpu":
-            # torch's CPU kernel for the backward of half-precision attention is the slow part of
-            # an update: with plain matrix products one takes half the time.
+            # In half precision torch's CPU kernel for the backward pass of attention is the slow
+            # part of an update. With plain matrix products an update takes half the time.
             model.unet.set_attn_processor(AttnProcessor())
-    apply_options(model.unet, model.vae, options)
+    _apply_options(model.unet, model.vae, options)
     return model
 
 
+def half_precision(device: str | torch.device) -> Precision:
+    """Return the number type that a device computes fastest in without spoiling the training.
+
+    This is bfloat16 on a GPU that has it, float16 (whose losses are scaled) on an older one, and
+    float32 on anything else.
+    """
+    if torch.device(device).type != "cuda":
+        return "float32"
+    # Emulated bfloat16 is slower than float32.
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bfloat16"
+    return "float16"
+
+
+def _apply_options(unet: Any, vae: Any, options: NetworkOptions) -> None:
+    """Set up networks that are on their device already; a LoRA may be attached later.
+
+    Gradient checkpointing is diffusers' own, in the form that needs no input with a gradient and
+    no training mode. With the reentrant form a LoRA would silently get no gradient (the official
+    code asks for checkpointing and never gets it, because it evaluates in evaluation mode).
+    """
+    if options.channels_last:
+        unet.to(memory_format=torch.channels_last)
+        vae.to(memory_format=torch.channels_last)
+    if options.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    if options.compile:
+        # In place: the module stays the one that LoRA layers are injected into.
+        unet.compile()
+
+
 def _round_weights(unet: nn.Module, dtype: torch.dtype) -> None:
-    # Normalisations stay float32: autocast runs them in float32 on CUDA.
+    # Normalisations stay in float32, because autocast runs them in float32 on CUDA.
     for module in unet.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.to(dtype)

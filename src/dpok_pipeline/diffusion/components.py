@@ -1,4 +1,4 @@
-"""Reading a base model's folder: is it whole, and what is its content hash."""
+"""Check that a base model's folder is whole, and hash its content."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ WEIGHTS = (
 TOKENIZER = ("tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json")
 OPTIONAL = ("tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json")
 
-CARD = "README.md"  # says the licence
+CARD = "README.md"  # the model card, which names the licence
 
 
 def resolve_folder(path: str, revision: str | None) -> Path:
-    """The local folder of a base model; a hub id is found in the hub's cache, or downloaded.
+    """Return the local folder of a base model; a hub id is found in the cache, or downloaded.
 
     Raises:
-        InputError: there is no such folder, and the hub's files are not to be had.
+        InputError: There is no such folder, and the hub's files cannot be fetched.
     """
     return find_files(path, [*CONFIGS, *WEIGHTS], [*TOKENIZER, *OPTIONAL, CARD], revision)
 
@@ -42,10 +42,10 @@ def check_components(folder: Path) -> None:
     """Check that every component is there and no weight file is cut short.
 
     Raises:
-        InputError: naming the first file that is missing or damaged.
+        InputError: A file is missing or damaged. The message names the first such file.
     """
-    fast = (folder / TOKENIZER[2]).is_file()
-    for name in (*CONFIGS, *WEIGHTS, *(() if fast else TOKENIZER[:2])):
+    is_fast = (folder / TOKENIZER[2]).is_file()
+    for name in (*CONFIGS, *WEIGHTS, *(() if is_fast else TOKENIZER[:2])):
         if not (folder / name).is_file():
             raise InputError(
                 f"{folder / name}: missing; a base model needs {name}, copy the whole folder again"
@@ -63,16 +63,19 @@ def check_safetensors(path: Path) -> None:
     """Check a safetensors file's length against its own header, without reading the weights.
 
     Raises:
-        InputError: the file is cut short or is no safetensors file.
+        InputError: The file is cut short or is no safetensors file.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
+        # The format is an 8-byte header length, the header as JSON, then the tensors.
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
         header = file.read(length) if 8 + length <= size else b""
     try:
         entries = json.loads(header)
-        ends = [v["data_offsets"][1] for k, v in entries.items() if k != "__metadata__"]
+        ends = [
+            entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"
+        ]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: not a whole safetensors file; copy it again") from error
     expected = 8 + length + max(ends, default=0)
@@ -83,7 +86,7 @@ def check_safetensors(path: Path) -> None:
 
 
 def hash_components(folder: Path) -> str:
-    """Sha256 over names and contents of every file that makes the model."""
+    """Return the sha256 over names and contents of all files that make the model."""
     digest = hashlib.sha256()
     for name in sorted((*CONFIGS, *WEIGHTS, *TOKENIZER, *OPTIONAL)):
         if (folder / name).is_file():

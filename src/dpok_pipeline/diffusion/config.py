@@ -1,4 +1,4 @@
-"""Typed parameters of sampling and of the LoRA policy."""
+"""Typed parameters of sampling, of the LoRA policy, and of the networks' use of the device."""
 
 from __future__ import annotations
 
@@ -9,56 +9,59 @@ from pydantic import Field
 from dpok_pipeline.config import FrozenConfig
 
 Precision = Literal["float32", "bfloat16", "float16"]
-"""What the networks compute in; latents, log-probabilities and LoRA weights stay float32."""
+"""Number type of the networks; latents, log-probabilities and LoRA weights stay in float32."""
 
 LogProbReading = Literal["mean", "sum"]
-"""Over the latent: averaged as in the official code, or summed as in the paper."""
+"""Log-probability averaged over the latent (official code), or summed over it (paper)."""
 
 KLForm = Literal["noise_mse", "gaussian"]
-"""The official code's mean squared noise difference, or the paper's Gaussian KL."""
+"""KL as mean squared noise difference (official code), or between Gaussians (paper)."""
 
 
 class SamplingConfig(FrozenConfig):
-    """How images are drawn: the same in rollouts, SFT data and evaluation."""
+    """Settings by which rollouts, SFT data and evaluation all draw their images."""
 
     ddim_steps: int = Field(ge=1, le=1000, description="Denoising steps per image (T).")
     eta: float = Field(
         default=1.0,
         ge=0.0,
         le=1.0,
-        description="DDIM's η, a factor on the step noise: 1 is the policy that DPOK trains, 0 is "
-        "deterministic and has no log-probability.",
+        description="DDIM's η, a factor on the noise of each step. 1 gives the policy that DPOK "
+        "trains; 0 draws deterministically, without any log-probability.",
     )
     guidance_scale: float = Field(
         ge=1.0,
-        description="Weight of the prompt in classifier-free guidance; 1 means no guidance, and "
+        description="Weight of the prompt in classifier-free guidance. 1 means no guidance, and "
         "then the unconditional half is not computed.",
     )
 
 
 class LoRAConfig(FrozenConfig):
-    """The policy's trainable part: low-rank updates of the UNet's attention projections."""
+    """Trainable part of the policy, low-rank updates of the UNet's attention projections."""
 
-    rank: int = Field(ge=1, le=1024, description="Rank r of each update; alpha is always r.")
+    rank: int = Field(
+        ge=1, le=1024, description="Rank r of each low-rank update; its alpha is always r."
+    )
 
 
 class NetworkOptions(FrozenConfig):
-    """How the networks use the device; none of it changes what is computed, but for rounding."""
+    """How the networks use the device, which changes nothing that is computed but the rounding."""
 
     compile: bool = Field(
         default=False,
-        description="Compile the UNet with torch.compile: minutes once, then faster. Training "
-        "stops where the compiled kernels round too coarsely for the ratio's clip.",
+        description="Whether to compile the UNet with torch.compile, which takes minutes once and "
+        "is faster afterwards. Training stops where the compiled kernels round too coarsely for "
+        "the ratio's clip.",
     )
     channels_last: bool = Field(
         default=False,
-        description="Keep convolutions in channels-last memory order, which tensor cores prefer; "
-        "guarded as `compile` is.",
+        description="Whether to keep convolutions in channels-last memory order, which tensor "
+        "cores prefer. It is guarded like `compile`.",
     )
     gradient_checkpointing: bool = Field(
         default=False,
-        description="Recompute activations in the backward pass: a forward pass more per row, a "
-        "fraction of the memory.",
+        description="Whether to recompute activations in the backward pass, which costs one more "
+        "forward pass per row and needs a fraction of the memory.",
     )
 
 

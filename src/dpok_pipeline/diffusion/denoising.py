@@ -1,4 +1,4 @@
-"""DDIM transitions as a policy: mean, standard deviation, log-probability and KL.
+"""One denoising step: the guided noise prediction, and the Gaussian transition it makes.
 
 Each transition x_t → x_{t-1} is a Gaussian with fixed covariance σ_t²; only its mean depends
 on the network (paper, section 4.1 and footnote 1). The coefficients are DDIM's (Song et al.,
@@ -15,8 +15,51 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import KLForm, LogProbReading, SamplingConfig
 from dpok_pipeline.errors import InputError
+
+
+def predict_noise(
+    model: DiffusionModel,
+    latents: Tensor,
+    timesteps: Tensor,
+    prompt: Tensor,
+    empty_prompt: Tensor,
+    guidance_scale: float,
+) -> Tensor:
+    """Predict the noise with classifier-free guidance, with the LoRA state that the UNet is in.
+
+    ε = ε(∅) + scale · (ε(prompt) − ε(∅)); at scale 1 only the prompt's half is computed.
+    Gradients flow through both halves, as in the official code.
+
+    Args:
+        model: The base model.
+        latents: x_t, `(b, c, h, w)` float32.
+        timesteps: The network's times, `(b,)` int64.
+        prompt: Hidden states of each row's prompt, `(b, tokens, dim)`.
+        empty_prompt: Those of the empty text, `(1, tokens, dim)`.
+        guidance_scale: 1 or more.
+
+    Returns:
+        `(b, c, h, w)` float32.
+    """
+    if guidance_scale == 1:
+        with model.autocast():
+            output: Tensor = model.unet(latents, timesteps, prompt, return_dict=False)[0]
+        return output.float()
+    # Both halves go through the network in one batch, which is faster than two calls.
+    hidden = torch.cat([empty_prompt.expand_as(prompt), prompt])  # (2b, tokens, dim)
+    with model.autocast():
+        output = model.unet(
+            torch.cat([latents, latents]),  # (2b, c, h, w)
+            torch.cat([timesteps, timesteps]),  # (2b,)
+            hidden,
+            return_dict=False,
+        )[0]
+    # In float32 before the difference: the guidance would multiply half precision's rounding.
+    unconditional, conditional = output.float().chunk(2)  # (2b, …) → 2 × (b, …)
+    return unconditional + guidance_scale * (conditional - unconditional)
 
 
 @dataclass(frozen=True)
@@ -24,10 +67,10 @@ class DDIMTransitions:
     """Coefficients of every step, so that rows of different steps go through one call.
 
     Attributes:
-        timesteps: `(steps,)` int64, the network's time, descending.
-        latent_weight: `(steps,)`, factor of x_t in the mean.
-        noise_weight: `(steps,)`, factor of the predicted noise in the mean.
-        std: `(steps,)`, σ_t.
+        timesteps: The network's times, `(steps,)` int64, descending.
+        latent_weight: Factor of x_t in the mean, `(steps,)`.
+        noise_weight: Factor of the predicted noise in the mean, `(steps,)`.
+        std: σ_t, `(steps,)`.
     """
 
     timesteps: Tensor
@@ -39,22 +82,25 @@ class DDIMTransitions:
     def build(
         cls, scheduler: Any, sampling: SamplingConfig, device: torch.device | str = "cpu"
     ) -> DDIMTransitions:
-        """Tabulate a `DDIMScheduler`'s steps.
+        """Tabulate the steps of a `DDIMScheduler`.
 
         Raises:
-            InputError: the scheduler does what these Gaussians cannot express.
+            InputError: The scheduler does what these Gaussians cannot express.
         """
         _check_scheduler(scheduler.config)
         scheduler.set_timesteps(sampling.ddim_steps)
         timesteps = scheduler.timesteps.to("cpu", torch.int64)
         previous = timesteps - scheduler.config.num_train_timesteps // sampling.ddim_steps
+        # float64 until the end: 1 − ᾱ loses most of its digits where ᾱ is close to 1.
         alphas = scheduler.alphas_cumprod.to("cpu", torch.float64)
         final = torch.as_tensor(scheduler.final_alpha_cumprod, dtype=torch.float64)
         alpha = alphas[timesteps]  # ᾱ_t
+        # The last step has no time before it: the scheduler says which ᾱ stands there.
         alpha_previous = torch.where(previous >= 0, alphas[previous.clamp(min=0)], final)
         variance = (1 - alpha_previous) / (1 - alpha) * (1 - alpha / alpha_previous)
         std = sampling.eta * variance.sqrt()
-        # μ = sqrt(ᾱ_prev)·x̂_0 + sqrt(1 − ᾱ_prev − σ²)·ε with x̂_0 = (x_t − sqrt(1 − ᾱ)·ε)/sqrt(ᾱ)
+        # μ = sqrt(ᾱ_prev)·x̂_0 + sqrt(1 − ᾱ_prev − σ²)·ε with x̂_0 = (x_t − sqrt(1 − ᾱ)·ε)/sqrt(ᾱ),
+        # sorted by x_t and ε.
         latent_weight = (alpha_previous / alpha).sqrt()
         noise_weight = (1 - alpha_previous - std**2).clamp(min=0).sqrt()
         noise_weight = noise_weight - latent_weight * (1 - alpha).sqrt()
@@ -65,12 +111,12 @@ class DDIMTransitions:
         return len(self.std)
 
     def mean(self, latents: Tensor, noise: Tensor, step: Tensor) -> Tensor:
-        """μ_θ(x_t, t).
+        """Return μ_θ(x_t, t), `(b, c, h, w)`.
 
         Args:
             latents: x_t, `(b, c, h, w)` float32.
-            noise: the guided noise prediction, `(b, c, h, w)`.
-            step: `(b,)` int64, each row's step index, 0 first.
+            noise: The guided noise prediction, `(b, c, h, w)`.
+            step: Each row's step index, `(b,)` int64, 0 first.
         """
         return (
             _rows(self.latent_weight[step]) * latents
@@ -80,19 +126,20 @@ class DDIMTransitions:
     def log_prob(
         self, previous: Tensor, mean: Tensor, step: Tensor, reading: LogProbReading = "mean"
     ) -> Tensor:
-        """Log-density of x_{t-1} under each row's Gaussian.
+        """Return the log-density of x_{t-1} under each row's Gaussian.
 
         Args:
             previous: x_{t-1}, `(b, c, h, w)` float32.
             mean: μ, `(b, c, h, w)`.
-            step: `(b,)` int64.
-            reading: averaged over the latent (official code) or summed (paper).
+            step: Each row's step index, `(b,)` int64.
+            reading: Averaged over the latent (official code) or summed (paper).
 
         Returns:
-            `(b,)` nats, or nats per latent value.
+            `(b,)`, in nats, or in nats per latent value.
         """
         std = self.std[step]
-        squares = ((previous - mean) / _rows(std)).square().flatten(1).mean(1)
+        # Averaged before the constants are added: a sum over 16,384 values would round them away.
+        squares = ((previous - mean) / _rows(std)).square().flatten(1).mean(1)  # (b, chw) → (b,)
         average = -0.5 * squares - std.log() - 0.5 * math.log(2 * math.pi)
         return average if reading == "mean" else average * previous[0].numel()
 
@@ -104,38 +151,39 @@ class DDIMTransitions:
         form: KLForm,
         reading: LogProbReading = "mean",
     ) -> Tensor:
-        """Distance of the policy's transition to the reference policy's.
+        """Return the distance of the policy's transition to the reference policy's.
 
         Args:
-            noise: the policy's guided noise prediction, `(b, c, h, w)`.
-            reference: the reference policy's.
-            step: `(b,)` int64.
+            noise: The policy's guided noise prediction, `(b, c, h, w)`.
+            reference: The reference policy's, `(b, c, h, w)`.
+            step: Each row's step index, `(b,)` int64.
             form: `noise_mse` is the official code's mean squared difference, without weight;
                 `gaussian` is KL_t = ‖μ_θ − μ_pre‖² / (2σ_t²) of the paper's equation 8.
-            reading: the Gaussian form is averaged or summed as the log-probability is;
+            reading: The Gaussian form is averaged or summed as the log-probability is;
                 `noise_mse` is always averaged, as in the official code.
 
         Returns:
             `(b,)`, differentiable.
         """
         # Squared in float32: small differences square to zero in half precision.
-        difference = (noise.float() - reference.float()).square().flatten(1).mean(1)
+        difference = (noise.float() - reference.float()).square().flatten(1).mean(1)  # (b,)
         if form == "noise_mse":
             return difference
+        # Both means hold the same multiple of x_t, so they differ by noise_weight · Δε alone.
         average = difference * (self.noise_weight[step] / self.std[step]).square() / 2
         return average if reading == "mean" else average * noise[0].numel()
 
 
 def _rows(values: Tensor) -> Tensor:
-    return values.reshape(-1, 1, 1, 1)  # (b,) → (b, 1, 1, 1)
+    return values.reshape(-1, 1, 1, 1)  # (b,) → (b, 1, 1, 1), to be multiplied with latents
 
 
 def _check_scheduler(config: Any) -> None:
-    for field, wanted in (("prediction_type", "epsilon"), ("clip_sample", False)):
-        if config[field] != wanted:
+    for field, needed in (("prediction_type", "epsilon"), ("clip_sample", False)):
+        if config[field] != needed:
             raise InputError(
                 f"scheduler_config.json: {field} is {config[field]!r}; DDIM transitions with a "
-                f"log-probability need {wanted!r}, as Stable Diffusion 1.x has it"
+                f"log-probability need {needed!r}, as Stable Diffusion 1.x has it"
             )
     if config.get("thresholding"):
         raise InputError("scheduler_config.json: thresholding is not supported; set it to false")

@@ -1,7 +1,7 @@
-"""The policy: LoRA on the UNet's attention, attached, switched off, saved and loaded.
+"""Attach the policy's LoRA to the UNet's attention, switch it off, save it and load it.
 
-The official run is rank 4, alpha = rank (scale 1), A drawn from N(0, 1/r²), B zero, on the
-query, key, value and output projections of every attention.
+As in the official run alpha is the rank (so the scale is 1), A is drawn from N(0, 1/r²), B is zero,
+and the query, key, value and output projections of every attention have one. Its rank is 4.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def attach_lora(unet: Any, config: LoRAConfig, seed: int) -> None:
     """Add trainable float32 LoRA weights that leave the UNet's output unchanged.
 
     Args:
-        unet: the frozen UNet.
-        config: the rank.
-        seed: of A's initial values; they depend on nothing else.
+        unet: The frozen UNet.
+        config: The rank.
+        seed: Seed of A's initial values, which depend on nothing else.
 
     Raises:
-        InputError: a LoRA is attached already.
+        InputError: A LoRA is attached already.
     """
     from peft import LoraConfig
 
@@ -54,32 +54,32 @@ def attach_lora(unet: Any, config: LoRAConfig, seed: int) -> None:
         # peft takes the base weight's precision, and draws A from the global generator.
         parameter.data = parameter.data.float()
         if "lora_A" in name:
-            drawn = torch.randn(parameter.shape, generator=generator) / config.rank
-            parameter.data.copy_(drawn)
+            initial = torch.randn(parameter.shape, generator=generator) / config.rank
+            parameter.data.copy_(initial)
         parameter.requires_grad_(True)
     for layer in lora_layers(unet):
-        # Under autocast peft would go to float32 for A and autocast straight back.
+        # Under autocast peft would cast the input to float32 for A, and autocast back at once.
         layer.cast_input_dtype_enabled = False
 
 
 def lora_layers(unet: nn.Module) -> list[Any]:
-    """Every module that carries a LoRA, in the UNet's own order."""
+    """Return every module that carries a LoRA, in the UNet's order."""
     from peft.tuners.lora import LoraLayer
 
     return [module for module in unet.modules() if isinstance(module, LoraLayer)]
 
 
 def lora_parameters(unet: nn.Module) -> list[nn.Parameter]:
-    """The trainable weights, in a fixed order."""
+    """Return the trainable weights, in a fixed order."""
     return [parameter for _, parameter in _named_parameters(unet)]
 
 
 @contextmanager
 def reference_policy(unet: nn.Module) -> Iterator[None]:
-    """Switch the LoRA off: inside, the UNet is the base model, bit for bit.
+    """Switch the LoRA off, so that inside the context the UNet is the base model bit for bit.
 
-    Without a LoRA nothing happens. peft's own switch also visits every `requires_grad`, which
-    the inner loop need not pay for.
+    Without a LoRA nothing happens. peft's own switch also sets `requires_grad` of every weight,
+    which takes time in the inner loop.
     """
     layers = lora_layers(unet)
     before = [layer._disable_adapters for layer in layers]
@@ -94,7 +94,7 @@ def reference_policy(unet: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def attached_lora(unet: Any, config: LoRAConfig, seed: int) -> Iterator[None]:
-    """Attach a new LoRA; afterwards, however that comes, the UNet has none."""
+    """Attach a new LoRA for the length of a context; it is detached however the context ends."""
     attach_lora(unet, config, seed)
     try:
         yield
@@ -111,13 +111,13 @@ def detach_lora(unet: Any) -> None:
 def save_lora(unet: nn.Module, folder: Path, metadata: Mapping[str, object]) -> None:
     """Write the LoRA so that `StableDiffusionPipeline.load_lora_weights(folder)` loads it.
 
-    Equal weights give equal bytes: the safetensors header has no more than one metadata key,
-    because their order is not fixed; what describes the run goes to a JSON file beside it.
+    Equal weights give equal bytes. The safetensors header has therefore one metadata key only,
+    because the order of several is not fixed; what describes the run goes to a JSON file beside it.
 
     Args:
-        unet: with a LoRA attached.
-        folder: made if missing.
-        metadata: JSON values.
+        unet: The UNet with a LoRA attached.
+        folder: The folder to write into, which is made if it is missing.
+        metadata: What describes the run, as JSON values.
     """
     from safetensors.torch import save
 
@@ -128,11 +128,20 @@ def save_lora(unet: nn.Module, folder: Path, metadata: Mapping[str, object]) -> 
     replace_durably(folder / METADATA_NAME, text.encode())
 
 
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Read what `save_lora` was told of the run; nothing for a LoRA from elsewhere."""
+    path = Path(folder) / METADATA_NAME
+    if not path.is_file():
+        return {}
+    metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return metadata
+
+
 def load_lora(unet: Any, folder: Path) -> None:
-    """Load what `save_lora` wrote; the LoRA is attached if the UNet has none.
+    """Load what `save_lora` wrote, after attaching a LoRA if the UNet has none.
 
     Raises:
-        InputError: the file is missing, truncated, or fits neither the UNet nor its LoRA's rank.
+        InputError: The file is missing or truncated, or does not fit the UNet or its LoRA's rank.
     """
     from safetensors.torch import load_file
 
@@ -156,7 +165,7 @@ def load_lora(unet: Any, folder: Path) -> None:
 
 
 def lora_state(unet: nn.Module) -> dict[str, Tensor]:
-    """The weights by name (`….to_q.lora_A.weight`), detached views of the parameters."""
+    """Return the weights by name (`….to_q.lora_A.weight`), as detached views of the parameters."""
     return {
         name.replace(f".{_ADAPTER}.", "."): parameter.detach()
         for name, parameter in _named_parameters(unet)

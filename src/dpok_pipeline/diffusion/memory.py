@@ -1,4 +1,4 @@
-"""Finding the largest batch that fits, by trying."""
+"""Find the largest batch that fits into the device's memory, by trying."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ logger = logging.getLogger(__name__)
 def halve_until_fits(
     function: Callable[[int], T], size: int, task: str, *, gradients: bool = False
 ) -> tuple[T, int]:
-    """Call `function(size)`; on out-of-memory again with half the size, down to 1.
+    """Call `function(size)`, and halve the size, down to 1, each time the memory runs out.
 
     Args:
-        function: must be restartable: it begins anew at each call.
-        size: rows or images that go through the network at once.
-        task: what the function does, and on which device, for messages.
-        gradients: whether it has a backward pass, which gradient checkpointing makes smaller.
+        function: The work to do. Each call must begin anew.
+        size: Rows or images that go through the network at once.
+        task: What the function does, and on which device, for messages.
+        gradients: Whether there is a backward pass, which gradient checkpointing makes smaller.
 
     Returns:
-        The function's result, and the size that fitted, to begin with next time.
+        The function's result, and the size that fitted, which is the one to begin with next time.
 
     Raises:
-        InputError: one at a time does not fit either.
+        InputError: Not even one row or image fits.
     """
     while True:
         try:
@@ -44,7 +44,8 @@ def halve_until_fits(
                     f"{task}: one at a time does not fit in the device's memory; {checkpointing}"
                     "take a smaller model, or set compute.device to cpu"
                 ) from None
-        # Outside the except clause: the exception's frames hold the tensors to be freed.
+        # This is outside the except clause, because the exception's frames hold the tensors that
+        # are to be freed.
         gc.collect()
         torch.cuda.empty_cache()
         size = (size + 1) // 2
@@ -52,16 +53,16 @@ def halve_until_fits(
 
 
 def in_parts(function: Callable[[slice], Tensor], count: int, size: int, task: str) -> Tensor:
-    """Join what `function` gives for each part of a batch, parts halved until they fit.
+    """Join what `function` returns for each part of a batch, with parts halved until they fit.
 
     Args:
-        function: takes a part's place in the batch.
-        count: rows or images of the batch.
-        size: of a part, to begin with.
-        task: what the function does, and on which device, for messages.
+        function: The work to do for the rows of the batch that a slice selects.
+        count: Rows or images of the batch.
+        size: Rows or images of a part at the first attempt.
+        task: What the function does, and on which device, for messages.
 
     Raises:
-        InputError: one at a time does not fit either.
+        InputError: Not even one row or image fits.
     """
     if count == 0:
         return torch.empty(0)
@@ -69,5 +70,5 @@ def in_parts(function: Callable[[slice], Tensor], count: int, size: int, task: s
     def attempt(size: int) -> Tensor:
         return torch.cat([function(slice(start, start + size)) for start in range(0, count, size)])
 
-    # A size above the count would try the same again when it is halved.
+    # A size above the count, once halved, could repeat the attempt that has just failed.
     return halve_until_fits(attempt, min(size, count), task)[0]

@@ -1,8 +1,13 @@
-"""Prompts to text features, each computed once per model."""
+"""Prompts to text features, each computed once per model.
+
+A prompt is always encoded by itself. Its features therefore depend, to the last bit, on nothing but
+its text: not on the prompts beside it, nor on their order.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,60 +15,71 @@ from torch import Tensor
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.errors import InputError
 
-_BATCH = 64
+_SHOWN = 60  # characters of a prompt in a message
+
+
+@dataclass(frozen=True)
+class PromptTable:
+    """The features of all prompts of a run, addressed by index on the model's device.
+
+    Attributes:
+        hidden: Hidden states that the UNet attends to, `(n, tokens, dim)` float32.
+        pooled: One vector per prompt, `(n, dim)` float32: the text encoder's final hidden state at
+            the end token. The official value function reads CLIP ViT-L/14's *projected* feature
+            instead; Stable Diffusion's text encoder has no projection, and this is what would be
+            projected.
+        empty: Hidden states of the empty text, `(1, tokens, dim)`: the unconditional prompt.
+    """
+
+    hidden: Tensor
+    pooled: Tensor
+    empty: Tensor
+
+    @classmethod
+    def encode(cls, model: DiffusionModel, prompts: Sequence[str]) -> PromptTable:
+        """Encode n prompts.
+
+        Raises:
+            InputError: A prompt has more tokens than the text encoder takes.
+        """
+        hidden, pooled = zip(*(_features(model, prompt) for prompt in prompts), strict=True)
+        return cls(torch.stack(hidden), torch.stack(pooled), encode(model, [""]))
 
 
 def encode(model: DiffusionModel, prompts: Sequence[str]) -> Tensor:
-    """Hidden states that the UNet attends to.
+    """Return the hidden states that the UNet attends to.
 
     Args:
-        model: the base model.
+        model: The base model.
         prompts: n texts; the empty text is the unconditional one.
 
     Returns:
         `(n, tokens, dim)` float32 on the model's device.
 
     Raises:
-        InputError: a prompt has more tokens than the text encoder takes.
+        InputError: A prompt has more tokens than the text encoder takes.
     """
-    _fill_cache(model, prompts)
-    return torch.stack([model.prompt_cache[prompt][0] for prompt in prompts])
-
-
-def pooled_features(model: DiffusionModel, prompts: Sequence[str]) -> Tensor:
-    """One vector per prompt: the text encoder's final hidden state at the end token.
-
-    The official value function reads CLIP ViT-L/14's *projected* feature instead; Stable
-    Diffusion's text encoder has no projection, and this is what would be projected.
-
-    Returns:
-        `(n, dim)` float32 on the model's device.
-    """
-    _fill_cache(model, prompts)
-    return torch.stack([model.prompt_cache[prompt][1] for prompt in prompts])
+    return torch.stack([_features(model, prompt)[0] for prompt in prompts])
 
 
 @torch.no_grad()
-def _fill_cache(model: DiffusionModel, prompts: Sequence[str]) -> None:
-    missing = [p for p in dict.fromkeys(prompts) if p not in model.prompt_cache]
-    for start in range(0, len(missing), _BATCH):
-        texts = missing[start : start + _BATCH]
-        output = model.text_encoder(_tokenize(model, texts))
-        # The outputs are copied, so that one prompt does not keep its whole batch alive.
-        for text, hidden, pooled in zip(
-            texts, output.last_hidden_state, output.pooler_output, strict=True
-        ):
-            model.prompt_cache[text] = (hidden.float().clone(), pooled.float().clone())
+def _features(model: DiffusionModel, prompt: str) -> tuple[Tensor, Tensor]:
+    """Return a prompt's hidden states `(tokens, dim)` and pooled feature `(dim,)`."""
+    if prompt not in model.prompt_cache:
+        output = model.text_encoder(_tokenize(model, prompt))  # a batch of one
+        features = output.last_hidden_state[0].float(), output.pooler_output[0].float()
+        model.prompt_cache[prompt] = features
+    return model.prompt_cache[prompt]
 
 
-def _tokenize(model: DiffusionModel, texts: list[str]) -> Tensor:
-    limit = model.token_limit
-    for text, ids in zip(texts, model.tokenizer(texts).input_ids, strict=True):
-        if len(ids) > limit:
-            raise InputError(
-                f"prompt {text[:60]!r} has {len(ids)} tokens, the text encoder takes {limit}; "
-                "shorten it"
-            )
-    batch = model.tokenizer(texts, padding="max_length", max_length=limit, return_tensors="pt")
-    padded: Tensor = batch.input_ids.to(model.device)
-    return padded
+def _tokenize(model: DiffusionModel, prompt: str) -> Tensor:
+    """Return the token numbers of a prompt, `(1, tokens)`, padded to the encoder's length."""
+    limit, length = model.token_limit, len(model.tokenizer(prompt).input_ids)
+    if length > limit:
+        raise InputError(
+            f"prompt {prompt[:_SHOWN]!r} has {length} tokens, the text encoder takes {limit}; "
+            "shorten it"
+        )
+    batch = model.tokenizer([prompt], padding="max_length", max_length=limit, return_tensors="pt")
+    tokens: Tensor = batch.input_ids.to(model.device)
+    return tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,9 +11,8 @@ from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import SamplingConfig
-from dpok_pipeline.diffusion.denoising import DDIMTransitions
-from dpok_pipeline.diffusion.guidance import predict_noise
-from dpok_pipeline.diffusion.memory import halve_until_fits
+from dpok_pipeline.diffusion.denoising import DDIMTransitions, predict_noise
+from dpok_pipeline.diffusion.memory import halve_until_fits, in_parts
 from dpok_pipeline.diffusion.noise import draw, generator
 from dpok_pipeline.diffusion.prompt_encoder import encode
 from dpok_pipeline.errors import InputError
@@ -24,9 +24,9 @@ class Samples:
 
     Attributes:
         latents: x_0, `(n, c, h, w)` float32.
-        batch_size: images at once that fitted in memory, to begin with next time.
-        trajectory: every latent from x_T to x_0, `(steps + 1, n, c, h, w)` float32, or None.
-        log_probs: averaged log-probability of each transition, `(steps, n)`, or None.
+        batch_size: Images at once that fitted in memory, to begin with next time.
+        trajectory: Every latent from x_T to x_0, `(steps + 1, n, c, h, w)` float32, or None.
+        log_probs: Averaged log-probability of each transition, `(steps, n)`, or None.
     """
 
     latents: Tensor
@@ -38,7 +38,7 @@ class Samples:
 @torch.no_grad()
 def sample(
     model: DiffusionModel,
-    prompts: Sequence[str],
+    prompts: Sequence[str] | Tensor,
     sampling: SamplingConfig,
     *,
     seed: int,
@@ -49,22 +49,22 @@ def sample(
     """Draw one image per prompt, with the LoRA state that the UNet is in.
 
     The noise depends on seed and index alone: the same image comes out in any batch (up to
-    rounding), and base, SFT and RL models can be compared on the same noise.
+    rounding), and base model and every method can be compared on the same noise.
 
     Args:
-        model: the base model, LoRA attached or not.
-        prompts: n texts.
-        sampling: steps, η and guidance.
-        seed: of the run.
+        model: The base model, with a LoRA attached or not.
+        prompts: n texts, or their hidden states, `(n, tokens, dim)`, as rows of a `PromptTable`.
+        sampling: Steps, η and guidance.
+        seed: Seed of the noise.
         indices: n image indices.
-        batch_size: images at once (guidance doubles it); halved when memory runs out.
-        keep_trajectory: also return every latent and log-probability.
+        batch_size: Images at once (guidance doubles it); halved when memory runs out.
+        keep_trajectory: Also return every latent and log-probability.
 
     Raises:
-        InputError: as many prompts as indices are needed, a prompt is too long, or one image does
-            not fit in memory.
+        InputError: There are not as many prompts as indices, a prompt is too long, or one image
+            does not fit in memory.
     """
-    if len(prompts) != len(indices) or not prompts:
+    if len(prompts) != len(indices) or not len(prompts):
         raise InputError(f"sample: {len(prompts)} prompts for {len(indices)} image indices")
     steps = DDIMTransitions.build(model.scheduler, sampling, model.device)
     if keep_trajectory and bool((steps.std == 0).any()):
@@ -72,6 +72,7 @@ def sample(
             "a DDIM step without noise has no log-probability; use eta > 0, and a scheduler with "
             "set_alpha_to_one false"
         )
+    # Without a trajectory one row is enough: x_0, which every batch writes last.
     rows = len(steps) + 1 if keep_trajectory else 1
     trajectory = torch.empty((rows, len(prompts), *model.latent_shape), device=model.device)
     log_probs = torch.empty((len(steps), len(prompts)), device=model.device)
@@ -82,11 +83,11 @@ def sample(
 
         def fill(size: int, start: int = done) -> int:
             part = slice(start, start + size)
+            texts = prompts[part]
+            hidden = texts if isinstance(texts, Tensor) else encode(model, texts)
             generators = _Generators(seed, indices[part])
-            run.denoise(
-                encode(model, prompts[part]), generators, trajectory[:, part], log_probs[:, part]
-            )
-            return len(prompts[part])
+            run.denoise(hidden, generators, trajectory[:, part], log_probs[:, part])
+            return len(hidden)
 
         task = f"drawing images on {model.device}"
         count, batch_size = halve_until_fits(fill, batch_size, task)
@@ -119,8 +120,8 @@ class _Run:
         """Walk one batch from x_T to x_0, writing into views of the whole run's tensors.
 
         Args:
-            prompt: `(b, tokens, dim)`.
-            noise: the batch's generators.
+            prompt: Hidden states, `(b, tokens, dim)`.
+            noise: The batch's generators.
             trajectory: `(steps + 1, b, c, h, w)`, or `(1, b, c, h, w)` for x_0 alone.
             log_probs: `(steps, b)`.
         """
@@ -128,7 +129,7 @@ class _Run:
         empty = encode(self.model, [""])
         latents = draw(noise.initial, shape).to(device)
         for i in range(len(self.transitions)):
-            step = torch.full((len(prompt),), i, device=device)
+            step = torch.full((len(prompt),), i, device=device)  # (b,), all of the same step
             predicted = predict_noise(
                 self.model,
                 latents,
@@ -148,3 +149,40 @@ class _Run:
                 log_probs[i] = self.transitions.log_prob(previous, mean, step)
             latents = previous
         trajectory[-1] = latents
+
+
+@torch.no_grad()
+def decode(model: DiffusionModel, latents: Tensor, batch_size: int = 16) -> Tensor:
+    """Decode final latents to images with the model's autoencoder.
+
+    Args:
+        model: The base model.
+        latents: x_0, `(n, c, h, w)`, scaled as the UNet sees them.
+        batch_size: Images at once; halved when memory runs out.
+
+    Returns:
+        `(n, 3, H, W)` float32 in [0, 1] on the model's device.
+    """
+    return in_parts(
+        lambda part: _decode_batch(model, latents[part]),
+        len(latents),
+        batch_size,
+        f"decoding images on {model.device}",
+    )
+
+
+def _decode_batch(model: DiffusionModel, latents: Tensor) -> Tensor:
+    scaled = latents.to(model.device) / model.vae.config.scaling_factor
+    with model.autocast():
+        images: Tensor = model.vae.decode(scaled, return_dict=False)[0]
+    return (images.float() / 2 + 0.5).clamp(0, 1)
+
+
+def png_bytes(image: Tensor) -> bytes:
+    """Encode one image, `(3, H, W)` in [0, 1] on the CPU, as the content of a PNG file."""
+    from PIL import Image
+
+    pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()  # (H, W, 3)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return file.getvalue()

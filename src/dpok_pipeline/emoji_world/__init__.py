@@ -1,6 +1,6 @@
 """EmojiWorld: a small world of emoji scenes that has the paper's subjects.
 
-`vocabulary` names what exists, `captions` says it in words, `scenes` places it, `renderer` draws
-it, `pretraining` pairs pictures with captions that are sometimes wrong, and `scene_reader` and
-`judge` read a picture back. The networks of the world are trained by the modules in `training`.
+`vocabulary` names what exists, `captions` says it in words, `scenes` places it, `renderer` draws it
+with the pictures of `sprites`, and `scene_reader` and `judge` read a picture back. `building`
+trains the networks of the world.
 """

@@ -1,4 +1,4 @@
-"""The caption grammar: a `Caption` says what a picture should show, and has one sentence.
+"""The caption grammar, in which one sentence says what a picture should show.
 
 The grammar contains the paper's training and unseen prompts word for word.
 """
@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from dpok_pipeline.emoji_world.vocabulary import (
-    COLOR_NAMES,
+    COLOUR_NAMES,
     COUNT_WORDS,
     KIND_NAMES,
     PLACES,
@@ -19,29 +19,30 @@ from dpok_pipeline.emoji_world.vocabulary import (
 
 @dataclass(frozen=True)
 class Caption:
-    """What a sentence says; unnamed attributes are None (or a count of one).
+    """What a sentence says.
 
     Attributes:
-        kind: The (first) object's kind.
-        count: How many of it, 1 to 5.
-        color: Its named colour, if any.
-        other: A second kind, one of it, if any.
-        place: A named place, if any.
+        kind: Kind of the object, or of the first of two.
+        count: Number of objects of that kind, 1 to 5.
+        colour: Colour of those objects; None if it is not named.
+        other: Kind of a second, single object; None if there is none.
+        place: Place of the scene; None if it is not named.
     """
 
     kind: str
     count: int = 1
-    color: str | None = None
+    colour: str | None = None
     other: str | None = None
     place: str | None = None
 
     def sentence(self) -> str:
         """Return the caption as an English sentence with a final period."""
-        colored = f"{self.color} colored " if self.color else ""
+        # The paper's prompts have the American spelling.
+        coloured = f"{self.colour} colored " if self.colour else ""
         if self.count > 1:
-            words = f"{COUNT_WORDS[self.count]} {colored}{PLURALS[self.kind]}"
+            words = f"{COUNT_WORDS[self.count]} {coloured}{PLURALS[self.kind]}"
         else:
-            noun = f"{colored}{self.kind}"
+            noun = f"{coloured}{self.kind}"
             words = f"{_article(noun, capital=True)} {noun}"
         if self.other:
             words += f" and {_article(self.other)} {self.other}"
@@ -57,7 +58,7 @@ _SINGULAR = "|".join(KIND_NAMES)
 _PLURAL = "|".join(PLURALS.values())
 _SENTENCE = re.compile(
     rf"(?:an? |(?P<number>{'|'.join(w.lower() for w in COUNT_WORDS.values())}) )"
-    rf"(?:(?P<color>{'|'.join(COLOR_NAMES)}) colored )?"
+    rf"(?:(?P<colour>{'|'.join(COLOUR_NAMES)}) colored )?"
     rf"(?:(?P<plural>{_PLURAL})|(?P<kind>{_SINGULAR}))\b"
     rf"(?: and an? (?P<other>{_SINGULAR}))?"
     rf"(?: (?P<place>{'|'.join(PLACES.values())}))?\.?"
@@ -68,7 +69,7 @@ _PLACE_OF = {words: place for place, words in PLACES.items()}
 
 
 def parse(sentence: str) -> Caption | None:
-    """Read a sentence of the grammar back; None where it is not one.
+    """Read a sentence of the grammar back, or return None if it is not one.
 
     Case, outer white space and the final period do not matter.
     """
@@ -82,7 +83,7 @@ def parse(sentence: str) -> Caption | None:
     return Caption(
         kind=kind,
         count=count,
-        color=match["color"],
+        colour=match["colour"],
         other=match["other"],
         place=_PLACE_OF.get(match["place"] or ""),
     )

@@ -1,6 +1,7 @@
-"""The judge: says whether a picture shows what its prompt says.
+"""The judge, which says whether a picture shows what its prompt says.
 
-It stands in for the paper's human raters: evaluation only, never training.
+It stands in for the paper's human raters, and is therefore used in evaluation only, never in
+training.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from dpok_pipeline.emoji_world.captions import parse
 from dpok_pipeline.emoji_world.scene_reader import SceneReader
 from dpok_pipeline.errors import InputError
 
-# Below this probability of "exactly what the caption says" the answer is no: a judge that cannot
-# tell what it sees says the picture is wrong.
+# Least probability of "exactly what the caption says" at which a picture counts as right. A judge
+# that cannot tell what it sees therefore calls the picture wrong.
 CONFIDENCE = 0.5
 
 
 class JudgeScorer(nn.Module):
-    """Scores 1 where the picture is right and 0 where it is wrong or cannot be read."""
+    """Scorer of 1 for a picture that is right, and 0 for one that is wrong or cannot be read."""
 
     def __init__(self, reader: SceneReader) -> None:
-        """Judge by what `reader` reads."""
+        """Judge pictures by what `reader` reads off them."""
         super().__init__()
         self.reader = reader
 
@@ -34,16 +35,16 @@ class JudgeScorer(nn.Module):
         """Load the judge from its `config.json` and `model.safetensors`.
 
         Raises:
-            InputError: If a file is missing, truncated or of another shape.
+            InputError: A file is missing, truncated or of another shape.
         """
         return cls(SceneReader.from_folder(Path(folder)))
 
     @torch.no_grad()
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Return (b,) float32 of 0 and 1 for (b, 3, h, w) pictures in [0, 1].
+        """Judge pictures `(b, 3, h, w)` in [0, 1], and return `(b,)` float32 of 0 and 1.
 
         Raises:
-            InputError: If a prompt is not a sentence of EmojiWorld's grammar.
+            InputError: A prompt is not a sentence of EmojiWorld's grammar.
         """
         captions = [parse(prompt) for prompt in prompts]
         for prompt, caption in zip(prompts, captions, strict=True):
@@ -53,9 +54,9 @@ class JudgeScorer(nn.Module):
                     "leave `judge` out of the evaluation's scorers for other prompts"
                 )
         reading = self.reader(images.float())
-        right = [
+        verdicts = [
             reading.log_likelihood(row, caption) > math.log(CONFIDENCE)
             for row, caption in enumerate(captions)
             if caption is not None
         ]
-        return torch.tensor(right, dtype=torch.float32)
+        return torch.tensor(verdicts, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The model card of the adopted world: what it is, how it was made, and its measured figures."""
+"""The model card of EmojiWorld, with its recipe and its measured figures."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ The networks and this card are under the project's licence (Apache-2.0); the spr
 
 
 def model_card(figures: dict[str, Any], parameters: str) -> str:
-    """Return the card in Markdown.
+    """Write the card in Markdown.
 
     Args:
-        figures: What `training.measure.measure` returned.
-        parameters: The YAML that made the world.
+        figures: Figures by network and name, as `building.measure.measure` returns them.
+        parameters: The YAML parameters that made the world.
     """
     noise = "\n".join(
         f"| {name} | {share:.0%} | {FILTERED_NOISE[name]:.0%} |"

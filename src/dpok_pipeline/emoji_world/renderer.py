@@ -14,12 +14,12 @@ _PAPER = [(250, 246, 236), (236, 244, 250), (247, 238, 244), (240, 248, 238), (2
 
 
 def render(scene: Scene, sprites: SpriteSheet, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return the picture, (64, 64, 3) uint8; `rng` varies the background only."""
+    """Draw a picture `(64, 64, 3)` uint8; `rng` varies the background only."""
     image = Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE))
     draw = ImageDraw.Draw(image)
     {PLAIN: _plain, "park": _park, "moon": _moon, "beach": _beach}[scene.place](draw, rng)
     for item in scene.objects:
-        sprite = sprites.get(item.kind, item.color, item.size, item.flipped)
+        sprite = sprites.get(item.kind, item.colour, item.size, item.flipped)
         image.paste(sprite, (item.x - item.size // 2, item.y - item.size // 2), sprite)
     return np.asarray(image, dtype=np.uint8)
 

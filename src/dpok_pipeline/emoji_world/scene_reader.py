@@ -1,7 +1,7 @@
-"""Networks that read a scene off a picture: how many of each kind, their colours, the place.
+"""Networks that read a scene off a picture: the number of each kind, their colours, the place.
 
-Two different networks share these heads: the judge (residual convolutions, pooled over the
-picture) and the rater (plain ones, read by place). They see different data.
+Two networks share these heads and see different data. The judge has residual convolutions, whose
+features are pooled over the picture; the rater has plain ones, whose features keep their places.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dpok_pipeline.emoji_world.captions import Caption
 from dpok_pipeline.emoji_world.vocabulary import (
-    COLOR_NAMES,
+    COLOUR_NAMES,
     IMAGE_SIZE,
     KIND_NAMES,
     MAX_COUNT,
@@ -27,67 +27,72 @@ from dpok_pipeline.emoji_world.vocabulary import (
 )
 from dpok_pipeline.errors import InputError
 
-GARBLED = "garbled"  # something drawn that is no kind, or a mixture of kinds
-MIXED = "mixed"  # the colour of an object that is large parts one colour and another
+GARBLED = "garbled"  # a drawn object that is of no kind, or a mixture of kinds
+MIXED = "mixed"  # the colour of an object of which large parts differ in colour
 READ_KINDS = (*KIND_NAMES, GARBLED)
-READ_COLORS = (NATURAL, *COLOR_NAMES, MIXED)
+READ_COLOURS = (NATURAL, *COLOUR_NAMES, MIXED)
 Architecture = Literal["residual", "plain"]
 
 
 class Reading(NamedTuple):
-    """Log-probabilities of everything read off b pictures.
+    """Log-probabilities of everything that is read off b pictures.
 
     Attributes:
-        counts: (b, kinds, MAX_COUNT + 1), how many of each of `READ_KINDS`.
-        colors: (b, kinds, colours), the colour of each kind where it is present.
-        place: (b, places).
+        counts: Number of objects of each of `READ_KINDS`, `(b, kinds, MAX_COUNT + 1)`.
+        colours: Colour of each kind if it is present, `(b, kinds, colours)`.
+        place: Place of the scene, `(b, places)`.
     """
 
     counts: Tensor
-    colors: Tensor
+    colours: Tensor
     place: Tensor
 
     def log_likelihood(self, row: int, caption: Caption) -> float:
-        """Log-probability that picture `row` shows exactly what the caption says."""
-        wanted = dict.fromkeys(READ_KINDS, 0)
-        wanted[caption.kind] += caption.count
+        """Return the log-probability that picture `row` shows exactly what the caption says."""
+        expected = dict.fromkeys(READ_KINDS, 0)
+        expected[caption.kind] += caption.count
         if caption.other:
-            wanted[caption.other] += 1
-        numbers = torch.tensor([min(wanted[kind], MAX_COUNT) for kind in READ_KINDS])
+            expected[caption.other] += 1
+        numbers = torch.tensor([min(expected[kind], MAX_COUNT) for kind in READ_KINDS])
+        # The log-probabilities of the expected numbers, (kinds,), add up: all have to be right,
+        # the kinds that must be absent among them.
         total = self.counts[row].gather(1, numbers[:, None]).sum()
-        if caption.color:
+        if caption.colour:
             kind = READ_KINDS.index(caption.kind)
-            total = total + self.colors[row, kind, READ_COLORS.index(caption.color)]
+            total = total + self.colours[row, kind, READ_COLOURS.index(caption.colour)]
         if caption.place:
             total = total + self.place[row, PLACE_NAMES.index(caption.place)]
         return float(total)
 
 
 class SceneReader(nn.Module):
-    """A trunk, 64x64 pictures to one vector, and three linear heads.
-
-    Args:
-        architecture: Which trunk.
-        width: Of its last layer.
-    """
+    """A trunk that turns 64x64 pictures into vectors, and three linear heads."""
 
     def __init__(self, architecture: Architecture, width: int) -> None:
+        """Build the network with fresh weights.
+
+        Args:
+            architecture: Kind of trunk.
+            width: Width of the trunk's last layer.
+        """
         super().__init__()
         self.architecture, self.width = architecture, width
         trunk = _ResidualTrunk if architecture == "residual" else _PlainTrunk
         self.trunk = trunk(width)
         self.counts = nn.Linear(width, len(READ_KINDS) * (MAX_COUNT + 1))
-        self.colors = nn.Linear(width, len(READ_KINDS) * len(READ_COLORS))
+        # The name is part of the saved weights.
+        self.colors = nn.Linear(width, len(READ_KINDS) * len(READ_COLOURS))
         self.place = nn.Linear(width, len(PLACE_NAMES))
 
     def forward(self, images: Tensor) -> Reading:
-        """Read (b, 3, 64, 64) pictures in [0, 1]."""
-        features = self.trunk(images * 2 - 1)
+        """Read pictures `(b, 3, 64, 64)` with values in [0, 1]."""
+        features = self.trunk(images * 2 - 1)  # (b, width)
+        # One softmax per kind: (b, kinds × choices) to (b, kinds, choices).
         counts = self.counts(features).unflatten(1, (len(READ_KINDS), MAX_COUNT + 1))
-        colors = self.colors(features).unflatten(1, (len(READ_KINDS), len(READ_COLORS)))
+        colours = self.colors(features).unflatten(1, (len(READ_KINDS), len(READ_COLOURS)))
         return Reading(
             counts.float().log_softmax(-1),
-            colors.float().log_softmax(-1),
+            colours.float().log_softmax(-1),
             self.place(features).float().log_softmax(-1),
         )
 
@@ -103,7 +108,7 @@ class SceneReader(nn.Module):
         """Load what `save` wrote.
 
         Raises:
-            InputError: If a file is missing, truncated or of another shape.
+            InputError: A file is missing, truncated or of another shape.
         """
         try:
             reader = cls(**json.loads((folder / "config.json").read_text()))
@@ -115,6 +120,8 @@ class SceneReader(nn.Module):
 
 
 class _ResidualTrunk(nn.Module):
+    """Residual convolutions at three resolutions, pooled over the picture."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, width // 4, 4, stride=2, padding=1)
@@ -123,16 +130,19 @@ class _ResidualTrunk(nn.Module):
             _Residual(width // 2), nn.Conv2d(width // 2, width, 4, stride=2, padding=1),
             _Residual(width), _Residual(width),
         )  # fmt: skip
-        # Counting needs more than a mean: a layer after the pooling turns sums into numbers.
+        # A mean alone does not count: this layer turns means and maxima into numbers.
         self.head = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU())
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.stages(self.stem(images))
+        features = self.stages(self.stem(images))  # (b, width, 8, 8)
+        # Mean and maximum over the picture, (b, 2 × width).
         pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
         return self.head(pooled)
 
 
 class _Residual(nn.Module):
+    """Two convolutions whose result is added to their input."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
@@ -145,7 +155,7 @@ class _Residual(nn.Module):
 
 
 class _PlainTrunk(nn.Module):
-    """Five strided convolutions without shortcuts; objects are told by where they lie."""
+    """Four strided convolutions without shortcuts, whose features keep their places."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Scenes: which objects, where and how large, in which place."""
+"""Scenes, which say what objects there are, where, how large, and in which place."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from dpok_pipeline.emoji_world.captions import Caption
 from dpok_pipeline.emoji_world.vocabulary import IMAGE_SIZE, NATURAL, PLAIN
 
-# Per number of objects: the slots' centres as alternatives, the range of sizes, and how far
-# an object may stray from its slot in x and y; all in pixels.
+# For each number of objects the alternative sets of slots (their centres), the range of sizes, and
+# the distance in x and y by which an object may stray from its slot, all in pixels.
 _LAYOUTS: dict[int, tuple[list[list[tuple[int, int]]], tuple[int, int], tuple[int, int]]] = {
     1: ([[(32, 34)]], (34, 44), (8, 8)),
     2: ([[(16, 33), (48, 33)]], (27, 30), (2, 10)),
@@ -23,10 +23,10 @@ _LAYOUTS: dict[int, tuple[list[list[tuple[int, int]]], tuple[int, int], tuple[in
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One drawn object; `x`, `y` is its centre and `size` its side, in pixels."""
+    """One drawn object, with centre `x`, `y` and side `size` in pixels."""
 
     kind: str
-    color: str
+    colour: str
     x: int
     y: int
     size: int
@@ -41,38 +41,39 @@ class Scene:
     place: str
 
     def shows(self, caption: Caption) -> bool:
-        """Whether the scene is what the caption says; what it leaves unsaid is free."""
-        wanted = sorted([caption.kind] * caption.count + ([caption.other] if caption.other else []))
-        colors_right = caption.color is None or all(
-            item.color == caption.color for item in self.objects if item.kind == caption.kind
+        """Return whether the scene shows what the caption says; what it does not say is free."""
+        expected = [caption.kind] * caption.count + ([caption.other] if caption.other else [])
+        kinds_right = sorted(item.kind for item in self.objects) == sorted(expected)
+        colours_right = caption.colour is None or all(
+            item.colour == caption.colour for item in self.objects if item.kind == caption.kind
         )
         place_right = caption.place is None or self.place == caption.place
-        return sorted(item.kind for item in self.objects) == wanted and colors_right and place_right
+        return kinds_right and colours_right and place_right
 
 
 def arrange(things: list[tuple[str, str]], place: str, rng: np.random.Generator) -> Scene:
-    """Put `things`, pairs of kind and colour, into a layout of as many slots.
+    """Put objects into a layout that has a slot for each.
 
     Args:
-        things: One to five (kind, colour) pairs.
-        place: The place's name.
-        rng: Source of slots, jitter, sizes and mirrorings.
+        things: Kind and colour of each of one to five objects.
+        place: Name of the place.
+        rng: Source of the slots, the objects' distances from them, sizes and mirrorings.
     """
     layouts, (smallest, largest), (dx, dy) = _LAYOUTS[len(things)]
     slots = layouts[rng.integers(len(layouts))]
     size = int(rng.integers(smallest, largest + 1))
     objects = []
-    for (kind, color), slot in zip(things, rng.permutation(slots), strict=True):
+    for (kind, colour), slot in zip(things, rng.permutation(slots), strict=True):
         half = size // 2 + 1
         stray = rng.integers([-dx, -dy], [dx + 1, dy + 1])
         x, y = np.clip(slot + stray, half, IMAGE_SIZE - half)
-        objects.append(SceneObject(kind, color, int(x), int(y), size, bool(rng.integers(2))))
+        objects.append(SceneObject(kind, colour, int(x), int(y), size, bool(rng.integers(2))))
     return Scene(tuple(objects), place)
 
 
 def scene_of(caption: Caption, rng: np.random.Generator) -> Scene:
-    """Return a scene that shows exactly what a caption says, the unsaid in its usual form."""
-    things = [(caption.kind, caption.color or NATURAL)] * caption.count
+    """Draw a scene that shows exactly what a caption says, with natural colours on plain paper."""
+    things = [(caption.kind, caption.colour or NATURAL)] * caption.count
     if caption.other:
         things.append((caption.other, NATURAL))
     return arrange(things, caption.place or PLAIN, rng)

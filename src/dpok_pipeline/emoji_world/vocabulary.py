@@ -41,18 +41,18 @@ KINDS = (
 KIND_NAMES = tuple(kind.name for kind in KINDS)
 PLURALS = {kind.name: kind.plural for kind in KINDS}
 
-# RGB of the full tint; the sprite's own shading is kept (see `sprites.tint`).
-COLORS = {
+# RGB of the full tint; the sprite's shading is kept (see `sprites.tint`).
+COLOURS = {
     "red": (225, 30, 35),
     "green": (40, 170, 60),
     "blue": (40, 90, 225),
     "yellow": (245, 205, 30),
     "purple": (140, 60, 190),
 }
-COLOR_NAMES = tuple(COLORS)
+COLOUR_NAMES = tuple(COLOURS)
 NATURAL = "natural"
 
-# Place -> the words that a caption uses; "plain" is a sheet of pastel paper and goes unsaid.
+# The words of a caption for each place. "plain" is a sheet of pastel paper, which has no words.
 PLACES = {"park": "in the park", "moon": "on the moon", "beach": "on the beach"}
 PLAIN = "plain"
 PLACE_NAMES = (PLAIN, *PLACES)

@@ -1,4 +1,4 @@
-"""Compare base model, SFT and DPOK: scores, intervals, claims, figures, report.
+"""Compare any number of methods: images, scores, intervals, claims.
 
 Everything here takes plain frames and arrays. The `scores` frame that the modules share has one
 row per image:
@@ -10,10 +10,11 @@ experiment      name of the set of training prompts, such as `color`
 prompt_id       key of the prompt
 prompt          its text
 split           `train` or `unseen`
-model           `base`, `sft` or `rl`
-index           which noise the image began from; the three models share it
+method          `base` for the base model, else the configured name of what trained the LoRA
+index           which noise the image began from; all methods share it
 image_sha256    optional: of the image's PNG; embeddings are joined by it
-training_seed   optional: which training run the model is from; absent means one
+recipe          optional: hash of all that methods must share to be compared, see `drawing`
+training_seed   optional: which training run the method is from; absent means one
 image_reward …  any further numeric column is a metric: `image_reward`, `aesthetic`, `judge` (0 or
                 1), `saturation`, `kl` (NaN where not measured)
 ==============  ===================================================================================

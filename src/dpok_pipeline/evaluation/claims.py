@@ -1,6 +1,7 @@
-"""The paper's claims, each marked by the data: holds, does not hold, or undecided.
+"""Claims about methods, each marked by the data: holds, does not hold, or undecided.
 
-A verdict is read off a paired 95 % interval and nothing else:
+Which claims there are is configuration, see `config.ClaimConfig`. A verdict is read off a paired
+95 % interval and nothing else:
 
 * *holds*: the whole interval lies on the claimed side of 0, and the estimate reaches the size that
   the claim names, if it names one;
@@ -10,112 +11,34 @@ A verdict is read off a paired 95 % interval and nothing else:
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import pandas as pd
 
-from dpok_pipeline.evaluation.comparison import overall
+from dpok_pipeline.evaluation.config import ClaimConfig
 from dpok_pipeline.evaluation.intervals import Interval
-from dpok_pipeline.evaluation.names import MODEL_LABELS, metric, reward_in_words, reward_name
+from dpok_pipeline.evaluation.names import MethodLabel, find_method, metric, training_reward
+from dpok_pipeline.evaluation.reading import Cells, overall
 
 Verdict = Literal["holds", "does not hold", "undecided"]
-Cells = dict[tuple[str, str], Interval]
 
+#: What a claim calls the metric that training maximised, whichever that is.
 REWARD = "reward"
 
-
-class Claim(NamedTuple):
-    """One statement about a difference between two models.
-
-    Attributes:
-        name: key of the claim.
-        statement: what is claimed, as a sentence; `{reward}` is what training maximised.
-        split: on which prompts.
-        metric: of which score; `REWARD` for what training maximised.
-        better: the model that is claimed to score higher.
-        worse: the other one.
-        at_least: by how much, in the metric's unit.
-    """
-
-    name: str
-    statement: str
-    split: str
-    metric: str
-    better: str
-    worse: str
-    at_least: float = 0.0
-
-
-CLAIMS = (
-    Claim(
-        "reward_above_base",
-        "DPOK scores higher on {reward} than the base model.",
-        "train",
-        REWARD,
-        "rl",
-        "base",
-    ),
-    Claim(
-        "reward_above_sft",
-        "DPOK scores higher on {reward} than SFT.",
-        "train",
-        REWARD,
-        "rl",
-        "sft",
-    ),
-    Claim(
-        "aesthetic_above_sft",
-        "SFT’s aesthetic score is below DPOK’s.",
-        "train",
-        "aesthetic",
-        "rl",
-        "sft",
-    ),
-    Claim(
-        "unseen_above_base",
-        "It generalises: on the unseen prompt, too, DPOK scores higher than the base model.",
-        "unseen",
-        REWARD,
-        "rl",
-        "base",
-    ),
-    Claim(
-        "unseen_above_sft",
-        "On the unseen prompt, too, DPOK scores higher than SFT.",
-        "unseen",
-        REWARD,
-        "rl",
-        "sft",
-    ),
-    Claim(
-        "saturation_below_sft",
-        "SFT’s images are more saturated than DPOK’s.",
-        "train",
-        "saturation",
-        "sft",
-        "rl",
-    ),
-    Claim(
-        "reward_per_kl",
-        "For each unit of KL from the base model, DPOK gains more of {reward} than SFT.",
-        "train",
-        "reward_per_kl",
-        "rl",
-        "sft",
-    ),
-    Claim(
-        "judge_above_base",
-        "The gain is real: the judge finds DPOK’s images right at least 15 points more often "
-        "than the base model’s.",
-        "train",
-        "judge",
-        "rl",
-        "base",
-        0.15,
-    ),
-)
-
-COLUMNS = ["experiment", "prompt", "claim", "statement", "verdict", "evidence", *Interval._fields]
+#: Parts of a claim that its row repeats, so that a reader of the table needs nothing else.
+_ABOUT = ["metric", "split", "better", "worse", "decisive", "from_paper"]
+COLUMNS = [
+    "experiment",
+    "prompt",
+    "claim",
+    "statement",
+    "verdict",
+    "evidence",
+    *Interval._fields,
+    *_ABOUT,
+]
+_COUNTED = ["holds", "does not hold", "undecided"]
 
 
 def verdict(difference: Interval, at_least: float = 0.0) -> Verdict:
@@ -127,68 +50,76 @@ def verdict(difference: Interval, at_least: float = 0.0) -> Verdict:
     return "undecided"
 
 
-def judge_claims(comparison: pd.DataFrame) -> pd.DataFrame:
+def judge_claims(
+    comparison: pd.DataFrame, claims: Mapping[str, ClaimConfig], methods: Sequence[MethodLabel]
+) -> pd.DataFrame:
     """Judge every claim on every experiment: on its prompt, or on the mean over its prompts.
 
     Args:
-        comparison: as `comparison.compare` returns it.
+        comparison: As `comparison.compare` returns it.
+        claims: Claims by name, in the order of the report.
+        methods: Methods that there are; a claim about another one is left out.
 
     Returns:
-        One row per experiment and claim: experiment, prompt, claim, statement, verdict,
-        evidence, and the difference's mean, low and high in the claimed direction. A claim
-        whose metric was not measured is absent.
+        One row per experiment and claim with the columns `COLUMNS`: mean, low and high are the
+        difference in the claimed direction, metric is the one that `reward` stands for. A claim
+        whose difference was not measured is absent.
     """
+    metrics = set(comparison["metric"])
+    named = {method.name for method in methods}
+    listed = {
+        name: _about_reward(claim, training_reward(metrics))
+        for name, claim in claims.items()
+        if {claim.better, claim.worse} <= named
+    }
     rows = []
-    claims = _claims(set(comparison["metric"]))
-    own = comparison[comparison["experiment"] != "all"]
-    for (experiment, split), part in own.groupby(["experiment", "split"], sort=False):
-        cells, prompt = overall(part, str(split)), part["prompt"].iloc[-1]  # means come last
-        for claim in claims:
-            difference = _difference(cells, claim) if claim.split == split else None
+    single = comparison[comparison["experiment"] != "all"]
+    for experiment, part in single.groupby("experiment", sort=False):
+        for name, claim in listed.items():
+            on_split = part[part["split"] == claim.split]
+            cells = overall(on_split, claim.split)
+            difference = _difference(cells, claim)
             if difference is None:
                 continue
+            prompt = on_split["prompt"].iloc[-1]  # means come last
             mark = verdict(difference, claim.at_least)
-            text = _evidence(cells, claim, difference)
-            rows.append((experiment, prompt, claim.name, claim.statement, mark, text, *difference))
-    return pd.DataFrame(rows, columns=COLUMNS)
+            text = _evidence(cells, claim, difference, methods)
+            about = [getattr(claim, field) for field in _ABOUT]
+            rows.append(
+                (experiment, prompt, name, claim.statement, mark, text, *difference, *about)
+            )
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.astype({"decisive": bool, "from_paper": bool})
 
 
-def _claims(metrics: set[object]) -> list[Claim]:
-    """The claims about the reward that training maximised here."""
-    reward, in_words = reward_name(metrics), reward_in_words(metrics)
-    return [
-        claim._replace(
-            statement=claim.statement.format(reward=in_words),
-            metric=reward if claim.metric == REWARD else claim.metric,
-        )
-        for claim in CLAIMS
-    ]
+def _about_reward(claim: ClaimConfig, reward: str) -> ClaimConfig:
+    """Put what training maximised into a claim."""
+    return claim.model_copy(
+        update={
+            "statement": claim.statement.format(reward=metric(reward).in_a_sentence),
+            "metric": reward if claim.metric == REWARD else claim.metric,
+        }
+    )
 
 
 def summarise_claims(claims: pd.DataFrame) -> pd.DataFrame:
-    """One row per claim over the experiments: on how many it holds, fails, stays undecided."""
+    """Count for each claim on how many experiments it holds, fails, or stays undecided."""
     rows = []
-    for claim in CLAIMS:
-        part = claims[claims["claim"] == claim.name]
-        if part.empty:
-            continue
+    for name, part in claims.groupby("claim", sort=False):
         counts = part["verdict"].value_counts()
         rows.append(
             {
-                "claim": claim.name,
+                "claim": name,
                 "statement": part["statement"].iloc[0],
-                "holds": int(counts.get("holds", 0)),
-                "does not hold": int(counts.get("does not hold", 0)),
-                "undecided": int(counts.get("undecided", 0)),
+                **{mark: int(counts.get(mark, 0)) for mark in _COUNTED},
                 "of": len(part),
             }
         )
-    columns = ["claim", "statement", "holds", "does not hold", "undecided", "of"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["claim", "statement", *_COUNTED, "of"])
 
 
-def _difference(cells: Cells, claim: Claim) -> Interval | None:
-    """The claimed difference; the table may hold it the other way round."""
+def _difference(cells: Cells, claim: ClaimConfig) -> Interval | None:
+    """Look up the claimed difference; the table may hold it the other way round."""
     same_way = cells.get((claim.metric, f"{claim.better} - {claim.worse}"))
     if same_way is not None:
         return same_way
@@ -198,25 +129,23 @@ def _difference(cells: Cells, claim: Claim) -> Interval | None:
     return None
 
 
-def _evidence(cells: Cells, claim: Claim, difference: Interval) -> str:
-    """The numbers behind a verdict, in words."""
+def _evidence(
+    cells: Cells, claim: ClaimConfig, difference: Interval, methods: Sequence[MethodLabel]
+) -> str:
+    """Put the numbers behind a verdict into words."""
     shown = metric(claim.metric)
     unit = " points" if shown.share else ""
-    levels = [
-        f"{MODEL_LABELS[model]} {shown.number(cells[claim.metric, model].mean)}"
-        for model in (claim.better, claim.worse)
-    ]
+    pair = [find_method(methods, name) for name in (claim.better, claim.worse)]
+
+    def levels(name: str) -> list[str]:
+        return [
+            f"{method.label} {metric(name).number(cells[name, method.name].mean)}"
+            for method in pair
+        ]
+
     ends = " to ".join(shown.number(end, signed=True) for end in difference[1:])
     gap = shown.number(difference.mean, signed=True)
-    text = f"{levels[0]}, {levels[1]}: difference {gap}{unit} ({ends})"
-    if claim.metric == "reward_per_kl" and ("kl", "sft") in cells:
-        distance = metric("kl")
-        return (
-            text
-            + "; KL "
-            + " and ".join(
-                f"{MODEL_LABELS[model]} {distance.number(cells['kl', model].mean)}"
-                for model in (claim.better, claim.worse)
-            )
-        )
+    text = f"{', '.join(levels(claim.metric))}: difference {gap}{unit} ({ends})"
+    if claim.metric == "reward_per_kl":
+        return f"{text}; KL {' and '.join(levels('kl'))}"
     return text

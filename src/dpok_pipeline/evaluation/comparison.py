@@ -1,4 +1,4 @@
-"""The table of the comparison: prompt × model, with paired 95 % intervals.
+"""The table of the comparison: prompt × method, with paired 95 % intervals.
 
 `compare` takes the scores frame (see the package docstring) and returns a long frame with one row
 per number:
@@ -10,10 +10,10 @@ experiment      as in the scores; `all` for a mean over experiments
 prompt_id       as in the scores; `mean` for a mean over several prompts
 prompt, split   as in the scores
 metric          the score's column, `diversity`, or `reward_per_kl`
-quantity        `base`, `sft`, `rl` for a level; `rl - sft` and the like for a paired difference;
-                `rl beats sft` for the share of noises on which the first scores higher
+quantity        a method's name for a level; `dpok - sft` and the like for a paired difference;
+                `dpok beats sft` for the share of noises on which the first scores higher
 mean, low, high the estimate and the ends of its interval
-images          noise indices per prompt and model
+images          noise indices per prompt and method
 training_seeds  training runs
 ==============  ===================================================================================
 """
@@ -22,12 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.evaluation.config import ComparisonConfig, Pair
 from dpok_pipeline.evaluation.diversity import cosine_distances, mean_pairwise_distance
 from dpok_pipeline.evaluation.intervals import (
     REPLICATES,
@@ -37,9 +39,9 @@ from dpok_pipeline.evaluation.intervals import (
     interval,
     wins,
 )
-from dpok_pipeline.evaluation.names import CONTRASTS, IDENTITY, MODELS, reward_name
+from dpok_pipeline.evaluation.names import BASE, IDENTITY, training_reward
 
-#: One prompt's values by model: `(s, n)` for a score, `(s, n, n)` for pairwise distances.
+#: One prompt's values by method: `(s, n)` for a score, `(s, n, n)` for pairwise distances.
 Values = dict[str, Array]
 #: One prompt's values by metric.
 Prompt = dict[str, Values]
@@ -49,100 +51,158 @@ Row = tuple[str, str, Interval]
 PROMPT_KEYS = ["experiment", "prompt_id", "prompt", "split"]
 
 
+class _Plan(NamedTuple):
+    """What is estimated of every prompt."""
+
+    methods: Sequence[str]
+    contrasts: Sequence[Pair]
+    reward: str
+
+
+def contrasts_of(methods: Sequence[str], config: ComparisonConfig) -> list[Pair]:
+    """List the pairs of methods to compare: the configured, the claimed, and all with the base.
+
+    Args:
+        methods: Names of the methods that there are, the base model among them.
+        config: What is configured.
+
+    Returns:
+        Pairs of listed methods, none twice nor the other way round.
+    """
+    claimed = [(claim.better, claim.worse) for claim in config.claims.values()]
+    with_base = [(name, BASE.name) for name in methods if name != BASE.name]
+    pairs: list[Pair] = []
+    for pair in [*config.contrasts, *claimed, *with_base]:
+        if set(pair) <= set(methods) and pair not in pairs and pair[::-1] not in pairs:
+            pairs.append(pair)
+    return pairs
+
+
 def compare(
     scores: pd.DataFrame,
     embeddings: NDArray[np.floating] | None = None,
     *,
+    methods: Sequence[str],
+    contrasts: Sequence[Pair],
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Estimate every level, paired difference and win rate.
 
     Args:
-        scores: one row per image.
+        scores: One row per image.
         embeddings: `(rows, d)`, CLIP embeddings in the order of `scores`; None leaves the
             diversity out.
-        replicates: bootstrap replicates.
-        seed: of the bootstrap.
+        methods: Names of the methods to compare, in the order of the rows; rows of others do not
+            count, and a method without rows is left out.
+        contrasts: Pairs of methods whose differences are estimated, as `contrasts_of` lists them.
+        replicates: Bootstrap replicates.
+        seed: Seed of the bootstrap.
 
     Raises:
-        InputError: the models of a prompt were not sampled on the same noise.
+        InputError: The methods of a prompt were not sampled on the same noise, or their images
+            were not made and scored in the same way.
     """
     scores = scores.reset_index(drop=True)
-    reward = reward_name(scores.columns)
     if "training_seed" not in scores:
         scores = scores.assign(training_seed=0)
+    scores = scores[scores["method"].isin(methods)]
+    _check_made_alike(scores)
+    plan = _Plan(methods, contrasts, training_reward(scores.columns))
     tables, rows = {}, []
     for key, part in scores.groupby(PROMPT_KEYS, sort=False):
-        tables[tuple(map(str, key))] = _prompt_values(part, embeddings)
+        tables[tuple(map(str, key))] = _prompt_values(part, embeddings, methods)
     for key, prompts in [*((k, [v]) for k, v in tables.items()), *_by_split(tables)]:
         runs, images = _shape(prompts[0])
         bootstrap = Bootstrap(images, runs, replicates, seed)
-        for name, quantity, estimate in _estimates(prompts, bootstrap, reward):
+        for name, quantity, estimate in _estimates(prompts, bootstrap, plan):
             rows.append((*key, name, quantity, *estimate, images, runs))
     columns = [*PROMPT_KEYS, "metric", "quantity", *Interval._fields, "images", "training_seeds"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def metric_columns(scores: pd.DataFrame) -> list[str]:
-    """The numeric columns of a scores frame that are metrics."""
+    """List the numeric columns of a scores frame that are metrics."""
     names = [name for name in scores.columns if name not in IDENTITY]
     return [name for name in names if pd.api.types.is_numeric_dtype(scores[name])]
 
 
-def estimates(part: pd.DataFrame) -> dict[tuple[str, str], Interval]:
-    """One prompt's rows of a comparison as a table (metric, quantity) → estimate."""
-    columns = ["metric", "quantity", *Interval._fields]
-    return {
-        (str(name), str(quantity)): Interval(float(mean), float(low), float(high))
-        for name, quantity, mean, low, high in part[columns].itertuples(index=False)
-    }
+def _check_made_alike(scores: pd.DataFrame) -> None:
+    """Refuse to compare methods whose images were made or scored in other ways.
+
+    Raises:
+        InputError: Recipes differ, or a method lacks a prompt that its experiment's others have.
+    """
+    if "recipe" in scores:
+        differs = scores["recipe"] != scores["recipe"].iloc[0]
+        if differs.any():
+            first, other = scores.iloc[0], scores[differs].iloc[0]
+            raise InputError(
+                f"scores: `{other['method']}` of {other['experiment']} was not drawn and scored as "
+                f"`{first['method']}` of {first['experiment']} was; run evaluation again for both"
+            )
+    for experiment, part in scores.groupby("experiment", sort=False):
+        _check_same_prompts(str(experiment), part)
 
 
-def overall(comparison: pd.DataFrame, split: str) -> dict[tuple[str, str], Interval]:
-    """Estimates of a whole split: the mean over all its prompts, or its only prompt."""
-    rows = comparison[comparison["split"] == split]
-    means = rows[rows["prompt_id"] == "mean"]
-    joint = means[means["experiment"] == "all"]
-    part = next((part for part in (joint, means) if not part.empty), rows)
-    several = len(part[["experiment", "prompt_id"]].drop_duplicates()) > 1
-    return {} if several else estimates(part)
+def _check_same_prompts(experiment: str, scores: pd.DataFrame) -> None:
+    """Refuse to compare methods of one experiment that have images of different prompts."""
+    rows = scores[["method", *PROMPT_KEYS]].drop_duplicates()
+    counts = rows.groupby("method", sort=False).size()
+    if counts.nunique() > 1:
+        raise InputError(
+            f"scores of {experiment}: `{counts.idxmin()}` has images of {counts.min()} "
+            f"prompts, `{counts.idxmax()}` of {counts.max()}; run evaluation again for both"
+        )
+    # As many prompts, but not the same: then some prompt has fewer methods than there are.
+    for (_, _, prompt, split), part in rows.groupby(PROMPT_KEYS, sort=False):
+        lacking = [name for name in counts.index if name not in set(part["method"])]
+        if lacking:
+            raise InputError(
+                f"scores of {experiment}: `{lacking[0]}` has no image of the {split} prompt "
+                f"{prompt!r}, `{part['method'].iloc[0]}` has; run evaluation again for both"
+            )
 
 
-def _prompt_values(part: pd.DataFrame, embeddings: NDArray[np.floating] | None) -> Prompt:
-    """Every metric of one prompt as arrays that are aligned over models, runs and noise."""
+def _prompt_values(
+    part: pd.DataFrame, embeddings: NDArray[np.floating] | None, methods: Sequence[str]
+) -> Prompt:
+    """Arrange every metric of one prompt as arrays aligned over methods, runs and noise."""
     runs = sorted(part["training_seed"].unique())
     noises = sorted(part["index"].unique())
     cells = pd.MultiIndex.from_product([runs, noises])
     values: Prompt = {name: {} for name in metric_columns(part)}
     if embeddings is not None:
         values["diversity"] = {}
-    for model in (name for name in MODELS if name in set(part["model"])):
-        own = part[part["model"] == model].set_index(["training_seed", "index"])
-        if own.index.has_duplicates or not cells.isin(own.index).all():
+    for method in (name for name in methods if name in set(part["method"])):
+        images = part[part["method"] == method].set_index(["training_seed", "index"])
+        if images.index.has_duplicates or not cells.isin(images.index).all():
             raise InputError(
-                f"scores: `{model}` on prompt {part['prompt'].iloc[0]!r} has not one image for "
-                "each noise index of the others; sample all models with the same seeds"
+                f"scores: `{method}` on prompt {part['prompt'].iloc[0]!r} has not one image for "
+                "each noise index of the others; sample all methods with the same seeds"
             )
-        own = own.assign(row=part.index[part["model"] == model]).loc[cells]
+        images = images.assign(row=part.index[part["method"] == method]).loc[cells]
         for name in metric_columns(part):
-            column = own[name].to_numpy(dtype=np.float64).reshape(len(runs), len(noises))
+            # The cells run over the noises of one training run, then those of the next.
+            column = images[name].to_numpy(dtype=np.float64).reshape(len(runs), len(noises))
             if not np.isnan(column).all():
-                values[name][model] = column
+                values[name][method] = column  # (s, n)
         if embeddings is not None:
-            order = own["row"].to_numpy().reshape(len(runs), len(noises))
-            values["diversity"][model] = np.stack([cosine_distances(embeddings[r]) for r in order])
-    return {name: by_model for name, by_model in values.items() if by_model}
+            order = images["row"].to_numpy().reshape(len(runs), len(noises))
+            # Images of different training runs are no pair: they are not drawn by one model.
+            distances = [cosine_distances(embeddings[rows]) for rows in order]
+            values["diversity"][method] = np.stack(distances)  # (s, n, n)
+    return {name: by_method for name, by_method in values.items() if by_method}
 
 
 def _shape(prompt: Prompt) -> tuple[int, int]:
-    """Training runs and noise indices of a prompt."""
+    """Count the training runs and noise indices of a prompt."""
     array = next(array for values in prompt.values() for array in values.values())
     return array.shape[0], array.shape[1]
 
 
 def _by_split(tables: dict[tuple[str, ...], Prompt]) -> Iterator[tuple[tuple[str, ...], Prompts]]:
-    """Each experiment's prompts, then all experiments', where there are several in a split."""
+    """Yield each experiment's prompts, then all experiments', where a split has several."""
     experiments = list(dict.fromkeys(key[0] for key in tables))
     splits = list(dict.fromkeys(key[3] for key in tables))
     groups = [(name, {name}) for name in experiments]
@@ -158,7 +218,7 @@ def _by_split(tables: dict[tuple[str, ...], Prompt]) -> Iterator[tuple[tuple[str
 
 
 def _check_same_noise(tables: dict[tuple[str, ...], Prompt]) -> None:
-    """Only what was drawn from the same noise can be averaged noise by noise."""
+    """Refuse to average noise by noise what was not drawn from the same noise."""
     shapes = {key[0]: _shape(prompt) for key, prompt in tables.items()}
     if len(set(shapes.values())) > 1:
         drawn = ", ".join(
@@ -171,29 +231,29 @@ def _check_same_noise(tables: dict[tuple[str, ...], Prompt]) -> None:
         )
 
 
-def _estimates(prompts: Prompts, bootstrap: Bootstrap, reward: str) -> Iterator[Row]:
-    """All numbers of one prompt, or of the mean over several, noise by noise."""
+def _estimates(prompts: Prompts, bootstrap: Bootstrap, plan: _Plan) -> Iterator[Row]:
+    """Yield all numbers of one prompt, or of the mean over several, noise by noise."""
     shared = [name for name in prompts[0] if all(name in prompt for prompt in prompts)]
     for name in shared:
         values = [prompt[name] for prompt in prompts]
-        models = [model for model in values[0] if all(model in one for one in values)]
-        pairs = [(a, b) for a, b in CONTRASTS if a in models and b in models]
+        methods = [method for method in values[0] if all(method in one for one in values)]
+        pairs = [(a, b) for a, b in plan.contrasts if a in methods and b in methods]
         mean = partial(_pair_mean, bootstrap) if name == "diversity" else bootstrap.mean
-        for model in models:
-            yield name, model, mean(_over(values, model))
+        for method in methods:
+            yield name, method, mean(_over(values, method))
         for a, b in pairs:
             yield name, f"{a} - {b}", mean(_over(values, a) - _over(values, b))
         if name not in ("diversity", "kl"):
             for a, b in pairs:
                 won = np.mean([wins(one[a], one[b]) for one in values], axis=0)
                 yield name, f"{a} beats {b}", bootstrap.mean(won)
-    if reward in shared and "kl" in shared:
-        yield from _reward_per_kl(prompts, bootstrap, reward)
+    if plan.reward in shared and "kl" in shared:
+        yield from _reward_per_kl(prompts, bootstrap, plan)
 
 
-def _over(values: Sequence[Values], model: str) -> Array:
-    """One model's values, averaged over the prompts."""
-    mean: Array = np.mean([one[model] for one in values], axis=0)
+def _over(values: Sequence[Values], method: str) -> Array:
+    """Average one method's values over the prompts."""
+    mean: Array = np.mean([one[method] for one in values], axis=0)
     return mean
 
 
@@ -202,22 +262,28 @@ def _pair_mean(bootstrap: Bootstrap, distances: Array) -> Interval:
     return interval(mean, bootstrap.pair_means(distances))
 
 
-def _reward_per_kl(prompts: Prompts, bootstrap: Bootstrap, reward: str) -> Iterator[Row]:
-    """Reward gained over the base model, divided by the distance from it."""
-    rewards, distances = ([prompt[name] for prompt in prompts] for name in (reward, "kl"))
-    estimates, replicates = {}, {}
-    for model in ("sft", "rl"):
-        if any(m not in one for one in rewards for m in (model, "base")):
+def _reward_per_kl(prompts: Prompts, bootstrap: Bootstrap, plan: _Plan) -> Iterator[Row]:
+    """Divide the reward gained over the base model by the distance from it.
+
+    Every replicate is a quotient of two means over the same draws. The base model has neither gain
+    nor distance, so it has no quotient.
+    """
+    rewards, distances = ([prompt[name] for prompt in prompts] for name in (plan.reward, "kl"))
+    means, replicates = {}, {}
+    for method in (name for name in plan.methods if name != BASE.name):
+        if any(name not in one for one in rewards for name in (method, BASE.name)):
             continue
-        if any(model not in one for one in distances):
+        if any(method not in one for one in distances):
             continue
-        gain, distance = _over(rewards, model) - _over(rewards, "base"), _over(distances, model)
+        gain = _over(rewards, method) - _over(rewards, BASE.name)  # (s, n)
+        distance = _over(distances, method)
         if np.nanmean(distance) <= 0:
             continue
-        estimates[model] = float(np.nanmean(gain) / np.nanmean(distance))
+        means[method] = float(np.nanmean(gain) / np.nanmean(distance))
         with np.errstate(divide="ignore", invalid="ignore"):  # replicates without a known KL
-            replicates[model] = bootstrap.means(gain) / bootstrap.means(distance)
-        yield "reward_per_kl", model, interval(estimates[model], replicates[model])
-    if len(estimates) == 2:
-        gap = estimates["rl"] - estimates["sft"]
-        yield "reward_per_kl", "rl - sft", interval(gap, replicates["rl"] - replicates["sft"])
+            replicates[method] = bootstrap.means(gain) / bootstrap.means(distance)  # (r,)
+        yield "reward_per_kl", method, interval(means[method], replicates[method])
+    for a, b in plan.contrasts:
+        if a in means and b in means:
+            gap = interval(means[a] - means[b], replicates[a] - replicates[b])
+            yield "reward_per_kl", f"{a} - {b}", gap

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
-from dpok_pipeline.diffusion.config import KLForm, SamplingConfig
-from dpok_pipeline.diffusion.denoising import DDIMTransitions
-from dpok_pipeline.diffusion.guidance import predict_noise
+from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.diffusion.denoising import DDIMTransitions, predict_noise
 from dpok_pipeline.diffusion.lora import reference_policy
 from dpok_pipeline.diffusion.memory import in_parts
 from dpok_pipeline.diffusion.prompt_encoder import encode
@@ -23,25 +22,25 @@ def divergence_along(
     trajectory: Tensor,
     sampling: SamplingConfig,
     *,
-    form: KLForm = "noise_mse",
     every: int = 1,
     batch_size: int = 64,
 ) -> Tensor:
-    """KL to the base model along the tuned model's own denoising, averaged over its steps.
+    """Measure the KL to the base model along the tuned model's own denoising, averaged over steps.
 
-    The paper measures the KL on the current policy's samples (section 4.3).
+    It is the official code's, the mean squared difference of the predicted noises, on the current
+    policy's samples as in the paper (section 4.3).
 
     Args:
-        model: with the LoRA that the trajectory was drawn with; without one the result is 0.
-        prompts: b texts.
+        model: Model with the LoRA that the trajectory was drawn with; without one the result is 0.
+        prompts: Texts of the b images.
         trajectory: `(steps + 1, b, c, h, w)`, as `sample` keeps it.
-        sampling: as it was sampled.
-        form: the official code's mean squared noise difference, or the Gaussian KL.
-        every: measure each so many steps, from the first; both networks run once for each.
-        batch_size: images at once (guidance doubles it); halved when memory runs out.
+        sampling: How the trajectory was sampled.
+        every: Distance of the steps that are measured, beginning with the first; both networks
+            run once for each.
+        batch_size: Images at once (guidance doubles it); halved when memory runs out.
 
     Returns:
-        `(b,)` float32.
+        One number per image, `(b,)` float32.
     """
     steps = DDIMTransitions.build(model.scheduler, sampling, model.device)
     prompt, empty = encode(model, prompts), encode(model, [""])
@@ -57,7 +56,7 @@ def divergence_along(
             tuned = predict_noise(model, *inputs)
             with reference_policy(model.unet):
                 base = predict_noise(model, *inputs)
-            total += steps.kl(tuned, base, step, form)
+            total += steps.kl(tuned, base, step, "noise_mse")
         return total / len(measured)
 
     return in_parts(mean, len(prompts), batch_size, f"measuring the KL on {model.device}")

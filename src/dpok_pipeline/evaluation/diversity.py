@@ -12,18 +12,18 @@ Array = NDArray[np.float64]
 
 #: Which image a row of scores or of embeddings is of. The first three are the same at every
 #: evaluation; the hash tells apart what was drawn with other LoRAs.
-IMAGE = ["prompt_id", "model", "index", "image_sha256"]
+IMAGE = ["prompt_id", "method", "index", "image_sha256"]
 
 
 def align(scores: pd.DataFrame, embeddings: pd.DataFrame) -> pd.DataFrame:
     """Put embeddings `(rows, d)` into the order of the scores, image by image.
 
     Args:
-        scores: one row per image, with the columns `IMAGE`.
-        embeddings: the columns `IMAGE`, and d others.
+        scores: One row per image, with the columns `IMAGE`.
+        embeddings: The columns `IMAGE`, and d others.
 
     Raises:
-        InputError: they are not of the same images, such as after a crash between the two.
+        InputError: They are not of the same images, such as after a crash between the two.
     """
     comparable = {*IMAGE} <= {*scores.columns} & {*embeddings.columns}
     joined = scores[IMAGE].merge(embeddings, on=IMAGE) if comparable else embeddings[:0]
@@ -36,17 +36,18 @@ def align(scores: pd.DataFrame, embeddings: pd.DataFrame) -> pd.DataFrame:
 
 
 def cosine_distances(embeddings: NDArray[np.floating]) -> Array:
-    """Cosine distance of every pair, `(n, d) -> (n, n)`, 0 on the diagonal."""
+    """Return the cosine distance of every pair, `(n, d) -> (n, n)`, 0 on the diagonal."""
     vectors = np.asarray(embeddings, dtype=np.float64)
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     distances: Array = 1 - vectors @ vectors.T
-    np.fill_diagonal(distances, 0)
+    np.fill_diagonal(distances, 0)  # rounding leaves about 1e-16 there
     return distances
 
 
 def mean_pairwise_distance(distances: Array) -> float:
-    """Mean of `(n, n)` over the pairs of two different images; NaN for fewer than two."""
+    """Average `(n, n)` over the pairs of two different images; NaN for fewer than two."""
     count = len(distances)
     if count < 2:
         return float("nan")
+    # The diagonal is 0, so the sum counts each unordered pair twice and nothing else.
     return float(distances.sum() / (count * (count - 1)))

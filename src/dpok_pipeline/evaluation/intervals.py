@@ -1,10 +1,10 @@
 """95 % intervals by a paired bootstrap over seeds.
 
-Base model, SFT and DPOK draw their images from the same noise, so image i of one model is paired
-with image i of the others. A bootstrap replicate draws noise indices with replacement, once for
-all models and prompts; differences are thereby taken image by image and the luck of the draw
-cancels. Where there are several training runs these are drawn with replacement too, so that the
-interval also covers the luck of training.
+All methods draw their images from the same noise, so image i of one method is paired with image i
+of the others. A bootstrap replicate draws noise indices with replacement, once for all methods and
+prompts; differences are thereby taken image by image and the luck of the draw cancels. Where there
+are several training runs these are drawn with replacement too, so that the interval also covers the
+luck of training.
 
 Notation: s training runs, n noise indices, r replicates.
 """
@@ -38,51 +38,53 @@ class Bootstrap:
         """Draw the replicates.
 
         Args:
-            images: n, the number of noise indices.
-            runs: s, the number of training runs.
-            replicates: r.
-            seed: of the draws.
+            images: Number of noise indices, n.
+            runs: Number of training runs, s.
+            replicates: Number of replicates, r.
+            seed: Seed of the draws.
         """
         rng = np.random.default_rng(seed)
         self.images = _draw(rng, images, replicates)  # (r, n), rows sum to 1
         self.runs = _draw(rng, runs, replicates)  # (r, s)
 
     def means(self, values: Array) -> Array:
-        """Mean of `values` `(s, n)` in every replicate, `(r,)`.
+        """Average `values` `(s, n)` in every replicate, `(r,)`.
 
         NaN values do not count.
         """
         known = ~np.isnan(values)
-        sums: Array = self.images @ np.where(known, values, 0).T  # (r, s)
-        weights: Array = self.images @ known.T
+        # Of each replicate and run the weighted sum over the noises, and the weight of those known.
+        sums: Array = self.images @ np.where(known, values, 0).T  # (r, n) @ (n, s) -> (r, s)
+        weights: Array = self.images @ known.T  # (r, s)
         with np.errstate(invalid="ignore"):  # a replicate without a known value is NaN
             mean: Array = (self.runs * sums).sum(1) / (self.runs * weights).sum(1)
         return mean
 
     def pair_means(self, distances: Array) -> Array:
-        """Mean over pairs of two different draws of `distances` `(s, n, n)`, `(r,)`.
+        """Average `distances` `(s, n, n)` over pairs of two different draws, `(r,)`.
 
         The same image drawn twice is no pair: it would pull every replicate towards 0.
         """
         weights = self.images
         pairs = 1 - (weights**2).sum(1)  # (r,), weight of the pairs of different images
         with np.errstate(invalid="ignore"):  # a replicate of one image over and over has no pair
+            # wᵀDw of each replicate's weights w, run by run; stacked to (r, s).
             per_run = np.stack([((weights @ d) * weights).sum(1) / pairs for d in distances], 1)
         mean: Array = (self.runs * per_run).sum(1)
         return mean
 
     def mean(self, values: Array) -> Interval:
-        """Mean of `values` `(s, n)` with its interval."""
+        """Average `values` `(s, n)`, with the interval of the mean."""
         return interval(float(np.nanmean(values)), self.means(values))
 
 
 def _draw(rng: np.random.Generator, count: int, replicates: int) -> Array:
-    """Weights `(replicates, count)` of a draw of `count` things with replacement."""
+    """Draw `count` things with replacement, as weights `(replicates, count)` that sum to 1."""
     return rng.multinomial(count, np.full(count, 1 / count), size=replicates) / count
 
 
 def interval(mean: float, replicates: Array) -> Interval:
-    """The central 95 % of the replicates around an estimate."""
+    """Put the central 95 % of the replicates around an estimate."""
     finite = replicates[np.isfinite(replicates)]
     if len(finite) == 0:
         return Interval(mean, float("nan"), float("nan"))
@@ -91,6 +93,6 @@ def interval(mean: float, replicates: Array) -> Interval:
 
 
 def wins(ours: Array, theirs: Array) -> Array:
-    """1 where our image scores higher on the same noise, 0 where lower, ½ for a tie."""
+    """Give 1 where our image scores higher on the same noise, 0 where lower, ½ for a tie."""
     won = (ours > theirs) + 0.5 * (ours == theirs)
     return np.where(np.isnan(ours) | np.isnan(theirs), np.nan, won)

@@ -1,1 +1,1 @@
-"""Files that are whole or not there, and what they are made of."""
+"""Files that are either whole or absent, and the record of what they were made from."""

@@ -1,10 +1,18 @@
-"""Files that are whole or not there, and what a full disk leaves of them."""
+"""Write files so that they are either whole or absent, even on a full disk."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypedDict
+
+
+class FileEntry(TypedDict):
+    """What a manifest says of a file: its size in bytes and its hexadecimal sha256."""
+
+    bytes: int
+    sha256: str
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -16,10 +24,10 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def replace_durably(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it: it is never seen in part.
+    """Write a file under a temporary name and rename it, so that it is never seen in part.
 
     Raises:
-        OSError: the disk is full; what was there before still is, and nothing else.
+        OSError: The disk is full. The file that was there before is unchanged.
     """
     partial = path.with_name(path.name + ".partial")
     try:
@@ -31,6 +39,13 @@ def replace_durably(path: Path, content: bytes) -> None:
     flush(path.parent)
 
 
+def save_whole(path: PurePath, content: bytes) -> None:
+    """Make the folder of a file if need be, and write the file like `replace_durably`."""
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    replace_durably(final, content)
+
+
 def flush(path: Path) -> None:
     """Flush a file, or a folder's list of names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
@@ -40,6 +55,6 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def describe_bytes(content: bytes) -> dict[str, int | str]:
-    """Size in bytes and sha256, as a manifest lists them."""
+def describe_bytes(content: bytes) -> FileEntry:
+    """Return the entry that a manifest has for a file with this content."""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -1,4 +1,8 @@
-"""What made a checkpoint, compared part by part, so that a difference can be named."""
+"""Recipes: what decides a result, compared part by part so that a difference can be named.
+
+A recipe is a nested mapping of JSON values: parameters by their names in the configuration, hashes
+of models and data, prompts.
+"""
 
 from __future__ import annotations
 
@@ -9,63 +13,87 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from dpok_pipeline.errors import InputError
 
-WAYS_OUT = "give `--params resume=never` to start anew, or put the old value back"
-_SHOWN = 3
-_TEXT = 60
-_HASH = re.compile(r"[0-9a-f]{64}")
-_ABSENT = "not there"
+REMEDIES = "give `--params resume=never` to start anew, or put the old value back"
+_SHOWN_CHANGES = 3
+_SHOWN_CHARACTERS = 60
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_ABSENT = object()
 
 
-def fingerprint(made_by: Mapping[str, Any]) -> str:
-    """Sha256 of everything that decides a run's numbers; JSON values only."""
-    return hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
+def fingerprint(recipe: Mapping[str, Any]) -> str:
+    """Return the sha256 of a recipe, which does not depend on the order of its keys."""
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def flatten(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Write nested and typed parameters with dotted names.
+
+    Args:
+        nested: Mappings and parameter groups to any depth. An empty one counts as a value.
+
+    Returns:
+        Every value by its dotted name, in the order of the input.
+
+    Example:
+        >>> flatten({"lora": {"rank": 4}, "experiment": "color"})
+        {'lora.rank': 4, 'experiment': 'color'}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        content = value.model_dump() if isinstance(value, BaseModel) else value
+        if isinstance(content, Mapping) and content:
+            flat |= {f"{name}.{inner}": leaf for inner, leaf in flatten(content).items()}
+        else:
+            flat[str(name)] = content
+    return flat
 
 
 def check_same(saved: Mapping[str, Any], present: Mapping[str, Any], where: Path) -> None:
-    """Compare what made a checkpoint with what would go on from it.
+    """Refuse to go on from something that was made by another recipe.
 
     Args:
-        saved: parameters by their names in the configuration, hashes of models and data, prompts.
-        present: the same, of the run that starts.
-        where: the checkpoint or folder, for the message.
+        saved: The recipe of a checkpoint or of shards that are there.
+        present: The recipe of the run that starts.
+        where: The checkpoint or folder, for the message.
 
     Raises:
-        InputError: they differ; it names each part with its old and new value, and the ways out.
+        InputError: The recipes differ. The message names each part with its old and new value,
+            and the remedies.
     """
     if fingerprint(saved) == fingerprint(present):
         return
-    found = list(changes(saved, present))
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    raise InputError(
-        f"{where}: made with other inputs: {'; '.join(found[:_SHOWN])}{more}; {WAYS_OUT}"
-    )
+    differences = list(changes(saved, present))
+    hidden = len(differences) - _SHOWN_CHANGES
+    more = f" and {hidden} more" if hidden > 0 else ""
+    shown = "; ".join(differences[:_SHOWN_CHANGES])
+    raise InputError(f"{where}: made with other inputs: {shown}{more}; {REMEDIES}")
 
 
 def changes(saved: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[str]:
-    """Say of each part that differs what it was and what it is, in the parts' own order."""
-    old, new = dict(_flat(_plain(saved))), dict(_flat(_plain(present)))
+    """Say of each part that differs what it was and what it is, in the order of the parts."""
+    old, new = flatten(_as_read_from_json(saved)), flatten(_as_read_from_json(present))
     for name in {**new, **old}:
-        if name not in old or name not in new or old[name] != new[name]:
-            before, after = old.get(name, _ABSENT), new.get(name, _ABSENT)
-            if isinstance(before, list) and isinstance(after, list):
-                yield f"{name}: {_list_change(before, after)}"
-            else:
-                yield f"{name} was {_shown(before)} and is {_shown(after)}"
-
-
-def _plain(tree: Mapping[str, Any]) -> Any:
-    """As the tree comes back from a file."""
-    return json.loads(json.dumps(tree))
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+        before, after = old.get(name, _ABSENT), new.get(name, _ABSENT)
+        # As JSON, because Python takes 1, 1.0 and True for the same and a fingerprint does not.
+        if name in old and name in new and _json(before) == _json(after):
+            continue
+        if isinstance(before, list) and isinstance(after, list):
+            yield f"{name}: {_list_change(before, after)}"
         else:
-            yield f"{prefix}{key}", value
+            yield f"{name} was {_shorten(before)} and is {_shorten(after)}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _as_read_from_json(tree: Mapping[str, Any]) -> Any:
+    """Return the tree as it comes back from a file, with lists in the place of tuples."""
+    return json.loads(json.dumps(tree))
 
 
 def _list_change(before: Sequence[Any], after: Sequence[Any]) -> str:
@@ -75,21 +103,21 @@ def _list_change(before: Sequence[Any], after: Sequence[Any]) -> str:
         return "the same in another order or number"
     parts = []
     if removed:
-        parts.append(f"{_shown(removed[0])} is gone{_others(removed)}")
+        parts.append(f"{_shorten(removed[0])} is gone{_count_others(removed)}")
     if added:
-        parts.append(f"{_shown(added[0])} is new{_others(added)}")
+        parts.append(f"{_shorten(added[0])} is new{_count_others(added)}")
     return ", ".join(parts)
 
 
-def _others(items: Sequence[Any]) -> str:
+def _count_others(items: Sequence[Any]) -> str:
     return f" with {len(items) - 1} others" if len(items) > 1 else ""
 
 
-def _shown(value: Any) -> str:
-    """A value as a message shows it: hashes and long texts shortened."""
-    if value == _ABSENT:
-        return _ABSENT
-    if isinstance(value, str) and _HASH.fullmatch(value):
+def _shorten(value: Any) -> str:
+    """Return a value as a message shows it, with hashes and long texts cut."""
+    if value is _ABSENT:
+        return "not there"
+    if isinstance(value, str) and _SHA256.fullmatch(value):
         return f"{value[:12]}…"
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _TEXT else f"{text[:_TEXT]}…"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

@@ -1,4 +1,4 @@
-"""Small JSON files that are whole or not there, whatever kills the process that writes them."""
+"""Small JSON files that are whole or absent, whatever kills the process that writes them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.durable import replace_durably
+from dpok_pipeline.files.durable import save_whole
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a file aside, flush it, and give it its real name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_durably(path, json.dumps(content, indent=1, sort_keys=True).encode())
+    """Write a file under a temporary name, flush it, and rename it."""
+    save_whole(path, json.dumps(content, indent=1, sort_keys=True).encode())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Read a file that `write_json` wrote; None if there is none.
+    """Read a file that `write_json` wrote, or return None if there is no such file.
 
     Raises:
-        InputError: Something else has changed it.
+        InputError: The file holds something else than `write_json` writes.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

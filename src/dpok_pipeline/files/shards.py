@@ -1,94 +1,214 @@
-"""Shards of an unfinished generation: each is whole, proven by its hash, or made again."""
+"""Tables too large for memory, as Parquet shards in one folder.
+
+`ShardStore` writes them: whole shards of an interrupted run are found again, others are made again.
+`Shards` reads them once all are there. In between nothing is copied: the files that a store has
+finished are the ones that the catalog links to.
+"""
 
 from __future__ import annotations
 
-import io
-import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from dpok_pipeline.files.durable import describe_bytes, replace_durably
-from dpok_pipeline.files.fingerprint import check_same, fingerprint
-from dpok_pipeline.training.config import Resume
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.durable import FileEntry, describe_bytes, replace_durably
+from dpok_pipeline.files.fingerprint import check_same
+from dpok_pipeline.files.manifest import (
+    MANIFEST,
+    Manifest,
+    check_file,
+    read_manifest,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
 
-MADE_BY = "made_by.json"
+# Where the store keeps, in its manifest's metadata, what it needs to go on: the recipe, and the
+# first row and the row after the last one of each shard.
+_PROGRESS = "shards"
 
 
 class ShardStore:
-    """`shard-00000.parquet` and so on; beside each a JSON file, written after it.
+    """The shards `shard-00000.parquet`, `shard-00001.parquet` … of one run.
 
-    The JSON file says which rows the shard holds, its size, its sha256 and what made it. A shard
-    without one, or that differs from it in any bit, is made again: its images depend on seed
+    A shard counts once the folder's manifest lists its size, its sha256 and its rows. A shard that
+    is not listed, or that differs from its entry in any bit, is made again: its rows depend on seed
     and index alone, so nothing is lost but time.
     """
 
-    def __init__(self, folder: Path, made_by: Mapping[str, Any], resume: Resume = "auto") -> None:
-        """Open or make the folder.
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Mapping[str, Any],
+        resume: Literal["auto", "never"] = "auto",
+    ) -> None:
+        """Open the folder, or make it.
 
         Args:
-            folder: of this run alone.
-            made_by: all that decides the images, by the names a user knows it by.
-            resume: `never` removes what is there.
+            folder: The folder of this run alone.
+            recipe: Everything that decides the rows, by the names that a user knows it by.
+            resume: With `auto` the store goes on from what is there; `never` removes it.
 
         Raises:
-            InputError: the shards that are there were made with other inputs.
+            InputError: The shards that are there were made by another recipe.
         """
-        self.folder, self.fingerprint = folder, fingerprint(made_by)
+        self.folder, self._recipe = folder, dict(recipe)
+        self._files: dict[str, FileEntry] = {}
+        self._rows: dict[str, list[int]] = {}
+        # The shards that this process has written or found whole.
+        self._whole: set[str] = set()
         if resume == "never":
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        saved = _read_json(folder / MADE_BY)
-        if saved is not None:
-            check_same(saved, made_by, folder)
-        replace_durably(folder / MADE_BY, json.dumps(dict(made_by)).encode())
+        if (folder / MANIFEST).is_file():
+            self._restore()
+        else:
+            self._write_manifest()
 
-    def read(self, number: int, indices: range) -> pd.DataFrame | None:
-        """A shard that is whole; None, with a warning, where it is damaged, or not there."""
-        import pandas as pd
+    def holds(self, number: int, rows: range) -> bool:
+        """Return whether a shard is there, whole and with these rows.
 
-        path = self._path(number)
-        if not path.is_file():
-            return None
-        content = path.read_bytes()
-        if _read_json(path.with_suffix(".json")) == self._description(content, indices):
-            return pd.read_parquet(io.BytesIO(content))
-        logger.warning("%s: unfinished or damaged, making it again", path)
-        return None
+        A shard that is there but damaged is named in a warning.
 
-    def write(self, number: int, frame: pd.DataFrame) -> None:
-        """Store a shard; it counts once its description is there, too.
+        Args:
+            number: Its place in the table, from 0.
+            rows: The indices of its rows.
+        """
+        name = _shard_name(number)
+        path = self.folder / name
+        if name not in self._files and not path.is_file():
+            return False
+        try:
+            if self._rows.get(name) != [rows.start, rows.stop]:
+                raise InputError(f"{path}: the manifest does not list these rows")
+            check_file(self.folder, name, self._files[name])
+        except InputError:
+            logger.warning("%s: unfinished or damaged, making it again", path)
+            return False
+        self._whole.add(name)
+        return True
+
+    def write(self, number: int, rows: range, frame: pd.DataFrame) -> None:
+        """Store a shard, in the place of the one that may be there.
+
+        Args:
+            number: Its place in the table, from 0.
+            rows: The indices of its rows.
+            frame: One row for each index.
 
         Raises:
-            OSError: the disk is full; the shards before are as they were.
+            ValueError: The frame has another number of rows.
+            OSError: The disk is full. The shards before are as they were.
         """
+        if len(frame) != len(rows):
+            raise ValueError(f"shard {number} has {len(frame)} rows instead of {len(rows)}")
+        name = _shard_name(number)
         content: bytes = frame.to_parquet(index=False)
-        indices = range(int(frame["index"].iloc[0]), int(frame["index"].iloc[-1]) + 1)
-        path = self._path(number)
-        path.with_suffix(".json").unlink(missing_ok=True)
-        replace_durably(path, content)
-        description = json.dumps(self._description(content, indices)).encode()
-        replace_durably(path.with_suffix(".json"), description)
+        # The shard first: a process that is killed in between leaves one that is not listed.
+        replace_durably(self.folder / name, content)
+        self._files[name] = describe_bytes(content)
+        self._rows[name] = [rows.start, rows.stop]
+        self._whole.add(name)
+        self._write_manifest()
 
-    def _path(self, number: int) -> Path:
-        return self.folder / f"shard-{number:05d}.parquet"
+    def finish(self, metadata: Mapping[str, Any]) -> Path:
+        """Mark the folder complete: it consists of the shards written or found whole since opening.
 
-    def _description(self, content: bytes, indices: range) -> dict[str, Any]:
-        rows = {"first": indices.start, "rows": len(indices)}
-        return {**rows, **describe_bytes(content), "fingerprint": self.fingerprint}
+        Args:
+            metadata: What a reader may want to know of the table; the number of all `rows` is
+                added to it.
+
+        Returns:
+            The folder, which `Shards` opens.
+        """
+        self._files = {name: entry for name, entry in self._files.items() if name in self._whole}
+        self._rows = {name: rows for name, rows in self._rows.items() if name in self._whole}
+        total = sum(stop - start for start, stop in self._rows.values())
+        self._write_manifest({**metadata, "rows": total}, complete=True)
+        return self.folder
+
+    def _restore(self) -> None:
+        """Read what an earlier process has written, and compare its recipe with the present one."""
+        try:
+            manifest = read_manifest(self.folder, unfinished=True)
+            progress = manifest.metadata[_PROGRESS]
+            recipe, rows = dict(progress["recipe"]), dict(progress["rows"])
+        except (InputError, KeyError, TypeError, ValueError):
+            logger.warning("%s: unfinished or damaged, making all shards again", self.folder)
+            self._write_manifest()
+            return
+        check_same(recipe, self._recipe, self.folder)
+        self._files, self._rows = dict(manifest.files), rows
+
+    def _write_manifest(
+        self, metadata: Mapping[str, Any] | None = None, *, complete: bool = False
+    ) -> None:
+        progress = {"recipe": self._recipe, "rows": dict(sorted(self._rows.items()))}
+        document = {**(metadata or {}), _PROGRESS: progress}
+        write_manifest(self.folder, Manifest(document, self._files, complete))
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """None where the file is missing or cut short."""
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return document
+class Shards:
+    """The finished shards of one table, read one at a time.
+
+    Attributes:
+        folder: Where they are; Hugging Face `datasets` opens it as `parquet`.
+        metadata: What the manifest says of them, the number of `rows` among it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open a folder.
+
+        Raises:
+            InputError: The folder is unfinished, or its manifest cannot be read.
+        """
+        manifest = read_manifest(folder)
+        self.folder = folder
+        self.metadata = {
+            name: value for name, value in manifest.metadata.items() if name != _PROGRESS
+        }
+        self._files = manifest.files
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        return self.read()
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+        """Yield the shards in order, each compared with its hash first.
+
+        Args:
+            columns: The columns to read; None means all of them.
+
+        Raises:
+            InputError: A shard is missing or differs from its hash.
+        """
+        import pandas as pd
+
+        for name, expected in self._files.items():
+            path = check_file(self.folder, name, expected)
+            yield pd.read_parquet(path, columns=None if columns is None else list(columns))
+
+    def frame(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Join all shards into one table, for columns that fit in memory.
+
+        Args:
+            columns: The columns to read; None means all of them.
+
+        Raises:
+            InputError: A shard is missing or differs from its hash.
+        """
+        import pandas as pd
+
+        return pd.concat(self.read(columns), ignore_index=True)
+
+
+def _shard_name(number: int) -> str:
+    return f"shard-{number:05d}.parquet"

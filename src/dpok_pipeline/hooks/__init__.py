@@ -1,24 +1,23 @@
-"""What follows a run: checks before it, progress and tracking during it, a summary after it."""
+"""Hooks of a run: checks before it, progress and tracking during it, a summary after it."""
 
 from __future__ import annotations
 
-from dpok_pipeline.hooks.experiments import ExperimentHooks
 from dpok_pipeline.hooks.journal import JournalHooks
 from dpok_pipeline.hooks.preconditions import PreconditionHooks
 from dpok_pipeline.hooks.progress import ProgressHooks
 from dpok_pipeline.hooks.summary import SummaryHooks
+from dpok_pipeline.hooks.tasks import TaskHooks
 from dpok_pipeline.hooks.tracking import TrackingHooks
-from dpok_pipeline.hooks.work_folders import WorkFolderHooks
 
-JOURNAL = JournalHooks()
 TRACKING = TrackingHooks()
-# Of those that ask to be first, the last one here is: what is missing is said before all else.
+JOURNAL = JournalHooks(TRACKING)
+# Of the hooks that ask to be called first, the last one in this list is: preconditions come before
+# the journal.
 HOOKS = (
     JOURNAL,
-    ExperimentHooks(),
     PreconditionHooks(),
     TRACKING,
-    WorkFolderHooks(),
+    TaskHooks(TRACKING),
     ProgressHooks(JOURNAL),
     SummaryHooks(),
 )

@@ -1,74 +1,129 @@
-"""How datasets get into MLflow: digests of what was read, files and models that were written."""
+"""Logs datasets into MLflow: digests of those that were read, and files and models of outputs.
+
+Every function takes a client, which knows its store, and the id of a run: MLflow's active run and
+its global tracking URI are not used.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dpok_pipeline.files.manifest import MARKER, read_marker
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.manifest import MANIFEST, read_manifest
+
+# Packages that a LoRA needs. Without this list, MLflow would import everything to find them.
+PACKAGES = ("diffusers", "peft", "safetensors", "torch", "transformers")
 
 
-def log_dataset_input(run_id: str, name: str, data: Any) -> None:
-    """Fill the run table's Dataset column: a table by its rows, a folder by its files' hashes.
+def log_input(client: Any, run_id: str, name: str, data: Any, path: Path) -> None:
+    """Log a dataset's digest, which fills the column Dataset in MLflow's table of runs.
+
+    A table is described by its rows, a folder by the hashes of its files.
 
     Args:
-        run_id: The run that read it.
-        name: Its name in the catalog.
-        data: What was loaded.
+        client: MLflow's client.
+        run_id: Id of the run that has read the dataset.
+        name: The dataset's name in the catalog.
+        data: The loaded dataset.
+        path: File or folder of the version.
     """
     import mlflow
-    from mlflow.entities import DatasetInput, InputTag
+    from mlflow.entities import Dataset, DatasetInput, InputTag
 
     folder = getattr(data, "folder", data)
-    if isinstance(folder, Path) and (folder / MARKER).is_file():
-        files = read_marker(folder)["files"]
+    if isinstance(folder, Path) and (folder / MANIFEST).is_file():
+        files = read_manifest(folder).files
         table = pd.DataFrame([{"file": key, **entry} for key, entry in files.items()])
     elif isinstance(data, pd.DataFrame):
         table = data
     else:
         return
-    with warnings.catch_warnings(action="ignore"):  # about integers that cannot be missing
-        described = mlflow.data.from_pandas(table, name=name)._to_mlflow_entity()
-    entry = DatasetInput(described, tags=[InputTag("mlflow.data.context", "input")])
-    mlflow.MlflowClient().log_inputs(run_id, [entry])
+    with warnings.catch_warnings(action="ignore"):  # MLflow warns that integers cannot be missing.
+        description = mlflow.data.from_pandas(table, source=str(path), name=name).to_dict()
+    context = [InputTag("mlflow.data.context", "input")]
+    client.log_inputs(run_id, [DatasetInput(Dataset(**description), tags=context)])
 
 
 def log_output(
-    run_id: str, name: str, path: Path, wanted: dict[str, str], inputs: dict[str, Any]
+    client: Any, run_id: str, name: str, path: Path, wishes: dict[str, str], base_model: str | None
 ) -> None:
-    """Log what a node saved, as the catalog entry's metadata asks.
+    """Log a dataset that a node has saved, as the metadata of its catalog entry say.
 
     Args:
-        run_id: The run that wrote it.
-        name: Its name in the catalog.
-        path: The file or folder of its version.
-        wanted: `{artifact: FOLDER}` for files, `{model: diffusers}` for a LoRA.
-        inputs: What the node read; the base model is among it.
+        client: MLflow's client.
+        run_id: Id of the run that has written the dataset.
+        name: The dataset's name in the catalog.
+        path: File or folder of the version.
+        wishes: `{artifact: FOLDER}` for files, `{model: diffusers}` for a LoRA.
+        base_model: Path or hub id of the base model that the node has read; None if it has read
+            none.
+
+    Raises:
+        InputError: A LoRA is to be logged, but its base model is not known.
+    """
+    if folder := wishes.get("artifact"):
+        # Files of several namespaces have the same name; in the command's run they would collide.
+        namespace = name.split(".")[:-1]
+        client.log_artifact(run_id, str(path), "/".join([*namespace, folder]))
+    if wishes.get("model") == "diffusers":
+        if base_model is None:
+            raise InputError(
+                f"conf/*/catalog*.yml: {name}: metadata.mlflow.model: the node that saves it reads "
+                "no base model; remove `model: diffusers`"
+            )
+        log_lora(client, run_id, name.replace(".", "_"), path, base_model)
+
+
+def log_lora(client: Any, run_id: str, name: str, path: Path, base_model: str) -> None:
+    """Log a LoRA as an MLflow model of the diffusers flavour.
+
+    `mlflow.diffusers.log_model` does the same in the active run and the global store; these steps
+    name their run and store.
+
+    Args:
+        client: MLflow's client.
+        run_id: Id of the run that has trained the LoRA.
+        name: Name of the model in MLflow.
+        path: Folder of the LoRA.
+        base_model: Path or hub id of the base model.
     """
     import mlflow
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
 
-    if kind := wanted.get("artifact"):
-        # Experiments have files of one name; in the command's own run they would meet.
-        experiment, _, _ = name.rpartition(".")
-        folder = f"{experiment}/{kind}" if experiment else kind
-        mlflow.MlflowClient().log_artifact(run_id, str(path), folder)
-    if wanted.get("model") == "diffusers":
-        base_model = next(value for value in inputs.values() if hasattr(value, "content_hash"))
-        with mlflow.start_run(run_id=run_id, nested=True):
-            mlflow.diffusers.log_model(
+    run = client.get_run(run_id)
+    logged = client.create_logged_model(
+        run.info.experiment_id, name, source_run_id=run_id, params=run.data.params
+    )
+    status = "FAILED"
+    try:
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        model = Model(
+            artifact_path=logged.artifact_location,
+            model_uuid=logged.model_id,
+            model_id=logged.model_id,
+            run_id=run_id,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            mlflow.diffusers.save_model(
                 adapter_path=str(path),
-                base_model=base_model.path,
-                name=name.replace(".", "_"),
+                path=f"{folder}/model",
+                base_model=base_model,
+                mlflow_model=model,
                 pip_requirements=_requirements(),
             )
+            client.log_model_artifacts(logged.model_id, f"{folder}/model")
+        status = "READY"
+    finally:
+        client.finalize_logged_model(logged.model_id, status)
 
 
 def _requirements() -> list[str]:
-    """Name what a LoRA needs; left to itself, MLflow imports everything to find out."""
-    packages = ("diffusers", "peft", "safetensors", "torch", "transformers")
-    # Without the build's label (2.13.0+cpu), under which a package index does not know it.
-    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in packages]
+    """Pin the installed packages, without the label of a build (2.13.0+cpu), which no index has."""
+    return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in PACKAGES]

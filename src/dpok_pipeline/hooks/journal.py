@@ -1,4 +1,4 @@
-"""Continues a crashed run, and notes whole runs that have succeeded."""
+"""Continues a run that was interrupted, and notes whole runs that have succeeded."""
 
 from __future__ import annotations
 
@@ -7,21 +7,29 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
-from dpok_pipeline.datasets.work_folder import WorkFolderDataset
-from dpok_pipeline.errors import InputError
-from dpok_pipeline.runs.finished import RUN_WORK, note_finished
-from dpok_pipeline.runs.identity import describe_run, hash_code
-from dpok_pipeline.runs.journal import Journal, journal_path, remove_outputs, saved, use_version
+from dpok_pipeline.files.locks import lock_file, unlock_file
+from dpok_pipeline.hooks.tasks import work_folders
+from dpok_pipeline.hooks.tracking import TrackingHooks
+from dpok_pipeline.runs.finished import note_finished
+from dpok_pipeline.runs.identity import Identity, describe_run, hash_code
+from dpok_pipeline.runs.journal import (
+    Journal,
+    journal_path,
+    outputs_exist,
+    remove_outputs,
+    use_version,
+)
+from dpok_pipeline.runs.runner import ContinuingRunner
+from dpok_pipeline.runs.work import WorkFolders, is_used
 
 logger = logging.getLogger(__name__)
 
-RUNNER = "ContinuingRunner"
 # Options of `kedro run` that leave nodes out, or read other data.
 NARROWING = (
     "tags",
@@ -36,16 +44,19 @@ NARROWING = (
 
 
 class JournalHooks:
-    """Writes the journal as nodes finish, and reads it when the same command is given again.
+    """Hooks that write the journal as nodes finish, and read it when the command is given again.
 
-    It works together with `ContinuingRunner`, which leaves out the nodes that are done. Under any
-    other runner, and with --only-missing-outputs, nothing is continued; the lock alone is taken,
-    by which `kedro retention` knows that a run is going on.
+    They work together with `ContinuingRunner`, which leaves out the nodes that are done. Under any
+    other runner, and with --only-missing-outputs, nothing is continued. Only the lock is taken, by
+    which `kedro retention` knows that a run is going on.
+
+    Args:
+        tracking: Hooks that open the command's run in MLflow, or an interrupted command's again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tracking: TrackingHooks) -> None:
+        self._tracking = tracking
         self._context: KedroContext | None = None
-        self._catalog: CatalogProtocol | None = None
         self._journal: Journal | None = None
         self._path = Path()
         self._lock: FileLock | None = None
@@ -54,30 +65,33 @@ class JournalHooks:
 
     @property
     def done(self) -> list[str]:
-        """The nodes that are not to run: the crashed run has finished them."""
+        """Names of the nodes that are left out, because the interrupted run has finished them."""
         return [] if self._journal is None else self._journal.done
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Keep the context: it holds the parameter `resume`, and kedro-mlflow's configuration."""
+        """Keep the context, which holds the parameter `resume` and says where work lies."""
         self._context = context
 
-    # First: after kedro-mlflow's hook, an error would leave its run open, and its run's id could
-    # not be chosen any more.
+    # The journal comes before tracking, which opens the run that a journal names again.
     @hook_impl(tryfirst=True)
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Find the journal of a crashed run of the same command, or begin one."""
-        self._journal, self._catalog = None, catalog
+        """Find the journal of an interrupted run of the same command, or begin a new one."""
+        self._journal = None
+        ContinuingRunner.done = ()
         narrowed = any(run_params[option] for option in NARROWING)
         names = [name for name in run_params["pipeline_names"] or () if name != "__default__"]
         self._whole = not narrowed and not names
         nodes = "\n".join(sorted(node.name for node in pipeline.nodes)).encode()
         key = hashlib.sha256(nodes).hexdigest()[:8] if narrowed else ""
-        self._path = journal_path(catalog.load(RUN_WORK), run_params["env"], names, key)
+        self._path = journal_path(self._folders().runs, run_params["env"], names, key)
         self._acquire()
-        if RUNNER not in run_params["runner"] or run_params["only_missing_outputs"]:
+        if (
+            ContinuingRunner.__name__ not in run_params["runner"]
+            or run_params["only_missing_outputs"]
+        ):
             return
         try:
             self._begin(pipeline, catalog, run_params["run_id"])
@@ -87,21 +101,16 @@ class JournalHooks:
 
     @hook_impl(trylast=True)
     def before_node_run(self) -> None:
-        """Note the run in MLflow, which kedro-mlflow has opened by now."""
-        import mlflow
-
+        """Write the journal with the run in MLflow, which has been opened by now."""
         if self._journal is not None and not self._path.is_file():
-            active = mlflow.active_run()
-            self._journal.tracking_run = None if active is None else str(active.info.run_id)
+            self._journal.tracking_run = self._tracking.run_id
             self._journal.write(self._path)
 
-    # Last: what MLflow shall have of an output, it has by now.
+    # The journal comes last: MLflow has every output that counts as saved.
     @hook_impl(trylast=True)
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
-        """Note a node as done once its last output is saved whole."""
-        if self._journal is None or self._catalog is None:
-            return
-        if getattr(self._catalog.get(dataset_name), "unfinished", False):
+        """Note a node as done once all its outputs are saved whole."""
+        if self._journal is None:
             return
         self._saved.add(dataset_name)
         if self._saved.issuperset(node.outputs):
@@ -110,105 +119,98 @@ class JournalHooks:
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, catalog: CatalogProtocol) -> None:
-        """Begin afresh the next time, and note a whole run."""
+        """Note a whole run, and remove the journal, so that the next run starts afresh."""
         journal = self._journal
         if journal is not None:
             if self._whole and journal.code == hash_code():
                 identity = {**journal.identity, "code": journal.code}
-                note_finished(catalog.load(RUN_WORK), identity, journal.version)
+                note_finished(self._folders().runs, identity, journal.version)
             self._path.unlink(missing_ok=True)
         self._release()
 
     @hook_impl
     def on_pipeline_error(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Keep the journal of a run that got somewhere."""
-        work = [catalog.get(name) for name in pipeline.inputs()]
-        started = any(dataset.used for dataset in work if isinstance(dataset, WorkFolderDataset))
+        """Remove the journal of a run that has finished no node and left no work."""
+        started = any(map(is_used, work_folders(pipeline, catalog, self._folders())))
         if self._journal is not None and not self._journal.done and not started:
             self._path.unlink(missing_ok=True)
         self._release()
 
     def interrupted(self) -> None:
-        """Let another process continue the run: Kedro calls no hook when it is interrupted."""
+        """Release the lock, so that the run can be continued; Kedro calls no hook here."""
         self._release()
 
+    def _folders(self) -> WorkFolders:
+        if self._context is None:
+            raise RuntimeError("Kedro makes the context before it runs a pipeline")
+        return WorkFolders.of(self._context)
+
     def _begin(self, pipeline: Pipeline, catalog: CatalogProtocol, version: str) -> None:
-        """Continue the run of the journal that is there, or begin a new one."""
+        """Continue the run of the journal at `_path`, if there is one, or begin a new one.
+
+        Args:
+            pipeline: Nodes of the run.
+            catalog: Catalog of the run.
+            version: Version that a new run saves its outputs under.
+
+        Raises:
+            InputError: The interrupted run has finished nodes, but has other parameters or inputs.
+        """
         identity, code = describe_run(pipeline, catalog), hash_code()
         self._saved = set()
-        found = Journal.read(self._path)
-        if found is not None:
-            other = [node for node in pipeline.nodes if node.name not in found.done]
-            remove_outputs(other, catalog, found.version)
-        if found is None or not self._wanted(found, identity, len(pipeline.nodes)):
+        journal = Journal.read(self._path)
+        if journal is not None:
+            unfinished = [node for node in pipeline.nodes if node.name not in journal.done]
+            remove_outputs(unfinished, catalog, journal.version)
+        if journal is None or not self._is_continued(journal, identity, len(pipeline.nodes)):
             self._path.unlink(missing_ok=True)
             self._journal = Journal(version, identity, code)
             return
-        use_version(pipeline, catalog, found.version)
-        there = [node for node in pipeline.nodes if node.name in found.done]
-        found.done = [node.name for node in there if saved(node, catalog)]
-        remove_outputs(
-            [node for node in there if node.name not in found.done], catalog, found.version
-        )
-        if found.code != code:
-            found.code = "changed while the run was interrupted"
+        self._continue(journal, pipeline, catalog)
+        if journal.code != code:
+            journal.code = "changed while the run was interrupted"
             logger.warning("The code has changed since the interrupted run began")
-        found.tracking_run = self._reopen(found.tracking_run)
-        self._journal = found
+
+    def _continue(self, journal: Journal, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Take over an interrupted run: its version, its finished nodes and its run in MLflow."""
+        use_version(pipeline, catalog, journal.version)
+        finished = [node for node in pipeline.nodes if node.name in journal.done]
+        # Somebody may have removed an output since; its node runs again.
+        damaged = [node for node in finished if not outputs_exist(node, catalog)]
+        remove_outputs(damaged, catalog, journal.version)
+        journal.done = [node.name for node in finished if node not in damaged]
+        journal.tracking_run = self._tracking.reopen(journal.tracking_run)
+        self._journal = journal
+        ContinuingRunner.done = tuple(journal.done)
         logger.info(
             "Continuing the interrupted run %s: %d of %d nodes are done",
-            found.version,
-            len(found.done),
+            journal.version,
+            len(journal.done),
             len(pipeline.nodes),
         )
 
-    def _wanted(self, found: Journal, identity: dict[str, str], nodes: int) -> bool:
-        """Say whether to continue a run.
+    def _is_continued(self, journal: Journal, identity: Identity, nodes: int) -> bool:
+        """Say whether the run of a journal is continued.
 
         Raises:
-            InputError: It was made from something else, and some of it is done.
+            InputError: The run has finished nodes, but has other parameters or inputs.
         """
         if self._context is None or self._context.config_loader["parameters"]["resume"] == "never":
             return False
-        if not found.done:
-            return found.identity == identity
-        found.check_same(identity, nodes)
+        if not journal.done:
+            return journal.identity == identity
+        journal.check_same(identity, nodes)
         return True
 
-    def _reopen(self, run_id: str | None) -> str | None:
-        """Have kedro-mlflow open the crashed run again, if it is still there."""
-        import mlflow
-        from mlflow.exceptions import MlflowException
-
-        config = getattr(self._context, "mlflow", None)
-        if run_id is None or config is None:
-            return None
-        try:
-            info = mlflow.MlflowClient().get_run(run_id).info
-        except MlflowException:
-            return None
-        experiment = config.tracking.experiment._experiment.experiment_id
-        if info.lifecycle_stage != "active" or info.experiment_id != experiment:
-            return None
-        config.tracking.run.id = run_id
-        return run_id
-
     def _acquire(self) -> None:
-        """Keep other processes from continuing a run that is going on."""
+        """Take the lock, so that no other process continues this run while it is going on."""
         self._release()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self._path.with_suffix(".lock"))
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            self._lock = None
-            raise InputError(
-                f"{self._path.with_suffix('.lock')}: the same command is running already; wait "
-                "until it has ended"
-            ) from None
+        path = self._path.with_suffix(".lock")
+        self._lock = lock_file(
+            path, f"{path}: the same command is running already; wait until it has ended"
+        )
 
     def _release(self) -> None:
         if self._lock is not None:
-            Path(self._lock.lock_file).unlink(missing_ok=True)
-            self._lock.release()
+            unlock_file(self._lock)
             self._lock = None

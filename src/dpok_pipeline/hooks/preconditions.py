@@ -1,8 +1,7 @@
-"""Says before anything runs which parameter does not exist, and what has not been made yet."""
+"""Refuses a run, before any node, whose parameters do not exist or whose inputs are not made."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,46 +15,47 @@ from kedro.io import CatalogProtocol
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
+from dpok_pipeline.configuration import selection
+from dpok_pipeline.configuration.validation import PARAMETERS, advise
 from dpok_pipeline.datasets.models import NamedDataset
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.hooks.checks import check_comparable, check_methods
 
 RESUME = ("auto", "never")
-# How a configuration file takes a value from `--params`: ${runtime_params:NAME, default}.
+#: Groups of parameters that the loader derives from other files.
+DERIVED = ("methods", "all")
+# A configuration file takes a value of `--params` by ${runtime_params:NAME, default}.
 RUNTIME_PARAMETER = re.compile(r"\$\{runtime_params:\s*(\w+)")
 
 
 class PreconditionHooks:
-    """Checks what a run only reads: parameter groups, datasets, models."""
+    """Hooks that check everything that a run only reads: parameter groups, datasets, models."""
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
-        """Refuse a misspelt group; the fields within are checked by their types."""
+        """Refuse a misspelt group; the fields in it are checked by their types."""
         loader = context.config_loader
         files = list(Path(loader.conf_source, loader.base_env).glob("parameters*.yml"))
-        own = Path(loader.conf_source, loader.env or loader.default_run_env)
-        for file in own.rglob("parameters*.yml"):
+        environment = Path(loader.conf_source, loader.env or loader.default_run_env)
+        for file in environment.rglob("parameters*.yml"):
             _check_mapping(file)
         known = runtime_parameters(loader).union(
-            *(yaml.safe_load(file.read_text()) for file in files)
+            DERIVED, *(yaml.safe_load(file.read_text(encoding="utf-8")) for file in files)
         )
-        # Presets begin with an underscore, which Kedro drops from every kind of file but this.
-        given = {key: value for key, value in loader["parameters"].items() if key[0] != "_"}
-        loader["parameters"] = given
-        for name, value in given.items():
-            if name not in known and value != {"experiment": name}:
+        parameters = loader["parameters"]
+        for name in parameters:
+            if name not in known and name not in selection.current().experiments:
                 raise InputError(_unknown_parameter(name, known))
-        resume = loader["parameters"].get("resume")
+        resume = parameters.get("resume")
         if resume not in RESUME:
-            raise InputError(
-                f"conf/*/parameters*.yml or --params: resume is {resume!r}: give auto or never"
-            )
+            raise InputError(f"{PARAMETERS}: resume is {resume!r}: give auto or never")
 
-    # Before kedro-mlflow's hook, which would leave behind a run that nothing ever ends.
+    # Preconditions come before the journal looks for an interrupted run, and before MLflow.
     @hook_impl(tryfirst=True)
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
-        """Stop at missing inputs, with the pipeline that makes each, and at broken models."""
+        """Refuse missing inputs, naming the pipeline that makes each, and broken models."""
         inputs = sorted(name for name in pipeline.inputs() if not is_parameter(name))
         missing = [name for name in inputs if _is_missing(catalog, name)]
         if missing:
@@ -66,10 +66,12 @@ class PreconditionHooks:
             dataset = catalog.get(name)
             if isinstance(dataset, NamedDataset):
                 dataset.check()
+        check_methods(pipeline, catalog)
+        check_comparable(pipeline, catalog)
 
 
 def _check_mapping(file: Path) -> None:
-    """Refuse a parameter file that is not YAML, or something else than names and values."""
+    """Refuse a parameter file that is not YAML, or that holds no names and values."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -84,16 +86,14 @@ def _is_missing(catalog: CatalogProtocol, name: str) -> bool:
 
 
 def runtime_parameters(loader: Any) -> set[str]:
-    """What `--params` may give besides parameter groups: all that this environment's files take."""
+    """Find the names that `--params` may give because a file of this environment takes them."""
     folders = [Path(loader.conf_source, env) for env in (loader.base_env, loader.env) if env]
     files = [file for folder in folders for file in folder.rglob("*.yml")]
     return {name for file in files for name in RUNTIME_PARAMETER.findall(file.read_text())}
 
 
 def _unknown_parameter(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
-    return f"conf/*/parameters*.yml or --params: {name}: no such parameter; {advice}"
+    return f"{PARAMETERS}: {name}: no such parameter; {advise(name, known)}"
 
 
 def _remedy(name: str, dataset: Any, env: str | None) -> str:
@@ -104,8 +104,11 @@ def _remedy(name: str, dataset: Any, env: str | None) -> str:
             f"--load-versions {name}:{version.load}: no such version; leave it out for the newest"
         )
     pipelines.set_requested(None)  # Kedro has imported only the pipelines of this run so far.
-    makers = [key for key, made in pipelines.items() if name in made.outputs() | made.all_outputs()]
-    makers = [key for key in makers if key != "__default__"]
+    makers = [
+        key
+        for key, pipeline in pipelines.items()
+        if key != "__default__" and name in pipeline.all_outputs()
+    ]
     if not makers:
         return f"{name}: not in the catalog's folder; check its entry in conf/*/catalog*.yml"
     option = "" if env in (None, "local") else f" --env {env}"

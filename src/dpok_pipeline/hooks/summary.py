@@ -1,4 +1,4 @@
-"""What a finished evaluation says on the terminal: the table, and where everything is."""
+"""Shows on the terminal what an evaluation has found, and where its reports are."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ logger = logging.getLogger(__name__)
 
 
 class SummaryHooks:
-    """Ends a run that made a comparison with its numbers."""
+    """Hooks that end a comparison with a table of its numbers."""
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Print prompt × model, and the paths of the reports."""
-        made = pipeline.all_outputs()
-        tables = sorted(name for name in made if name.rpartition(".")[2] == "comparison")
-        reports = sorted(name for name in made if name.rpartition(".")[2] == "report")
+        """Log a table of prompts and methods, and the paths of the reports."""
+        outputs = pipeline.all_outputs()
+        tables = sorted(name for name in outputs if name.rpartition(".")[2] == "comparison")
+        reports = sorted(name for name in outputs if name.rpartition(".")[2] == "report")
         if not tables:
             return
         from dpok_pipeline.report.headline import caveat
         from dpok_pipeline.report.tables import terminal_table
 
-        chosen = ["comparison"] if "comparison" in tables else tables
-        comparison = pd.concat([catalog.load(name) for name in chosen], ignore_index=True)
-        logger.info("\n%s\n\n%s\n", terminal_table(comparison), caveat(comparison))
+        shown = ["comparison"] if "comparison" in tables else tables
+        comparison = pd.concat([catalog.load(name) for name in shown], ignore_index=True)
+        methods = catalog.load("params:comparison").methods
+        logger.info("\n%s\n\n%s\n", terminal_table(comparison, methods), caveat(comparison))
         for name in reports:
             logger.info("%-20s %s", name, _path(catalog, name))
         logger.info("\nMLflow runs: make mlflow    Pipelines and previews: make viz")

@@ -1,1 +1,1 @@
-"""The Kedro pipelines: thin nodes around the engine."""
+"""The Kedro pipelines, whose nodes are thin wrappers around the engine."""

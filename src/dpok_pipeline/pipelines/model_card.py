@@ -1,4 +1,4 @@
-"""The card beside a LoRA: what it was made from, in the form that model hubs read."""
+"""The card beside a LoRA, which says what it was made from in the form that model hubs read."""
 
 from __future__ import annotations
 
@@ -9,84 +9,98 @@ from typing import Any
 
 import yaml
 
+from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
 from dpok_pipeline.diffusion.components import CARD, resolve_folder
+from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.files.fingerprint import flatten
 from dpok_pipeline.rewards.load import ScorerConfig
 
 UNKNOWN_LICENCE = "not stated in its folder"
-METHODS = {"rl": "DPOK", "sft": "reward-weighted supervised fine-tuning"}
-MOST_PROMPTS = 20  # written out; the prompts table has all
-# Of a run's summary; what depends on the machine would make equal LoRAs have unequal cards.
+MOST_PROMPTS = 20  # A card lists no more; the table of prompts has all of them.
+# Entries of a run's summary that depend on the machine: equal LoRAs must have equal cards.
 NOT_SHOWN = ("seconds", "checkpoint_seconds")
 
 
 def write_model_card(
     folder: Path,
     *,
-    method: str,
+    method: Method,
     base_model: BaseModelHandle,
     prompts: Sequence[str],
     reward: str,
-    budget: Mapping[str, Any],
     scores: Mapping[str, Any],
+    sampling: SamplingConfig | None = None,
 ) -> None:
     """Write README.md into a finished LoRA's folder.
 
     Args:
-        folder: The LoRA's.
-        method: `rl` or `sft`.
-        base_model: What was fine-tuned.
-        prompts: What it was fine-tuned on.
+        folder: Folder of the LoRA.
+        method: Method that has trained it.
+        base_model: Model that was fine-tuned.
+        prompts: Prompts that it was fine-tuned on.
         reward: The reward model, as `describe_scorer` words it.
-        budget: Parameters that say how much was drawn and trained.
-        scores: What is known of the result when training ends.
+        scores: Measurements of the result that exist when training ends.
+        sampling: How images were drawn during training; None if none were drawn.
     """
-    name = _base_name(base_model)
-    licence = base_licence(base_model)
-    front = {
-        "base_model": name,
-        "library_name": "diffusers",
-        **({} if licence == UNKNOWN_LICENCE else {"license": licence}),
-        "tags": ["lora", "text-to-image", "stable-diffusion", method],
-    }
-    told = {key: value for key, value in scores.items() if key not in NOT_SHOWN}
+    settings = {} if sampling is None else sampling.model_dump()
+    settings |= method.lora.model_dump() | flatten(method.training.numbers())
+    shown = {key: value for key, value in scores.items() if key not in NOT_SHOWN}
     sections = [
-        f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
-        f"# LoRA by {METHODS[method]}",
+        _front_matter(base_model, method),
+        f"# LoRA by {method.entry.title}",
         "Load it with `StableDiffusionPipeline.load_lora_weights(folder)`, into the base model "
         "below and no other.",
         "## Base model",
         _table(
             {
-                "model": name,
+                "model": _base_name(base_model),
                 "revision": base_model.revision or "none: a folder",
                 "sha256 of its files": base_model.content_hash,
-                "licence, which binds this LoRA too": licence,
+                "licence, which binds this LoRA too": base_licence(base_model),
             }
         ),
         "## Training",
-        _table({"reward": reward, **budget}),
-        f"Prompts ({len(prompts)}):",
-        "\n".join(f"* {prompt}" for prompt in prompts[:MOST_PROMPTS]),
-        *([] if len(prompts) <= MOST_PROMPTS else [f"… and {len(prompts) - MOST_PROMPTS} more."]),
+        _table({"method": method.label, "reward": reward, **settings}),
+        *_list_prompts(prompts),
         "## Scores when training ended",
-        _table(told),
+        _table(shown),
         "Measured on the images of training. The comparison with the base model, on fixed noise, "
         "is in the evaluation's report.",
     ]
     (folder / CARD).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
+def _front_matter(base_model: BaseModelHandle, method: Method) -> str:
+    """Write what model hubs read: the base model, its licence, and tags."""
+    licence = base_licence(base_model)
+    fields = {
+        "base_model": _base_name(base_model),
+        "library_name": "diffusers",
+        **({} if licence == UNKNOWN_LICENCE else {"license": licence}),
+        "tags": ["lora", "text-to-image", "stable-diffusion", method.algorithm],
+    }
+    return f"---\n{yaml.safe_dump(fields, sort_keys=False)}---"
+
+
+def _list_prompts(prompts: Sequence[str]) -> list[str]:
+    """Write the first prompts as a list, and how many more there are."""
+    lines = "\n".join(f"* {prompt}" for prompt in prompts[:MOST_PROMPTS])
+    hidden = len(prompts) - MOST_PROMPTS
+    more = [f"… and {hidden} more."] if hidden > 0 else []
+    return [f"Prompts ({len(prompts)}):", lines, *more]
+
+
 def describe_scorer(scorer: ScorerConfig) -> str:
-    """Name a reward model in a line: its kind, and what its files are called."""
-    given = scorer.model_dump(exclude_none=True, exclude_defaults=True, exclude={"parts"})
-    named = [_without_folder(str(value)) for value in given.values()]
+    """Name a reward model in one line, by its kind and the names of its files."""
+    fields = scorer.model_dump(exclude_none=True, exclude_defaults=True, exclude={"parts"})
+    names = [_without_folder(str(value)) for value in fields.values()]
     parts = [f"{name} ({describe_scorer(part)})" for name, part in (scorer.parts or {}).items()]
-    return ", ".join(named + parts)
+    return ", ".join(names + parts)
 
 
 def _without_folder(value: str) -> str:
-    # Where a file lies on one machine tells a reader nothing, and makes cards differ.
+    # The folder that a file lies in on one machine tells a reader nothing, and makes cards differ.
     return Path(value).name if Path(value).is_absolute() else value
 
 
@@ -94,8 +108,8 @@ def base_licence(base_model: BaseModelHandle) -> str:
     """Read the licence in the front matter of the base model's own card."""
     card = resolve_folder(base_model.path, base_model.revision) / CARD
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    found = re.match(r"---\n.*?^license:\s*(\S+)$.*?^---$", text, flags=re.DOTALL | re.MULTILINE)
-    return found[1] if found else UNKNOWN_LICENCE
+    match = re.match(r"---\n.*?^license:\s*(\S+)$.*?^---$", text, flags=re.DOTALL | re.MULTILINE)
+    return match[1] if match else UNKNOWN_LICENCE
 
 
 def _base_name(base_model: BaseModelHandle) -> str:

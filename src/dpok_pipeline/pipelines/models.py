@@ -1,80 +1,111 @@
-"""From what the catalog holds to what the engine takes: the same steps in several nodes."""
+"""Opens the models that the catalog names: base model, scorers, embedder; once per command."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 from pydantic import Field
 
-from dpok_pipeline.diffusion.base_model import BaseModelHandle
 from dpok_pipeline.diffusion.config import NetworkOptions, Precision
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.manifest import describe
-from dpok_pipeline.rewards.load import ScorerConfig
+from dpok_pipeline.files.checksums import file_sha256
 
+# Hooks import this module at every command: torch comes with the first model that is opened.
 if TYPE_CHECKING:
-    from dpok_pipeline.diffusion.base_model import DiffusionModel
-    from dpok_pipeline.rewards.protocol import Scorer
+    from dpok_pipeline.diffusion.base_model import BaseModelHandle, DiffusionModel
+    from dpok_pipeline.rewards.clip import ClipEmbedder
+    from dpok_pipeline.rewards.load import ScorerConfig
+    from dpok_pipeline.rewards.scorer import Scorer
 
 
 class ComputeConfig(NetworkOptions):
-    """Where the networks run and how they compute."""
+    """The device that the networks run on, and how they compute."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="`auto` takes a GPU where there is one."
+        "auto", description="Device that the networks run on; `auto` takes a GPU if there is one."
     )
     precision: Precision | Literal["auto"] = Field(
         "float32",
-        description="Of the networks; latents, log-probabilities and LoRA weights stay float32. "
-        "`auto` is bfloat16 on a GPU that has it, float16 on another, float32 elsewhere.",
+        description="Number type of the networks; latents, log-probabilities and LoRA weights "
+        "stay float32. `auto` is bfloat16 on a GPU that has it, float16 on another GPU, and "
+        "float32 elsewhere.",
     )
 
     def torch_device(self) -> str:
-        """Resolve `auto`.
+        """Return the device, with `auto` resolved.
 
         Raises:
-            InputError: There is no such device here.
+            InputError: This machine has no such device.
         """
         import torch
 
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
-        found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        if not found.get(self.device, True):
+        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not available.get(self.device, True):
             raise InputError(
                 f"compute.device is {self.device}, which torch does not find here; give auto"
             )
         return self.device
 
+    def resolved_precision(self) -> Precision:
+        """Return the number type; `auto` is the one in which the device computes fastest."""
+        from dpok_pipeline.diffusion.base_model import half_precision
 
+        return half_precision(self.torch_device()) if self.precision == "auto" else self.precision
+
+
+# The nodes of a command follow one another in one thread and use the same few models. Each node
+# leaves a model as it was: it detaches the LoRA that it has attached.
+@lru_cache(maxsize=1)
 def open_model(base_model: BaseModelHandle, compute: ComputeConfig) -> DiffusionModel:
     """Load the base model that a handle names."""
     from dpok_pipeline.diffusion.base_model import load_base_model
-    from dpok_pipeline.diffusion.options import half_precision
 
-    device = compute.torch_device()
-    precision = half_precision(device) if compute.precision == "auto" else compute.precision
-    return load_base_model(base_model, device, precision, options=compute)
+    return load_base_model(
+        base_model, compute.torch_device(), compute.resolved_precision(), options=compute
+    )
 
 
 def open_scorer(scorer: ScorerConfig, compute: ComputeConfig) -> Scorer:
     """Load the scorer that a specification describes."""
-    from dpok_pipeline.rewards.load import load_scorer
+    return _open_scorer(scorer.model_dump_json(), compute.torch_device())
 
-    return load_scorer(scorer, compute.torch_device())
+
+@lru_cache(maxsize=8)
+def _open_scorer(specification: str, device: str) -> Scorer:
+    from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
+
+    return load_scorer(ScorerConfig.model_validate_json(specification), device)
+
+
+@lru_cache(maxsize=1)
+def open_embedder(folder: Path, compute: ComputeConfig) -> ClipEmbedder:
+    """Load the CLIP whose image embeddings measure diversity."""
+    from dpok_pipeline.rewards.clip import ClipEmbedder
+
+    return ClipEmbedder.from_folder(folder).eval().to(compute.torch_device())
+
+
+def forget_models() -> None:
+    """Drop every open model, at the end of a command and between tests."""
+    for cache in (open_model, _open_scorer, open_embedder):
+        cache.cache_clear()
 
 
 def scorer_identity(scorer: ScorerConfig) -> dict[str, Any]:
-    """What makes a reward: its settings, and hashes of its files and of a user's own code."""
+    """Describe what decides a reward: settings, and hashes of files and of a user's code."""
     from dpok_pipeline.rewards.load import scorer_files
 
     digest = hashlib.sha256()
     for file in scorer_files(scorer):
-        digest.update(describe(file)["sha256"].encode())
+        digest.update(file_sha256(file).encode())
     kinds = [scorer.kind, *(part.kind for part in (scorer.parts or {}).values())]
     return {
         **scorer.model_dump(mode="json", exclude={"path", "clip_path"}),
@@ -83,39 +114,54 @@ def scorer_identity(scorer: ScorerConfig) -> dict[str, Any]:
     }
 
 
+def scoring_identity(scorers: Mapping[str, ScorerConfig], embedder: Path) -> dict[str, Any]:
+    """Describe the scorers and the embedder: only what equal ones have scored can be compared."""
+    identities = {name: scorer_identity(scorer) for name, scorer in scorers.items()}
+    return {"scorers": identities, "embedder": hash_files(embedder)}
+
+
+def hash_files(path: Path) -> str:
+    """Hash a file, or all files of a folder with their names."""
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(f"{file.relative_to(path)} {file_sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
 def _module_hash(kind: str) -> str | None:
-    """Hash the file that a dotted path's module is in; None for the project's own scorers."""
+    """Hash the file of the module in a dotted path; return None for a kind without a module."""
     module, dot, _ = kind.rpartition(".")
     try:
         spec = importlib.util.find_spec(module) if dot else None
-    except (ImportError, ValueError):  # ValueError: a module that was not read from a file
-        return None  # loading the scorer says so in a better place
+    except (ImportError, ValueError):  # A module that was not read from a file: ValueError.
+        return None  # The error is raised, with a better message, when the scorer is loaded.
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         return None
-    return str(describe(Path(spec.origin))["sha256"])
+    return file_sha256(Path(spec.origin))
 
 
 def select_prompts(prompts: pd.DataFrame, experiment: str, split: str | None) -> pd.DataFrame:
-    """Take the prompts of one experiment.
+    """Select the prompts of one experiment.
 
     Args:
-        prompts: The table of prompt_preparation.
-        experiment: Whose.
-        split: `train`, `unseen`, or None for both.
+        prompts: Table of all prompts, as prompt_preparation makes it.
+        experiment: Name of the experiment.
+        split: `train` or `unseen`; None for both.
 
     Returns:
-        Its rows, in the table's order.
+        Rows of the experiment, in the table's order.
 
     Raises:
-        InputError: The experiment has none.
+        InputError: The experiment has no such prompts.
     """
-    chosen = prompts[prompts["experiment"] == experiment]
+    rows = prompts[prompts["experiment"] == experiment]
     if split is not None:
-        chosen = chosen[chosen["split"] == split]
-    if chosen.empty:
+        rows = rows[rows["split"] == split]
+    if rows.empty:
         present = ", ".join(sorted(prompts["experiment"].unique()))
         raise InputError(
             f"prompts: experiment {experiment} has no {split or ''} prompts (present: {present}); "
             "add some to prompt_sources and run prompt_preparation again"
         )
-    return chosen.reset_index(drop=True)
+    return rows.reset_index(drop=True)

@@ -1,78 +1,128 @@
-"""Plotly figures in the report's look: bars, learning curves, reward against KL.
+"""Levels of one metric as a Plotly figure: bars for few methods, rows of points for many.
 
-`comparison` is the frame of `comparison.compare`. `curves` holds the learning curves of one
-experiment by model (`rl`, perhaps `sft`): one row per logged step with `images_seen`, `reward/mean`
-and `kl/noise_mse`; a curve without a column that a figure needs is left out of it.
+`comparison` is the frame of `comparison.compare`. The other figures are in `curves` (learning
+curves) and `frontier` (reward against KL).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from dpok_pipeline.evaluation.comparison import overall
 from dpok_pipeline.evaluation.intervals import Interval
-from dpok_pipeline.evaluation.names import MODEL_COLOURS, MODEL_LABELS, MODELS, metric, reward_name
-from dpok_pipeline.report.style import INK, dress, wrapped
+from dpok_pipeline.evaluation.names import SPLIT_LABELS, MethodLabel, metric
+from dpok_pipeline.evaluation.reading import Unit, measured, units
+from dpok_pipeline.report.style import INK, QUIET, RULE, apply_style, wrapped
 
+#: Methods whose bars can still be told apart side by side; more become rows of points.
+MOST_BARS = 4
 #: Groups of bars that can still be read side by side.
 MOST_GROUPS = 12
+#: Groups whose labels have room side by side; those of more are turned.
+MOST_LEVEL_LABELS = 5
+#: Panels of points that can still be read side by side.
+MOST_PANELS = 5
 
-Curves = Mapping[str, pd.DataFrame]
+ROW_HEIGHT = 26  # pixels of one method's points
+SPLIT_OFFSET = 0.17  # of a row: training prompts above its middle, unseen ones below
+TITLE_WIDTH = 24  # characters of a line above a panel
+MARKS = {"train": "●", "unseen": "○"}
 
 
 def score_bars(
     comparison: pd.DataFrame,
     name: str,
+    methods: Sequence[MethodLabel],
     split: str | None = "train",
-    y_range: tuple[float, float] | None = None,
+    value_axis: tuple[float, float] | None = None,
 ) -> go.Figure:
-    """One group per prompt, one bar per model, with 95 % intervals (the paper's Figures 2, 3).
+    """Show each method's level of one metric, with 95 % intervals (the paper's Figures 2, 3).
 
-    `split` None shows training and unseen prompts together.
+    Few methods are bars: one group per prompt, one bar per method. A score whose scale does not
+    begin at 0, such as the aesthetic one, is drawn as points: the length of a bar would say
+    nothing. Many methods are rows of points, with one panel per experiment.
 
-    A score whose scale does not begin at 0, such as the aesthetic one, is drawn as points: the
-    length of a bar would say nothing.
+    Args:
+        comparison: As `comparison.compare` returns it.
+        name: Metric to show.
+        methods: Methods to show; one that was not measured is left out.
+        split: Prompts to show; None shows training and unseen prompts together.
+        value_axis: Limits of the metric's axis; None leaves them to Plotly.
     """
-    shown = metric(name)
+    shown = measured(comparison, methods)
+    if has_rows(comparison, methods):
+        return _rows_of_points(comparison, name, shown, split, value_axis)
     rows = _groups(comparison[comparison["metric"] == name], split)
     points = name == "aesthetic"
     figure = go.Figure()
-    for model in MODELS:
-        own = rows[rows["quantity"] == model]
-        if own.empty:
+    for method in shown:
+        levels = rows[rows["quantity"] == method.name]
+        if levels.empty:
             continue
-        scale = 100 if shown.share else 1
-        mean, low, high = (scale * own[column] for column in Interval._fields)
+        mean, low, high = (_scale(name) * levels[column] for column in Interval._fields)
         bars = {
-            "x": [wrapped(prompt) for prompt in own["prompt"]],
+            "x": [wrapped(prompt) for prompt in levels["prompt"]],
             "y": mean,
-            "name": MODEL_LABELS[model],
-            "offsetgroup": model,
+            "name": method.label,
+            "offsetgroup": method.name,
             "error_y": {
                 "array": high - mean,
                 "arrayminus": mean - low,
-                "color": MODEL_COLOURS[model] if points else INK,
+                "color": method.colour if points else INK,
                 "thickness": 1.2,
                 "width": 3,
             },
             "hovertemplate": "%{y:.3g}<extra>%{x}</extra>",
         }
-        colour = MODEL_COLOURS[model]
         if points:
-            marker = {"color": colour, "size": 10}
-            figure.add_scatter(**bars, mode="markers", marker=marker)
+            figure.add_scatter(**bars, mode="markers", marker={"color": method.colour, "size": 10})
         else:
-            figure.add_bar(**bars, marker_color=colour)
-    unit = " (%)" if shown.share else ""
+            figure.add_bar(**bars, marker_color=method.colour)
     figure.update_layout(barmode="group", scattermode="group", bargap=0.28, scattergap=0.4)
-    return dress(figure, y_title=shown.label + unit, y_range=y_range)
+    if rows["prompt"].nunique() <= MOST_LEVEL_LABELS:
+        figure.update_xaxes(tickangle=0)
+    return apply_style(figure, y_title=_axis_title(name), y_range=value_axis)
+
+
+def has_rows(comparison: pd.DataFrame, methods: Sequence[MethodLabel]) -> bool:
+    """Say whether there are too many methods for bars, so that each is a row."""
+    return len(measured(comparison, methods)) > MOST_BARS
+
+
+def value_range(
+    comparison: pd.DataFrame, name: str, methods: Sequence[MethodLabel]
+) -> tuple[float, float]:
+    """Find axis limits that hold every interval of a metric, for figures that share an axis."""
+    names = [method.name for method in methods]
+    rows = comparison[(comparison["metric"] == name) & comparison["quantity"].isin(names)]
+    low, high = _scale(name) * rows["low"].min(), _scale(name) * rows["high"].max()
+    pad = 0.08 * max(high - low, 1e-3)
+    # The place of a point says all; the length of a bar is read from 0.
+    if name == "aesthetic":
+        return low - pad, high + pad
+    if has_rows(comparison, methods):
+        # A mark at 0 or 100 % is whole, and nothing lies beyond.
+        outer = (-3, 103) if metric(name).share else (low - pad, high + pad)
+        return max(low - pad, outer[0]), min(high + pad, outer[1])
+    if metric(name).share:
+        return 0, min(100, high + pad)
+    return (low - pad if low < 0 else 0), (high + pad if high > 0 else 0)
+
+
+def _scale(name: str) -> int:
+    return 100 if metric(name).share else 1
+
+
+def _axis_title(name: str) -> str:
+    shown = metric(name)
+    return shown.label + (" (%)" if shown.share else "")
 
 
 def _groups(rows: pd.DataFrame, split: str | None) -> pd.DataFrame:
-    """What one figure of bars can hold: the prompts, or the means where there are too many."""
+    """Select what one figure of bars can hold: the prompts, or the means of too many."""
     if split:
         rows = rows[rows["split"] == split]
     is_mean = rows["prompt_id"] == "mean"
@@ -80,141 +130,96 @@ def _groups(rows: pd.DataFrame, split: str | None) -> pd.DataFrame:
     return rows[is_mean if crowded and is_mean.any() else ~is_mean]
 
 
-def value_range(comparison: pd.DataFrame, name: str) -> tuple[float, float]:
-    """Axis limits that hold every interval of a metric, for figures that share an axis."""
-    rows = comparison[(comparison["metric"] == name) & comparison["quantity"].isin(MODELS)]
-    scale = 100 if metric(name).share else 1
-    low, high = scale * rows["low"].min(), scale * rows["high"].max()
-    pad = 0.08 * max(high - low, 1e-3)
-    if name == "aesthetic":
-        return low - pad, high + pad
-    if metric(name).share:
-        return 0, min(100, high + pad)
-    return (low - pad if low < 0 else 0), (high + pad if high > 0 else 0)
-
-
-def learning_curves(curves: Curves, comparison: pd.DataFrame) -> go.Figure:
-    """Reward of the images drawn while training, against how many were drawn.
-
-    Dashed lines are the three models' means on the evaluation noise, so that the curve can be
-    read against where it starts and against SFT.
-    """
-    reward = reward_name(set(comparison["metric"]))
-    figure = go.Figure()
-    for model, curve in curves.items():
-        if not {"images_seen", "reward/mean"} <= set(curve.columns):
-            continue
-        colour = MODEL_COLOURS[model]
-        points = curve.dropna(subset=["reward/mean"])
-        figure.add_scatter(
-            x=points["images_seen"],
-            y=points["reward/mean"],
-            mode="lines",
-            line={"color": colour, "width": 1},
-            opacity=0.35,
-            hoverinfo="skip",
-            showlegend=False,
-        )
-        figure.add_scatter(
-            x=points["images_seen"],
-            y=smooth(points["reward/mean"]),
-            mode="lines",
-            line={"color": colour, "width": 3},
-            name=f"{MODEL_LABELS[model]}, while training",
-        )
-    for model, level in _levels(comparison, reward).items():
-        line = {"color": MODEL_COLOURS[model], "dash": "dash", "width": 1.5}
-        figure.add_hline(y=level.mean, line=line)
-    _label_levels(figure, _levels(comparison, reward))
-    figure.update_xaxes(title="images seen", rangemode="tozero")
-    return dress(figure, y_title=metric(reward).label, legend=False)
-
-
-def reward_against_kl(curves: Curves, comparison: pd.DataFrame) -> go.Figure:
-    """How much reward is bought at which distance from the base model.
-
-    The line is the path of a training run from its first iteration to its last; the marks with
-    intervals are the finished models on the evaluation noise.
-    """
-    reward = reward_name(set(comparison["metric"]))
-    figure, furthest = go.Figure(), 1e-9
-    for model, curve in curves.items():
-        if not {"kl/noise_mse", "reward/mean"} <= set(curve.columns):
-            continue
-        points = curve.dropna(subset=["kl/noise_mse", "reward/mean"])
-        furthest = max(furthest, points["kl/noise_mse"].max())
-        figure.add_scatter(
-            x=smooth(points["kl/noise_mse"]),
-            y=smooth(points["reward/mean"]),
-            mode="lines+markers",
-            line={"color": MODEL_COLOURS[model], "width": 1.5},
-            marker={"size": 4},
-            opacity=0.55,
-            name=f"{MODEL_LABELS[model]}, while training",
-        )
-    distances = _levels(comparison, "kl")
-    for model, level in _levels(comparison, reward).items():
-        at = distances.get(model, Interval(0, 0, 0) if model == "base" else None)
-        if at is None:
-            continue
-        furthest = max(furthest, at.high)
-        figure.add_scatter(
-            x=[at.mean],
-            y=[level.mean],
-            error_x=_bars(at, MODEL_COLOURS[model]),
-            error_y=_bars(level, MODEL_COLOURS[model]),
-            mode="markers+text",
-            text=[f"<b>{MODEL_LABELS[model]}</b>"],
-            textposition="middle right",
-            textfont={"color": MODEL_COLOURS[model]},
-            marker={"color": MODEL_COLOURS[model], "size": 12},
-            name=MODEL_LABELS[model],
-        )
-    figure.update_xaxes(
-        title="KL to the base model (mean squared noise difference)",
-        # Room for the base model's mark at 0 and for the last label.
-        range=(-0.04 * furthest, 1.2 * furthest),
+def _rows_of_points(
+    comparison: pd.DataFrame,
+    name: str,
+    methods: Sequence[MethodLabel],
+    split: str | None,
+    value_axis: tuple[float, float] | None,
+) -> go.Figure:
+    """Draw methods as rows and experiments as panels; filled for training, hollow for unseen."""
+    panels = _panels(comparison)
+    shown = list(SPLIT_LABELS) if split is None else [split]
+    titles = [_title(panel, shown) for panel in panels]
+    figure = make_subplots(
+        rows=1,
+        cols=len(panels),
+        shared_yaxes=True,
+        horizontal_spacing=0.12 / len(panels),
+        subplot_titles=titles,
+        x_title=_axis_title(name),
     )
-    return dress(figure, y_title=metric(reward).label, legend=False)
+    for column, panel in enumerate(panels, start=1):
+        for one in shown:
+            offset = 0.0 if split else SPLIT_OFFSET * (1 if one == "train" else -1)
+            trace = _points(panel, name, methods, one, offset)
+            figure.add_trace(trace, row=1, col=column)
+        start = panel.cells.get(shown[0], {}).get((name, methods[0].name))
+        if start is not None:
+            level = _scale(name) * start.mean
+            line = {"color": methods[0].colour, "dash": "dot", "width": 1.2}
+            figure.add_vline(level, row=1, col=column, line=line, layer="below")
+    row_height = ROW_HEIGHT if split else 1.25 * ROW_HEIGHT
+    apply_style(figure, y_title="", legend=False, height=int(100 + row_height * len(methods)))
+    figure.update_annotations(font={"size": 13})
+    figure.update_xaxes(range=value_axis, showgrid=True, gridcolor=RULE, nticks=5)
+    figure.update_yaxes(
+        tickvals=[-place for place in range(len(methods))],
+        ticktext=[wrapped(method.label, 40) for method in methods],
+        range=(0.6 - len(methods), 0.6),
+        zeroline=False,
+    )
+    lines = max(title.count("<br>") for title in titles) + 1
+    figure.update_layout(margin={"l": 12, "r": 12, "t": 8 + 18 * lines, "b": 56})
+    return figure
 
 
-def smooth(values: pd.Series[float]) -> pd.Series[float]:
-    """Centred moving mean over a tenth of the run."""
-    window = max(1, len(values) // 10)
-    return values.rolling(window, center=True, min_periods=1).mean()
+def _title(panel: Unit, splits: Sequence[str]) -> str:
+    """Write a panel's prompts, each behind the mark that its points have."""
+    prompts = {split: panel.prompts[split] for split in splits if split in panel.prompts}
+    if len(set(prompts.values())) < 2:
+        return "".join(wrapped(prompt, TITLE_WIDTH) for prompt in set(prompts.values()))
+    return "<br>".join(
+        f"{MARKS[split]} {wrapped(prompt, TITLE_WIDTH)}" for split, prompt in prompts.items()
+    )
 
 
-def _label_levels(figure: go.Figure, levels: Mapping[str, Interval]) -> None:
-    """Name the dashed lines at the right edge, moved apart where they would overlap."""
-    drawn = [value for trace in figure.data for value in trace.y]
-    drawn += [level.mean for level in levels.values()]
-    apart = 0.065 * (max(drawn) - min(drawn)) if drawn else 0
-    lowest = float("-inf")
-    for model, level in sorted(levels.items(), key=lambda item: item[1].mean):
-        lowest = max(level.mean, lowest + apart)
-        figure.add_annotation(
-            text=f"<b>{MODEL_LABELS[model]}</b>",
-            x=1.01,
-            xref="paper",
-            xanchor="left",
-            y=lowest,
-            yanchor="middle",
-            showarrow=False,
-            font={"color": MODEL_COLOURS[model], "size": 12},
-        )
+def _panels(comparison: pd.DataFrame) -> list[Unit]:
+    """Select what one figure of points can hold: the mean first, then the experiments."""
+    single, joint = units(comparison, joint=False), units(comparison)
+    if len(single) == len(joint):
+        return single[:MOST_PANELS]
+    panels = [*joint, *single]
+    return panels if len(panels) <= MOST_PANELS else joint
 
 
-def _levels(comparison: pd.DataFrame, name: str) -> dict[str, Interval]:
-    """The models' levels on the training prompts."""
-    cells = overall(comparison, "train")
-    return {model: cells[name, model] for model in MODELS if (name, model) in cells}
-
-
-def _bars(estimate: Interval, colour: str) -> dict[str, object]:
-    return {
-        "array": [estimate.high - estimate.mean],
-        "arrayminus": [estimate.mean - estimate.low],
-        "color": colour,
-        "thickness": 1.2,
-        "width": 0,
-    }
+def _points(
+    panel: Unit, name: str, methods: Sequence[MethodLabel], split: str, offset: float
+) -> go.Scatter:
+    """Draw one split of a panel: a point for each method that was measured."""
+    cells = panel.cells.get(split, {})
+    levels = [
+        (place, method, Interval(*(_scale(name) * end for end in cells[name, method.name])))
+        for place, method in enumerate(methods)
+        if (name, method.name) in cells
+    ]
+    return go.Scatter(
+        x=[level.mean for _, _, level in levels],
+        y=[offset - place for place, _, _ in levels],
+        error_x={
+            "array": [level.high - level.mean for _, _, level in levels],
+            "arrayminus": [level.mean - level.low for _, _, level in levels],
+            "color": QUIET,
+            "thickness": 1,
+            "width": 0,
+        },
+        mode="markers",
+        marker={
+            "color": [method.colour for _, method, _ in levels],
+            "size": 9,
+            "symbol": "circle" if split == "train" else "circle-open",
+        },
+        text=[wrapped(method.label, 40) for _, method, _ in levels],
+        name=SPLIT_LABELS[split],
+        hovertemplate="%{text}: %{x:.3g}<extra>" + SPLIT_LABELS[split] + "</extra>",
+    )

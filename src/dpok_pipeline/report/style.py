@@ -7,6 +7,7 @@ import textwrap
 
 import plotly.graph_objects as go
 
+from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.names import one_line
 
 LABEL_LENGTH, LABEL_WIDTH = 140, 14  # characters, in all and per line
@@ -15,22 +16,51 @@ INK = "#1f1f1c"
 QUIET = "#6b6a64"
 RULE = "#e4e1d8"
 FONT = "'Helvetica Neue', Helvetica, Arial, sans-serif"
+HEIGHT = 360  # pixels
 
 
-def wrapped(prompt: str) -> str:
-    """A prompt as a short axis label. Plotly reads tags in labels, so it is escaped."""
-    lines = textwrap.wrap(one_line(prompt, LABEL_LENGTH), LABEL_WIDTH)
+def wrapped(prompt: str, width: int = LABEL_WIDTH) -> str:
+    """Write a prompt as a short axis label. Plotly reads tags in labels, so it is escaped."""
+    lines = textwrap.wrap(one_line(prompt, LABEL_LENGTH), width)
     return "<br>".join(html.escape(line) for line in lines)
 
 
-def dress(
+def bold(text: str) -> str:
+    """Write a text in bold, as Plotly reads it."""
+    return f"<b>{html.escape(text)}</b>"
+
+
+def error_bars(estimate: Interval, colour: str) -> dict[str, object]:
+    """Return the bars of one estimate's interval, as Plotly takes them."""
+    return {
+        "array": [estimate.high - estimate.mean],
+        "arrayminus": [estimate.mean - estimate.low],
+        "color": colour,
+        "thickness": 1.2,
+        "width": 0,
+    }
+
+
+def apply_style(
     figure: go.Figure,
     *,
     y_title: str,
     y_range: tuple[float, float] | None = None,
     legend: bool = True,
+    height: int = HEIGHT,
 ) -> go.Figure:
-    """The look that all figures share."""
+    """Give a figure the look that all share.
+
+    Args:
+        figure: Figure to change.
+        y_title: Title of its y axes.
+        y_range: Their limits; None leaves them to Plotly.
+        legend: Whether it has a legend, above the axes.
+        height: Height in pixels.
+
+    Returns:
+        The same figure.
+    """
     axis = {"gridcolor": RULE, "zerolinecolor": QUIET, "linecolor": QUIET, "ticks": ""}
     figure.update_layout(
         template="none",
@@ -38,12 +68,13 @@ def dress(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         margin={"l": 52, "r": 48, "t": 36, "b": 48},
-        height=360,
+        height=height,
         showlegend=legend,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         hoverlabel={"font": {"family": FONT}},
     )
-    figure.update_xaxes(showgrid=False, automargin=True, zeroline=False, **_without_zero(axis))
+    without_zero = {key: value for key, value in axis.items() if not key.startswith("zero")}
+    figure.update_xaxes(showgrid=False, automargin=True, zeroline=False, **without_zero)
     figure.update_xaxes(title={"standoff": 10, "font": {"size": 13}})
     figure.update_yaxes(
         title={"text": y_title, "font": {"size": 13}},
@@ -53,7 +84,3 @@ def dress(
         **axis,
     )
     return figure
-
-
-def _without_zero(axis: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in axis.items() if not key.startswith("zero")}

@@ -1,1 +1,1 @@
-"""Scorers: functions of images and prompts that training maximises or evaluation reports."""
+"""Scorers, the functions of images and prompts that training maximises or evaluation reports."""

@@ -1,7 +1,7 @@
-"""The LAION aesthetic predictor: how pleasing an image is, on a scale of about 1 to 10.
+"""The LAION aesthetic predictor, which rates images from about 1 to 10 by how pleasing they are.
 
-christophschuhmann/improved-aesthetic-predictor: a CLIP image embedding and a small head. It does
-not read the prompt, so it tells over-optimised images from good ones.
+It is christophschuhmann/improved-aesthetic-predictor, a small head on CLIP's image embedding. It
+does not read the prompt, and can therefore tell over-optimised images from good ones.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class AestheticScorer(nn.Module):
         """Load the head and the CLIP that it was trained on.
 
         Args:
-            head: a folder with `head.safetensors`, that file, or the published `.pth`.
-            clip: a saved `CLIPModel`.
-            sha256: what a published `.pth` must hash to; None does not check.
+            head: A folder with `head.safetensors`, that file, or the published `.pth`.
+            clip: The folder of a saved `CLIPModel`.
+            sha256: The hash that a published `.pth` must have; None accepts any.
 
         Raises:
-            InputError: a file is missing or damaged, or the head does not fit the CLIP.
+            InputError: A file is missing or damaged, or the head does not fit the CLIP.
         """
         path = Path(head)
         path = path / "head.safetensors" if path.is_dir() else path
@@ -62,7 +62,7 @@ class AestheticScorer(nn.Module):
         return cls(embedder, loaded)
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Aesthetic score `(b,)` of images `(b, 3, h, w)` in [0, 1]; prompts are not read."""
+        """Score images `(b, 3, h, w)` in [0, 1] as `(b,)`; the prompts are not read."""
         del prompts
         score: Tensor = self.head(self.clip.embed(images))
         return score
@@ -72,7 +72,7 @@ def head_from_state(state: Mapping[str, Tensor], source: Path) -> ScoreHead:
     """Build the head that fits the tensors `layers.{0,2,4,6,7}.{weight,bias}`.
 
     Raises:
-        InputError: a tensor is missing or the widths do not follow one another.
+        InputError: A tensor is missing, or the widths of two successive layers do not fit.
     """
     names = [f"layers.{position}.weight" for position in LINEAR_POSITIONS]
     for name in names:
@@ -88,19 +88,20 @@ def keep_as_safetensors(path: Path, sha256: str | None = None) -> Path:
     """Turn a published `.pth` head into a safetensors file beside it, once.
 
     Returns:
-        The safetensors file, which says what it was made from and is used from then on.
+        The safetensors file, which names its source's hash and is used from then on.
 
     Raises:
-        InputError: the `.pth` is missing, damaged or hashes to something else, or a file kept
-            earlier was made from another one.
+        InputError: The `.pth` is missing, damaged or has another hash, or the safetensors file that
+            is there was made from another `.pth`.
     """
-    kept = path.with_suffix(".safetensors")
-    if kept.is_file():
-        check_source(kept, path, sha256)
-        return kept
+    converted = path.with_suffix(".safetensors")
+    if converted.is_file():
+        check_source(converted, path, sha256)
+        return converted
     state = read_foreign_checkpoint(path, sha256)
     try:
-        save_file(dict(state), kept, metadata={"source_sha256": file_sha256(path)})
+        save_file(dict(state), converted, metadata={"source_sha256": file_sha256(path)})
     except OSError as error:
-        raise InputError(f"{kept}: cannot be written ({error}); copy the .pth elsewhere") from error
-    return kept
+        message = f"{converted}: cannot be written ({error}); copy the .pth elsewhere"
+        raise InputError(message) from error
+    return converted

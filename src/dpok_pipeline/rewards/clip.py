@@ -14,7 +14,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.folders import require_file
 from dpok_pipeline.rewards.preprocessing import pixels_from_tensor
 
-#: What a hub id of a CLIP must have, and where its tokenizer may be.
+#: Files that a CLIP on the hub must have, and those that its tokenizer may consist of.
 CLIP_FILES = ("config.json", "model.safetensors")
 CLIP_TOKENIZER = (
     "tokenizer.json",
@@ -32,8 +32,8 @@ class ClipEmbedder(nn.Module):
         """Wrap a loaded CLIP; the weights are frozen.
 
         Args:
-            model: the two towers with their projections.
-            tokenizer: the tokenizer that the text tower was trained with.
+            model: The two towers with their projections.
+            tokenizer: The tokenizer that the text tower was trained with.
         """
         super().__init__()
         self.model = model.eval().requires_grad_(False)
@@ -47,7 +47,7 @@ class ClipEmbedder(nn.Module):
         """Load a `CLIPModel` and its `CLIPTokenizer`, both saved in one folder.
 
         Raises:
-            InputError: a file is missing or truncated.
+            InputError: A file is missing or truncated.
         """
         folder = Path(folder)
         for name in CLIP_FILES:
@@ -62,28 +62,28 @@ class ClipEmbedder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device that holds the weights."""
         device: torch.device = self.model.visual_projection.weight.device
         return device
 
     def embed(self, images: Tensor) -> Tensor:
-        """Image embeddings.
+        """Embed images.
 
-        The towers are called one by one because `get_image_features` returns a tensor in some
-        releases of transformers and an output object in others.
+        The tower and the projection are called one by one, because `get_image_features` returns a
+        tensor in some releases of transformers and an output object in others.
 
         Args:
-            images: `(b, 3, h, w)` in [0, 1].
+            images: Images `(b, 3, h, w)` with values in [0, 1].
 
         Returns:
-            `(b, width)` float32 of length 1 each.
+            `(b, width)` float32, each row of length 1.
         """
         pixels = pixels_from_tensor(images.to(self.device), self.image_size)
-        pooled = self.model.vision_model(pixel_values=pixels).pooler_output
+        pooled = self.model.vision_model(pixel_values=pixels).pooler_output  # (b, vision width)
         return functional.normalize(self.model.visual_projection(pooled).float(), dim=-1)
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
-        """Prompt embeddings `(b, width)` float32 of length 1 each; long prompts are cut."""
+        """Embed prompts as `(b, width)` float32, each row of length 1; long prompts are cut."""
         tokens = self.tokenizer(
             list(prompts),
             padding="max_length",
@@ -98,9 +98,10 @@ class ClipEmbedder(nn.Module):
 
 
 class CLIPScore(nn.Module):
-    """Cosine between the image's and the prompt's CLIP embedding, in [-1, 1].
+    """The cosine between the image's and the prompt's CLIP embedding, in [-1, 1].
 
-    Hessel et al. (2021) cut it at 0 and multiply by 2.5; a reward is better without the cut.
+    Hessel et al. (2021) cut it at 0 and multiply it by 2.5. A reward is better without the cut,
+    below which all images would be worth the same.
     """
 
     def __init__(self, clip: ClipEmbedder) -> None:
@@ -110,23 +111,23 @@ class CLIPScore(nn.Module):
 
     @classmethod
     def from_folder(cls, folder: Path | str) -> CLIPScore:
-        """Load from a CLIP folder; errors as in `ClipEmbedder.from_folder`."""
+        """Load the scorer from a CLIP folder, which fails like `ClipEmbedder.from_folder`."""
         return cls(ClipEmbedder.from_folder(folder))
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Cosine of each image `(b, 3, h, w)` with its prompt, `(b,)`."""
+        """Return the cosine of each image `(b, 3, h, w)` with its prompt, `(b,)`."""
         return (self.clip.embed(images) * self.clip.embed_text(prompts)).sum(-1)
 
 
 class PickScore(CLIPScore):
-    """Which image people would pick for a prompt: the cosine times CLIP's learned temperature.
+    """The cosine times CLIP's learned temperature, trained to tell which image people would pick.
 
-    Kirstain et al., "Pick-a-Pic" (arXiv 2305.01569): a CLIP ViT-H/14 fine-tuned on choices
-    between two images, about 20 on the scale of the published `yuvalkirstain/PickScore_v1`. The
-    difference of two scores is the logit of the choice.
+    Kirstain et al., "Pick-a-Pic" (arXiv 2305.01569), fine-tuned a CLIP ViT-H/14 on choices between
+    two images. The difference of two scores is the logit of the choice; a score of the published
+    `yuvalkirstain/PickScore_v1` is about 20.
     """
 
     def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """`exp(logit_scale)` × cosine of each image `(b, 3, h, w)` with its prompt, `(b,)`."""
+        """Return `exp(logit_scale)` × cosine `(b,)` of images `(b, 3, h, w)` with their prompts."""
         scale: Tensor = self.clip.model.logit_scale.exp()
         return scale * super().score(images, prompts)

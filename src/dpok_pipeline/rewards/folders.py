@@ -25,7 +25,7 @@ Config = TypeVar("Config", bound="FrozenConfig")
 
 
 def require_file(path: Path, remedy: str) -> Path:
-    """Return `path` if a file is there; raise `InputError` with the remedy if not."""
+    """Return `path` if it is a file, and raise `InputError` with the remedy otherwise."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; {remedy}")
     return path
@@ -35,8 +35,8 @@ def read_config(path: Path, kind: type[Config]) -> Config:
     """Read a scorer's JSON configuration into its typed class.
 
     Raises:
-        InputError: the file is absent, is not JSON, or has a field that is missing, unknown or
-            out of range.
+        InputError: The file is absent, is not JSON, or has a field that is missing, unknown or out
+            of range.
     """
     require_file(path, "point `path` at a folder that the scorer's save() wrote")
     try:
@@ -50,10 +50,10 @@ def read_config(path: Path, kind: type[Config]) -> Config:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file whole.
+    """Read all tensors of a safetensors file.
 
     Raises:
-        InputError: the file is absent or cut short.
+        InputError: The file is absent or cut short.
     """
     require_file(path, "the folder is not whole, copy it again")
     try:
@@ -68,18 +68,18 @@ def read_foreign_checkpoint(path: Path, sha256: str | None = None) -> dict[str, 
     """Read a `.pt` or `.pth` from elsewhere without running anything that it may contain.
 
     Args:
-        path: the file.
-        sha256: what its bytes must hash to, in hexadecimal; None does not check.
+        path: The file.
+        sha256: The hash that it must have, in hexadecimal; None accepts any.
 
     Raises:
-        InputError: the file is absent, hashes to something else, is damaged, or holds anything
-            but a flat table of tensors.
+        InputError: The file is absent, has another hash, is damaged, or holds anything but a flat
+            table of tensors.
     """
     require_file(path, "download it first")
     if sha256 is not None:
-        found = file_sha256(path)
-        if found != sha256.lower():
-            raise InputError(f"{path}: sha256 is {found}, expected {sha256}; do not use this file")
+        actual = file_sha256(path)
+        if actual != sha256.lower():
+            raise InputError(f"{path}: sha256 is {actual}, expected {sha256}; do not use this file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a bad archive
@@ -90,36 +90,42 @@ def read_foreign_checkpoint(path: Path, sha256: str | None = None) -> dict[str, 
     return state
 
 
-def check_source(kept: Path, source: Path, sha256: str | None) -> None:
-    """Check that a safetensors file kept earlier was made from the file that is meant.
+def check_source(converted: Path, source: Path, sha256: str | None) -> None:
+    """Check that a converted checkpoint was made from the published one that is meant.
 
     Args:
-        kept: the safetensors file; its metadata say what it was made from.
-        source: that file, which need not be there any more.
-        sha256: what it must have hashed to; None takes what it hashes to now.
+        converted: The safetensors file, whose metadata name the hash of its source.
+        source: The published checkpoint, which need not be there any more.
+        sha256: The hash that the source must have had; None takes the hash that it has now.
 
     Raises:
-        InputError: it was made from another file, or is damaged.
+        InputError: The file was made from another one, or is damaged.
     """
     if sha256 is None and source.is_file():
-        sha256 = file_sha256(source)  # somebody may have put a newer one there
+        sha256 = file_sha256(source)  # Somebody may have put a newer one there.
     if sha256 is None:
         return
     try:
-        with safe_open(kept, framework="pt") as file:
-            made_from = (file.metadata() or {}).get("source_sha256")
+        with safe_open(converted, framework="pt") as file:
+            source_sha256 = (file.metadata() or {}).get("source_sha256")
     except (SafetensorError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{kept}: truncated or damaged ({reason}); delete it") from error
-    if made_from != sha256.lower():
-        raise InputError(f"{kept}: made from a file with sha256 {made_from}; delete it")
+        raise InputError(f"{converted}: truncated or damaged ({reason}); delete it") from error
+    if source_sha256 != sha256.lower():
+        message = f"{converted}: made from a file with sha256 {source_sha256}; delete it"
+        raise InputError(message)
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
-    """Put `state` into `module`, every name and shape as expected.
+    """Put `state` into `module` after comparing every name and shape.
+
+    Args:
+        module: The module whose weights are replaced.
+        state: Tensors by name.
+        source: The file that they come from, for messages.
 
     Raises:
-        InputError: a tensor is missing, unknown, or of another shape than the configuration says.
+        InputError: A tensor is missing, unknown, or of another shape than the configuration says.
     """
     expected = module.state_dict()
     for name in sorted(expected.keys() | state.keys()):

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 #: Hidden widths of the two published heads.
 PUBLISHED_HEAD = (1024, 128, 64, 16)
 
-#: Where the five linear maps stand in the published checkpoints; dropouts sit between them.
+#: Positions of the five linear maps among the layers; dropouts have the others.
 LINEAR_POSITIONS = (0, 2, 4, 6, 7)
 
 
 class ScoreHead(nn.Module):
     """Five linear maps from an embedding to one number, named `layers.{0,2,4,6,7}`.
 
-    Both published heads have no activation between the maps: in evaluation they are one affine
-    function, and the depth only shaped how they were trained.
+    Neither published head has an activation between the maps. In evaluation they are one affine
+    function; the depth has only shaped their training.
 
     Shape: `(b, width) -> (b,)`.
     """
@@ -26,8 +26,8 @@ class ScoreHead(nn.Module):
         """Build the head.
 
         Args:
-            width: size of the embedding that comes in.
-            hidden: the four hidden widths.
+            width: Width of the embeddings that the head reads.
+            hidden: The four hidden widths.
         """
         super().__init__()
         self.width = width
@@ -46,4 +46,4 @@ class ScoreHead(nn.Module):
     def forward(self, embedding: Tensor) -> Tensor:
         """Return one score per row of `embedding`."""
         score: Tensor = self.layers(embedding)
-        return score.squeeze(-1)
+        return score.squeeze(-1)  # (b, 1) to (b,)

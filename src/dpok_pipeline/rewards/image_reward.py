@@ -1,13 +1,14 @@
-"""ImageReward: how well an image answers its prompt, as people ranked such pairs.
+"""ImageReward, which scores how well an image answers its prompt as people would rank it.
 
 Xu et al., "ImageReward: Learning and Evaluating Human Preferences for Text-to-Image Generation"
 (arXiv 2304.05977). A BLIP vision transformer reads the image, a BERT reads the prompt while it
-attends to the image, and a small head turns the first token into a number. The reward of DPOK.
+attends to the image, and a small head turns the first token into a number. This is the reward of
+DPOK.
 
-The class has no size of its own: the published model and the small one of EmojiWorld differ only
-in their `ImageRewardConfig`.
+The class has no size built in. The published model and the small one of EmojiWorld differ in their
+`ImageRewardConfig` only.
 
-Notation: b images, t prompt tokens, p image tokens (patches and one class token).
+Notation of shapes: b images, t prompt tokens, p image tokens (the patches and one class token).
 """
 
 from __future__ import annotations
@@ -41,10 +42,12 @@ from dpok_pipeline.rewards.preprocessing import pixels_from_pil, pixels_from_ten
 
 
 class ImageRewardConfig(FrozenConfig):
-    """Sizes of an ImageReward; the defaults are the published ImageReward-v1.0."""
+    """Sizes of an ImageReward; the defaults are those of the published ImageReward-v1.0."""
 
-    image_size: int = Field(224, ge=1, description="Side of the square the model reads, pixels.")
-    patch_size: int = Field(16, ge=1, description="Side of one patch, pixels.")
+    image_size: int = Field(
+        224, ge=1, description="Side of the square that the model reads, in pixels."
+    )
+    patch_size: int = Field(16, ge=1, description="Side of one patch, in pixels.")
     vision_width: int = Field(1024, ge=1, description="Width of the vision transformer.")
     vision_layers: int = Field(24, ge=1, description="Blocks of the vision transformer.")
     vision_heads: int = Field(16, ge=1, description="Attention heads of the vision transformer.")
@@ -52,14 +55,18 @@ class ImageRewardConfig(FrozenConfig):
     text_layers: int = Field(12, ge=1, description="Blocks of the text transformer.")
     text_heads: int = Field(12, ge=1, description="Attention heads of the text transformer.")
     text_positions: int = Field(512, ge=1, description="Token positions that have an embedding.")
-    vocab_size: int = Field(30524, ge=1, description="Rows of the token embedding; BERT's + 2.")
-    max_tokens: int = Field(35, ge=2, description="Prompts are padded or cut to this, tokens.")
+    vocab_size: int = Field(30524, ge=1, description="Rows of the token embedding: BERT's and two.")
+    max_tokens: int = Field(35, ge=2, description="Tokens that prompts are padded or cut to.")
     head_sizes: tuple[int, int, int, int] = Field(
-        PUBLISHED_HEAD, description="Hidden widths of the head."
+        PUBLISHED_HEAD, description="Hidden widths of the scoring head."
     )
-    score_mean: float = Field(0.16717362830052426, description="Subtracted from the head's output.")
+    score_mean: float = Field(
+        0.16717362830052426, description="Mean score, which is subtracted from the head's output."
+    )
     score_std: float = Field(
-        1.0333394966054072, gt=0, description="Divides it then, so that scores have unit spread."
+        1.0333394966054072,
+        gt=0,
+        description="Standard deviation of the scores, by which the difference is divided.",
     )
 
     @model_validator(mode="after")
@@ -74,15 +81,15 @@ class ImageRewardConfig(FrozenConfig):
 
 
 class ImageReward(nn.Module):
-    """The reward model; `forward` gives the head's raw output, `score` the normalised reward."""
+    """The reward model; `forward` returns the head's raw output, `score` the normalised reward."""
 
     def __init__(self, config: ImageRewardConfig, vocab: Sequence[str]) -> None:
         """Build the model with fresh weights.
 
         Args:
-            config: sizes and the normalisation of the score.
-            vocab: WordPiece tokens, the line number in vocab.txt being the token's id; must
-                hold [PAD], [UNK], [CLS], [SEP] and [MASK].
+            config: Sizes, and the normalisation of the score.
+            vocab: WordPiece tokens in the order of their ids, among them [PAD], [UNK], [CLS], [SEP]
+                and [MASK].
         """
         super().__init__()
         if len(vocab) > config.vocab_size:
@@ -99,7 +106,7 @@ class ImageReward(nn.Module):
         """Load what `save` wrote.
 
         Raises:
-            InputError: a file is missing, truncated, or does not fit config.json.
+            InputError: A file is missing, truncated, or does not fit config.json.
         """
         folder = Path(folder)
         config = read_config(folder / "config.json", ImageRewardConfig)
@@ -120,11 +127,11 @@ class ImageReward(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device that holds the weights."""
         return next(self.head.parameters()).device
 
     def tokenise(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Token ids and attention mask, each `(b, max_tokens)`, on the model's device."""
+        """Return token ids and attention mask, each `(b, max_tokens)`, on the model's device."""
         tokens = self.tokenizer(
             list(prompts),
             padding="max_length",
@@ -135,37 +142,39 @@ class ImageReward(nn.Module):
         return tokens["input_ids"].to(self.device), tokens["attention_mask"].to(self.device)
 
     def forward(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Raw score of each (image, prompt), differentiable in the pixels.
+        """Score each pair of image and prompt, differentiably in the pixels.
 
         Args:
-            pixel_values: `(b, 3, image_size, image_size)`, normalised by CLIP's mean and std.
-            input_ids: `(b, t)`.
-            attention_mask: `(b, t)`, 1 for a token and 0 for padding.
+            pixel_values: Pixels `(b, 3, image_size, image_size)`, normalised by CLIP's mean and
+                deviation.
+            input_ids: Token ids `(b, t)`.
+            attention_mask: Mask `(b, t)`, 1 for a token and 0 for padding.
 
         Returns:
-            `(b,)`, the head's output before normalisation.
+            The head's output `(b,)` before normalisation.
         """
         image = self.vision(pixel_values=pixel_values).last_hidden_state  # (b, p, vision_width)
-        # `is_decoder=False` makes the text attend both ways; the cross-attention stays.
+        # `is_decoder=False` lets every token attend to all others; the cross-attention stays.
         text = self.text(
             input_ids=input_ids,
             attention_mask=attention_mask,
             encoder_hidden_states=image,
             is_decoder=False,
         ).last_hidden_state  # (b, t, text_width)
+        # The first token, [CLS], stands for the whole pair: (b, text_width) to (b,).
         score: Tensor = self.head(text[:, 0].float())
         return score
 
     def score(self, images: Tensor | Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
-        """Reward of each image for its prompt.
+        """Return the reward of each image for its prompt.
 
         Args:
-            images: tensors `(b, 3, h, w)` in [0, 1], resized differentiably; or b PIL images,
-                resized by Pillow as the published package does.
-            prompts: b prompts.
+            images: Tensors `(b, 3, h, w)` in [0, 1], which are resized differentiably, or b PIL
+                images, which Pillow resizes as in the published package.
+            prompts: The prompts of the b images.
 
         Returns:
-            `(b,)` float32: (raw - score_mean) / score_std.
+            `(raw - score_mean) / score_std`, `(b,)` float32.
         """
         if len(images) != len(prompts):
             raise ValueError(f"{len(images)} images but {len(prompts)} prompts")
@@ -179,7 +188,7 @@ class ImageReward(nn.Module):
 
 
 def _vision_config(config: ImageRewardConfig) -> BlipVisionConfig:
-    """BLIP's vision transformer; its LayerNorm epsilon is 1e-6, not the class's default."""
+    """Describe BLIP's vision transformer, whose LayerNorm epsilon is not the class's default."""
     return BlipVisionConfig(
         hidden_size=config.vision_width,
         intermediate_size=4 * config.vision_width,
@@ -188,13 +197,13 @@ def _vision_config(config: ImageRewardConfig) -> BlipVisionConfig:
         image_size=config.image_size,
         patch_size=config.patch_size,
         layer_norm_eps=1e-6,
-        # The class's default of 1e-10 is for loading only: nothing would train from there.
+        # The class's default of 1e-10 is for loading only; nothing could be trained from it.
         initializer_range=0.02,
     )
 
 
 def _text_config(config: ImageRewardConfig) -> BlipTextConfig:
-    """BLIP's BERT; `is_decoder` here only says that the cross-attention layers exist."""
+    """Describe BLIP's BERT, where `is_decoder` only asks for cross-attention layers."""
     return BlipTextConfig(
         vocab_size=config.vocab_size,
         hidden_size=config.text_width,
@@ -212,7 +221,7 @@ def _text_config(config: ImageRewardConfig) -> BlipTextConfig:
 
 
 def _bert_tokenizer(vocab: Sequence[str]) -> BertTokenizer:
-    """A lower-casing WordPiece tokenizer; by a file, the one way all releases share."""
+    """Build a lower-casing WordPiece tokenizer from a file, as every release of BERT's can."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "vocab.txt").write_text("\n".join(vocab) + "\n", encoding="utf-8")
         tokenizer: BertTokenizer = BertTokenizer.from_pretrained(folder)

@@ -1,4 +1,4 @@
-"""From a scorer's specification in the configuration to a scorer that is ready to use."""
+"""Turn a scorer's specification in the configuration into a scorer that is ready to use."""
 
 from __future__ import annotations
 
@@ -12,40 +12,39 @@ from torch import nn
 
 from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.checksums import check_sums
+from dpok_pipeline.files.checksums import verify_checksums
 from dpok_pipeline.files.hub import find_files, hub_sha256, is_hub_id
-from dpok_pipeline.rewards.protocol import Scorer
-from dpok_pipeline.rewards.users_own import load_own
-from dpok_pipeline.rewards.wrappers import BFloat16Scorer, WeightedSum
+from dpok_pipeline.rewards.own import load_own
+from dpok_pipeline.rewards.scorer import BFloat16Scorer, Scorer, WeightedSum
 
 WEIGHTED_SUM = "weighted_sum"
 
 
 class ScorerConfig(FrozenConfig):
-    """Which scorer to use and where its files are."""
+    """The scorer to use, and the location of its files."""
 
     kind: str = Field(
-        description="`image_reward`, `aesthetic`, `clip_score`, `pick_score`, `weighted_sum`, or "
-        "the dotted path of a class or function of your own, such as "
+        description="Kind of scorer: `image_reward`, `aesthetic`, `clip_score`, `pick_score`, "
+        "`weighted_sum`, or the dotted path of a class or function of your own, such as "
         "`my_package.rewards.brightness`."
     )
     path: str | None = Field(
         None, description="The scorer's folder or checkpoint file, or a hub id `owner/model`."
     )
     clip_path: str | None = Field(
-        None, description="`aesthetic` only: the folder or hub id of its CLIP."
+        None, description="Folder or hub id of the CLIP that `aesthetic` needs; for no other kind."
     )
     revision: str | None = Field(
         None, description="Commit, branch or tag of the hub id in `path` or `clip_path`."
     )
     sha256: str | None = Field(
-        None, description="What a published .pt or .pth must hash to, in hexadecimal."
+        None, description="Sha256 that a published .pt or .pth must have, in hexadecimal."
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Arithmetic of the network; bfloat16 is for GPUs."
+        "float32", description="Number type that the network computes in; bfloat16 is for GPUs."
     )
     parts: dict[str, WeightedScorerConfig] | None = Field(
-        None, description="`weighted_sum` only: its scorers by name, each with a `weight`."
+        None, description="Scorers that a `weighted_sum` adds up, by name, each with a `weight`."
     )
 
     @model_validator(mode="after")
@@ -60,7 +59,7 @@ class ScorerConfig(FrozenConfig):
 class WeightedScorerConfig(ScorerConfig):
     """One term of a weighted sum."""
 
-    weight: float = Field(description="Factor on this scorer's score.")
+    weight: float = Field(description="Factor that this scorer's score is multiplied by.")
 
 
 ScorerConfig.model_rebuild()
@@ -71,8 +70,8 @@ def load_scorer(spec: ScorerConfig, device: torch.device | str = "cpu") -> Score
     """Build the scorer that `spec` describes, frozen and on `device`.
 
     Raises:
-        InputError: the kind is unknown, cannot be imported or has the wrong signature, or its
-            files are missing, damaged, or not what their `SHA256SUMS` says.
+        InputError: The kind is unknown, cannot be imported or has the wrong signature, or its files
+            are missing, damaged, or not what their `SHA256SUMS` says.
     """
     builders: dict[str, Callable[[ScorerConfig], Scorer]] = {
         "image_reward": _image_reward,
@@ -86,7 +85,10 @@ def load_scorer(spec: ScorerConfig, device: torch.device | str = "cpu") -> Score
             {name: (part.weight, load_scorer(part, device)) for name, part in spec.parts.items()}
         )
     elif spec.kind in builders:
-        scorer = builders[spec.kind](_checked(local_spec(spec)))
+        local = local_spec(spec)
+        for folder in filter(None, (local.path, local.clip_path)):
+            verify_checksums(Path(folder))
+        scorer = builders[spec.kind](local)
     elif "." in spec.kind:
         scorer = load_own(spec.kind, spec.path)
     else:
@@ -97,43 +99,38 @@ def load_scorer(spec: ScorerConfig, device: torch.device | str = "cpu") -> Score
     return BFloat16Scorer(scorer, torch.device(device)) if spec.precision == "bfloat16" else scorer
 
 
-def _checked(spec: ScorerConfig) -> ScorerConfig:
-    for folder in filter(None, (spec.path, spec.clip_path)):
-        check_sums(Path(folder))
-    return spec
-
-
 def local_spec(spec: ScorerConfig) -> ScorerConfig:
-    """The same specification with local paths in place of hub ids, downloaded if need be.
+    """Return the specification with local paths in place of hub ids, downloaded if need be.
 
     Raises:
-        InputError: a model of the hub is neither in its cache nor to be had.
+        InputError: A model of the hub is neither in the cache nor can be downloaded.
     """
     from dpok_pipeline.rewards.clip import CLIP_FILES, CLIP_TOKENIZER
     from dpok_pipeline.rewards.published import CHECKPOINT
 
-    found: dict[str, object] = {}
+    changes: dict[str, object] = {}
     for field in ("path", "clip_path"):
         name = getattr(spec, field)
         if name is None or not is_hub_id(name) or "." in spec.kind:
             continue
         if spec.kind == "image_reward":
-            found[field] = str(find_files(name, [CHECKPOINT], revision=spec.revision) / CHECKPOINT)
+            folder = find_files(name, [CHECKPOINT], revision=spec.revision)
+            changes[field] = str(folder / CHECKPOINT)
         elif field == "clip_path" or spec.kind != "aesthetic":
-            found[field] = str(find_files(name, CLIP_FILES, CLIP_TOKENIZER, spec.revision))
+            changes[field] = str(find_files(name, CLIP_FILES, CLIP_TOKENIZER, spec.revision))
     if spec.parts:
-        found["parts"] = {name: local_spec(part) for name, part in spec.parts.items()}
-    return spec.model_copy(update=found)
+        changes["parts"] = {name: local_spec(part) for name, part in spec.parts.items()}
+    return spec.model_copy(update=changes)
 
 
 def scorer_files(spec: ScorerConfig) -> list[Path]:
-    """Every file that a scorer is read from, its parts' included, in a fixed order."""
+    """List every file that a scorer is read from, its parts' included, in a fixed order."""
     spec = local_spec(spec)
     files = []
     for name in (spec.path, spec.clip_path):
         path = Path(name or "")
-        within = sorted(path.rglob("*")) if name and path.is_dir() else [path]
-        files += [file for file in within if file.is_file()]
+        candidates = sorted(path.rglob("*")) if name and path.is_dir() else [path]
+        files += [file for file in candidates if file.is_file()]
     return files + [file for part in (spec.parts or {}).values() for file in scorer_files(part)]
 
 

@@ -1,8 +1,9 @@
-"""From images to the pixel values that CLIP and BLIP vision towers expect.
+"""Turn images into the pixel values that CLIP and BLIP vision towers expect.
 
-Two ways in. Tensors in [0, 1] are resized by a float, antialiased, differentiable bicubic filter:
-nothing leaves the device and a gradient may flow. PIL images go through Pillow's own bicubic
-filter, as the published scorers do it. The two differ by Pillow's rounding to whole grey levels.
+There are two ways. Tensors in [0, 1] are resized by a float, antialiased, differentiable bicubic
+filter, so that nothing leaves the device and a gradient can flow. PIL images are resized by
+Pillow's bicubic filter, as in the published scorers. The two results differ by Pillow's rounding to
+whole grey levels.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def resized_shape(height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width after the shorter side is brought to `size`, the ratio kept."""
+    """Return height and width after the shorter side is brought to `size` at the same ratio."""
     if height <= width:
         return size, int(size * width / height)
     return int(size * height / width), size
 
 
 def centre_offsets(height: int, width: int, size: int) -> tuple[int, int]:
-    """Top and left of the central square of side `size`."""
+    """Return top and left of the central square of side `size`."""
     return round((height - size) / 2), round((width - size) / 2)
 
 
@@ -42,16 +43,16 @@ def pixels_from_tensor(images: Tensor, size: int) -> Tensor:
     """Resize, crop and normalise image tensors, differentiably.
 
     Args:
-        images: `(b, 3, h, w)`, values in [0, 1].
-        size: side of the square that the vision tower reads, in pixels.
+        images: Images `(b, 3, h, w)` with values in [0, 1].
+        size: Side of the square that the vision tower reads, in pixels.
 
     Returns:
         Pixel values `(b, 3, size, size)` in float32.
     """
     images = images.float()
     height, width = resized_shape(images.shape[-2], images.shape[-1], size)
-    # Bicubic overshoots at edges. Pillow resizes the rows, then the columns, and cuts the
-    # overshoot off after each pass as it rounds to bytes; so do we, without the rounding.
+    # Bicubic filters overshoot at edges. Pillow resizes the rows, then the columns, and cuts the
+    # overshoot off after each pass when it rounds to bytes. The same is done here without rounding.
     for shape in ((images.shape[-2], width), (height, width)):
         if shape != tuple(images.shape[-2:]):
             images = functional.interpolate(
@@ -65,8 +66,8 @@ def pixels_from_pil(images: Sequence[Image.Image], size: int) -> Tensor:
     """Resize, crop and normalise PIL images as the published scorers do.
 
     Args:
-        images: b images of any mode and size.
-        size: side of the square that the vision tower reads, in pixels.
+        images: The b images, of any mode and size.
+        size: Side of the square that the vision tower reads, in pixels.
 
     Returns:
         Pixel values `(b, 3, size, size)` in float32.
@@ -75,9 +76,10 @@ def pixels_from_pil(images: Sequence[Image.Image], size: int) -> Tensor:
 
 
 def _square_from_pil(image: Image.Image, size: int) -> Tensor:
-    """One image as `(3, size, size)` in [0, 1]; the resize comes before the change of mode."""
+    """Return one image as `(3, size, size)` in [0, 1], resized before its mode is changed."""
     height, width = resized_shape(image.height, image.width, size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
     top, left = centre_offsets(height, width, size)
     image = image.crop((left, top, left + size, top + size)).convert("RGB")
+    # (size, size, 3) bytes to (3, size, size) in [0, 1]
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255

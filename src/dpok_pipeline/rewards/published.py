@@ -1,8 +1,8 @@
 """Load the published `ImageReward.pt`, whose tensors carry BLIP's names.
 
 THUDM/ImageReward v1.0 holds `blip.visual_encoder.*` (a timm-style ViT-L/16), `blip.text_encoder.*`
-(BERT-base with cross-attention) and `mlp.layers.*`. The tensors are the same as transformers'; only
-the names differ.
+(BERT-base with cross-attention) and `mlp.layers.*`. Its tensors are those of transformers' classes
+under other names.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from dpok_pipeline.rewards.folders import (
 )
 from dpok_pipeline.rewards.image_reward import ImageReward, ImageRewardConfig
 
-#: The published file, and the hub's model that has the vocabulary which the file leaves out.
+#: The published file, and the model on the hub whose vocabulary the file leaves out.
 CHECKPOINT = "ImageReward.pt"
 VOCABULARY_HUB_ID = "google-bert/bert-base-uncased"
 
-#: Published name (a pattern) → this project's name. The first that matches is taken.
+#: Pattern of a published name, and this project's name for it. The first match is taken.
 RENAMES: tuple[tuple[str, str], ...] = (
     (r"^visual_encoder\.cls_token$", "vision.embeddings.class_embedding"),
     (r"^visual_encoder\.pos_embed$", "vision.embeddings.position_embedding"),
@@ -46,12 +46,12 @@ RENAMES: tuple[tuple[str, str], ...] = (
     (r"^mlp\.layers\.", "head.layers."),
 )
 
-#: Index buffers that older transformers saved with the weights.
+#: Index buffers that older releases of transformers saved with the weights.
 IGNORED = re.compile(r"\.position_ids$")
 
 
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under this project's names; unknown names stay and are reported later."""
+    """Give tensors this project's names; unknown names stay as they are and are reported later."""
     renamed = {}
     for published, tensor in state.items():
         name = published.removeprefix("blip.")
@@ -70,26 +70,26 @@ def load_published(
     sha256: str | None = None,
     config: ImageRewardConfig | None = None,
 ) -> ImageReward:
-    """Load the published checkpoint; from then on a safetensors copy beside it is used.
+    """Load the published checkpoint, and save a safetensors copy that is used from then on.
 
     Args:
-        checkpoint: `ImageReward.pt`; `vocab.txt` of bert-base-uncased must lie beside it, unless
-            the checkpoint lies in the hub's cache: then the vocabulary comes from there, too.
-        sha256: what the checkpoint must hash to, or the file that an earlier copy was made from;
-            None compares a copy with the checkpoint, where that is still there.
-        config: sizes; the published model's unless given.
+        checkpoint: The file `ImageReward.pt`. The `vocab.txt` of bert-base-uncased must lie beside
+            it, unless it lies in the hub's cache, from which the vocabulary is then taken, too.
+        sha256: The hash of the checkpoint, or of the one that the copy was made from. None accepts
+            any checkpoint, and compares a copy with the checkpoint if that is still there.
+        config: Sizes of the model; None means those of the published one.
 
     Returns:
         The model in evaluation mode.
 
     Raises:
-        InputError: a file is missing or damaged, or its tensors do not fit.
+        InputError: A file is missing or damaged, or its tensors do not fit.
     """
     checkpoint = Path(checkpoint)
-    kept = checkpoint.with_suffix("")  # ImageReward.pt → ImageReward/
-    if (kept / "model.safetensors").is_file():
-        check_source(kept / "model.safetensors", checkpoint, sha256)
-        return ImageReward.from_folder(kept)
+    converted = checkpoint.with_suffix("")  # ImageReward.pt → ImageReward/
+    if (converted / "model.safetensors").is_file():
+        check_source(converted / "model.safetensors", checkpoint, sha256)
+        return ImageReward.from_folder(converted)
     state = rename_published(read_foreign_checkpoint(checkpoint, sha256))
     vocab = checkpoint.parent / "vocab.txt"
     if not vocab.is_file() and hub_sha256(checkpoint):
@@ -99,12 +99,12 @@ def load_published(
         config or ImageRewardConfig(), vocab.read_text(encoding="utf-8").splitlines()
     )
     load_weights(model, state, checkpoint)
-    _keep(model, kept, file_sha256(checkpoint))
+    _save_whole(model, converted, file_sha256(checkpoint))
     return model.eval()
 
 
-def _keep(model: ImageReward, folder: Path, source_sha256: str) -> None:
-    """Write the folder whole or not at all: what is there is used from then on."""
+def _save_whole(model: ImageReward, folder: Path, source_sha256: str) -> None:
+    """Write the folder whole or not at all, because it is used from then on if it is there."""
     partial = folder.with_name(f"{folder.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""What a run is made from, how far it has come, and what is kept of it."""
+"""Identity, journal, work folders and retention of runs, and the runner that continues them."""

@@ -1,4 +1,4 @@
-"""Which whole runs have finished, so that the comparison over seeds need not repeat them."""
+"""Notes on whole runs that have finished, which the comparison over seeds need not repeat."""
 
 from __future__ import annotations
 
@@ -9,23 +9,20 @@ from pathlib import Path
 from dpok_pipeline.files.json_files import read_json, write_json
 from dpok_pipeline.runs.identity import Identity
 
-# The catalog entry of the folder that runs are noted in.
-RUN_WORK = "run_work"
-
 
 def note_finished(folder: Path, identity: Identity, version: str) -> None:
     """Note that a whole run has finished.
 
     Args:
-        folder: Where runs are noted.
-        identity: What the run was made from, its code among it.
-        version: The version that its outputs were saved under.
+        folder: Folder of the environment's notes on runs.
+        identity: Identity of the run, with its code.
+        version: Version that its outputs were saved under.
     """
     write_json(_path(folder, identity), {"identity": identity, "version": version})
 
 
 def find_finished(folder: Path, identity: Identity) -> str | None:
-    """Find the version of the newest whole run of the same identity; None if there is none."""
+    """Return the version of the newest whole run of this identity; None if there is none."""
     content = read_json(_path(folder, identity))
     return None if content is None else str(content["version"])
 

@@ -1,10 +1,9 @@
-"""What a run is made from, as flat names and values that two runs can be compared by."""
+"""The identity of a run: everything that its outputs depend on, by flat names."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,17 @@ from kedro.io.core import VersionNotFoundError, is_parameter
 from kedro.pipeline import Pipeline
 from pydantic import BaseModel
 
-from dpok_pipeline.datasets.tracker import TrackerDataset
-from dpok_pipeline.datasets.work_folder import WorkFolderDataset
-from dpok_pipeline.files.manifest import describe
+from dpok_pipeline.config import FrozenConfig
+from dpok_pipeline.files.checksums import file_sha256
+from dpok_pipeline.files.fingerprint import flatten
+from dpok_pipeline.pipelines.models import hash_files, scorer_identity
+from dpok_pipeline.pipelines.task import Task
 
-# Fields that change no number: how a run starts, how often it saves, how often it writes down. And
-# two batch sizes, which change rounding only: a network's in world_building is part of training it.
-NOT_COMPARED = (
-    ".resume", ".checkpoint_minutes", ".checkpoint_every", ".checkpoints_kept", ".log_every",
-    ".log_images_every", ".sample_generation.batch_size", ".evaluation.batch_size",
-)  # fmt: skip
-# The parts of the package that no number depends on.
-NOT_HASHED = ("hooks",)
+# Folders of the package that no number depends on.
+NOT_HASHED = ("hooks", "commands", "cli.py", "__main__.py", "settings.py")
 PACKAGE = Path(__file__).parents[1]
 
-Identity = dict[str, str]
+Identity = dict[str, Any]
 
 
 def describe_run(pipeline: Pipeline, catalog: CatalogProtocol) -> Identity:
@@ -35,23 +30,24 @@ def describe_run(pipeline: Pipeline, catalog: CatalogProtocol) -> Identity:
 
     Args:
         pipeline: The nodes that are to run.
-        catalog: With the run's parameters in it.
+        catalog: Catalog of the run, with its parameters.
 
     Returns:
         Every parameter by its dotted name; for each dataset that is only read, its version, or a
-        hash of what it names: models, scorers, prompt files.
+        hash of the models, scorers or prompt files that it names. Fields that are marked as
+        bookkeeping, and tasks, decide no number and are left out.
     """
     names = sorted(pipeline.inputs())
-    given = {name.removeprefix("params:"): catalog.load(name) for name in filter(_is_group, names)}
-    identity = {
-        key: str(value)
-        for key, value in flatten(given).items()
-        if not f".{key}".endswith(NOT_COMPARED)
+    groups = {name: catalog.load(name) for name in names if name.startswith("params:")}
+    compared = {
+        name.removeprefix("params:"): group.numbers() if isinstance(group, FrozenConfig) else group
+        for name, group in groups.items()
+        if not isinstance(group, Task)
     }
+    identity = {key: _as_in_json(value) for key, value in flatten(compared).items()}
     for name in names:
         if not is_parameter(name):
-            content = _content(catalog, name)
-            identity |= {} if content is None else {name: content}
+            identity[name] = _content(catalog, name)
     return identity
 
 
@@ -61,81 +57,40 @@ def describe_whole_run(pipeline: Pipeline, catalog: CatalogProtocol) -> Identity
 
 
 def hash_code() -> str:
-    """Hash the sources that numbers depend on: the package's parts, hooks left out."""
+    """Hash the sources that numbers depend on: all but hooks and commands."""
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.glob("*/**/*.py")):
+    for path in sorted(PACKAGE.rglob("*.py")):
         if path.relative_to(PACKAGE).parts[0] not in NOT_HASHED:
-            digest.update(f"{path.relative_to(PACKAGE)}\n{describe(path)['sha256']}\n".encode())
+            digest.update(f"{path.relative_to(PACKAGE)}\n{file_sha256(path)}\n".encode())
     return digest.hexdigest()
 
 
-def differences(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
-    """Say in words how two identities differ, one phrase per name."""
-    for name in sorted(before.keys() | now.keys()):
-        old, new = before.get(name, "absent"), now.get(name, "absent")
-        if old != new:
-            yield f"{name} was {_short(old)} and is {_short(new)} now"
+def _as_in_json(value: Any) -> Any:
+    """Return a value as it comes back from a journal."""
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
-def flatten(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Write nested and typed parameters with dotted names.
-
-    Example:
-        >>> flatten({"lora": {"rank": 4}, "experiment": "color"})
-        {'lora.rank': 4, 'experiment': 'color'}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in parameters.items():
-        content = value.model_dump() if isinstance(value, BaseModel) else value
-        if isinstance(content, dict):
-            flat |= {f"{key}.{name}": inner for name, inner in flatten(content).items()}
-        else:
-            flat[key] = content
-    return flat
-
-
-def _is_group(name: str) -> bool:
-    return name.startswith("params:")
-
-
-def _content(catalog: CatalogProtocol, name: str) -> str | None:
-    """Give what identifies a dataset that is only read; None for one that holds no data."""
+def _content(catalog: CatalogProtocol, name: str) -> str:
+    """Return a version or hash that identifies the content of a dataset that is only read."""
     dataset = catalog.get(name)
-    if isinstance(dataset, WorkFolderDataset | TrackerDataset):
-        return None
     if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None:
         try:
             return str(dataset.resolve_load_version())
         except VersionNotFoundError:
             return "absent"
-    if (folder := getattr(dataset, "_filepath", None)) is not None:
-        return _hash_files(Path(folder))
+    if (path := getattr(dataset, "_filepath", None)) is not None:
+        return hash_files(Path(path))
     return _identify(catalog.load(name))
 
 
 def _identify(loaded: Any) -> str:
-    """Hash what a catalog entry names: a model handle, scorers, a folder, prompts."""
-    from dpok_pipeline.pipelines.models import scorer_identity
-
+    """Hash what a catalog entry has loaded: a model's handle, scorers, a folder or prompts."""
     if hasattr(loaded, "content_hash"):
         return str(loaded.content_hash)
     if isinstance(loaded, BaseModel):
         loaded = scorer_identity(loaded)  # type: ignore[arg-type]
     elif isinstance(loaded, Path):
-        return _hash_files(loaded)
+        return hash_files(loaded)
     elif isinstance(loaded, dict):
         loaded = {key: _identify(value) for key, value in loaded.items()}
     return hashlib.sha256(json.dumps(loaded, sort_keys=True).encode()).hexdigest()
-
-
-def _hash_files(path: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(f"{file.relative_to(path)}\n{describe(file)['sha256']}\n".encode())
-    return digest.hexdigest()
-
-
-def _short(value: str) -> str:
-    """Cut a hash to what is needed to tell it from another."""
-    return f"{value[:12]}…" if len(value) == 64 else value

@@ -1,7 +1,7 @@
-"""The journal of a run: which of its nodes are done, so that a crashed run can be continued.
+"""The journal of a run, which lists the nodes that are done, so that the run can be continued.
 
-It is written as nodes finish, whole or not at all, and removed when the run has succeeded. What is
-there at the next start belongs to a run that crashed or was stopped.
+It is written as nodes finish, whole or not at all, and removed when the run has succeeded. One that
+exists at the next start belongs to a run that crashed or was stopped.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from kedro.io import AbstractVersionedDataset, CatalogProtocol, Version
 from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.fingerprint import changes
 from dpok_pipeline.files.json_files import read_json, write_json
-from dpok_pipeline.runs.identity import Identity, differences
+from dpok_pipeline.runs.identity import Identity
 
 SHOWN_DIFFERENCES = 3
 
 
 @dataclass
 class Journal:
-    """What is known of a run that has not succeeded yet.
+    """The state of a run that has not succeeded yet.
 
     Attributes:
-        version: What its outputs are saved under.
-        identity: What it is made from.
-        code: Hash of the sources that it began with.
+        version: Version that the run saves its outputs under.
+        identity: Everything that its outputs depend on, but for the code.
+        code: Hash of the sources that the run began with.
         done: Names of the nodes whose outputs are all saved.
-        tracking_run: Its run in MLflow; None where nothing is tracked.
+        tracking_run: Id of the run in MLflow; None if nothing is tracked.
     """
 
     version: str
@@ -41,10 +42,10 @@ class Journal:
 
     @classmethod
     def read(cls, path: Path) -> Journal | None:
-        """Read a journal; None if there is none.
+        """Read a journal; return None if there is none.
 
         Raises:
-            InputError: Something else has changed the file.
+            InputError: The file does not hold a journal.
         """
         content = read_json(path)
         try:
@@ -53,57 +54,58 @@ class Journal:
             raise InputError(f"{path}: not a journal of this project; remove it") from None
 
     def write(self, path: Path) -> None:
-        """Put the journal into the place of the one that is there."""
+        """Write the journal, in the place of an older state if there is one."""
         write_json(path, asdict(self))
 
     def check_same(self, identity: Identity, nodes: int) -> None:
-        """Refuse to continue with other parameters or inputs.
+        """Refuse to continue the run with other parameters or inputs.
 
         Args:
-            identity: Of the run that starts.
-            nodes: How many nodes it has.
+            identity: Identity of the run that starts.
+            nodes: Number of its nodes.
 
         Raises:
-            InputError: They differ; it names what does, and the two ways out.
+            InputError: The identities differ. The message names the differences and two remedies.
         """
-        found = list(differences(self.identity, identity))
-        if found:
-            more = len(found) - SHOWN_DIFFERENCES
-            shown = "; ".join(found[:SHOWN_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
+        differences = list(changes(self.identity, identity))
+        if differences:
+            hidden = len(differences) - SHOWN_DIFFERENCES
+            more = f" and {hidden} more" if hidden > 0 else ""
+            shown = "; ".join(differences[:SHOWN_DIFFERENCES])
             raise InputError(
                 f"{len(self.done)} of {nodes} nodes of the interrupted run {self.version} are "
-                f"done, but {shown}: put back what was to continue it, or give "
+                f"done, but {shown}{more}: put back what was to continue it, or give "
                 "`--params resume=never` to start anew"
             )
 
 
 def journal_path(folder: Path, env: str | None, pipelines: Iterable[str], narrowed: str) -> Path:
-    """Name the journal of a command.
+    """Return the path of a command's journal.
 
     Args:
-        folder: Where runs keep their journals.
-        env: The environment; None is Kedro's default, `local`.
-        pipelines: The pipelines by name; none are all.
-        narrowed: Tells apart commands that run some nodes of them; empty for all nodes.
+        folder: Folder of all journals.
+        env: Name of the environment; None is Kedro's default, `local`.
+        pipelines: Names of the pipelines; empty for the whole run.
+        narrowed: Key that tells apart commands that run only some of the nodes; empty for all.
     """
     name = "+".join(sorted(pipelines)) or "__default__"
     return folder / (env or "local") / f"{name}{narrowed and '-'}{narrowed}.json"
 
 
-def saved(node: Node, catalog: CatalogProtocol) -> bool:
-    """Say whether all outputs of a node are there."""
+def outputs_exist(node: Node, catalog: CatalogProtocol) -> bool:
+    """Say whether all outputs of a node exist."""
     return all(catalog.exists(name) for name in node.outputs)
 
 
 def use_version(pipeline: Pipeline, catalog: CatalogProtocol, version: str) -> None:
-    """Save all outputs under one version, and read those of them that are there by it."""
+    """Let a catalog save all outputs of a pipeline under one version, and load them by it."""
     for dataset in _versioned(pipeline.all_outputs(), catalog):
         dataset._version = Version(version, version)
         dataset.release()
 
 
 def remove_outputs(nodes: Sequence[Node], catalog: CatalogProtocol, version: str) -> None:
-    """Remove what nodes that did not finish have saved under a version, whole or in part."""
+    """Remove all that nodes have saved under a version, whole or in part."""
     names = {name for node in nodes for name in node.outputs}
     for dataset in _versioned(names, catalog):
         shutil.rmtree(Path(dataset._get_versioned_path(version)).parent, ignore_errors=True)

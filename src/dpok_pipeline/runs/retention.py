@@ -1,4 +1,4 @@
-"""Which old versions and states of interrupted runs there are, and which of them may go.
+"""Finds old versions and the states of interrupted runs, and removes those that may go.
 
 A version stays if it is among the newest of its dataset, if an interrupted run would go on from it,
 or if MLflow names it: as input or output of a run with the tag `keep` = `true`, or of a run whose
@@ -16,80 +16,92 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
 
+from dpok_pipeline.configuration.tracking import read_tracking
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.json_files import read_json
-from dpok_pipeline.files.manifest import MARKER
+from dpok_pipeline.files.manifest import MANIFEST
+from dpok_pipeline.runs.work import WORK, WorkFolders
 
 LAYERS = "0[2-8]_*"
-WORK = Path("06_models", "work")
 RUNS = WORK / "runs"
 VERSION = re.compile(r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{3}Z")
 PAGE = 1000
 
 
 class Entry(NamedTuple):
-    """A folder that may be removed, or is kept.
+    """A folder with an old version or the state of an interrupted run.
 
     Attributes:
-        path: The folder.
-        size: In bytes.
-        kept: Why it stays; empty if it may go.
+        path: Path of the folder.
+        size: Size of its files in bytes.
+        reason: Reason why the folder stays; empty if it may be removed.
     """
 
     path: Path
     size: int
-    kept: str
+    reason: str
 
 
 class Plan(NamedTuple):
-    """What an environment has besides the newest versions.
+    """The folders of an environment besides the newest versions.
 
     Attributes:
-        data: Its data folder, with Kedro's layers in it.
+        data: Data folder of the environment, with Kedro's layers in it.
         entries: Older and unfinished versions, and states of interrupted runs.
     """
 
     data: Path
     entries: list[Entry]
 
+    @property
+    def removable(self) -> list[Entry]:
+        """The folders that nothing needs."""
+        return [entry for entry in self.entries if not entry.reason]
+
+    @property
+    def needed(self) -> list[Entry]:
+        """The folders that have a reason to stay."""
+        return [entry for entry in self.entries if entry.reason]
+
 
 def make_plan(env: str | None, keep: int, work: bool) -> Plan:
-    """Find out what could be removed, and what MLflow and interrupted runs keep.
+    """List what could be removed, and what MLflow and interrupted runs keep.
 
     Args:
-        env: The environment; None is Kedro's default.
-        keep: How many finished versions of each dataset stay in any case, 1 or more.
-        work: Whether the states of interrupted runs may go.
+        env: Name of the environment; None is Kedro's default.
+        keep: Number of finished versions of each dataset that stay in any case, 1 or more.
+        work: Whether the states of interrupted runs may be removed.
 
     Raises:
-        InputError: MLflow gives no answer.
+        InputError: MLflow does not answer.
     """
     import mlflow
     from kedro.framework.session import KedroSession
 
     with KedroSession.create(env=env) as session:
         context = session.load_context()
-        data = Path(context.project_path, context.config_loader["globals"]["data"])
+        data = WorkFolders.of(context).data
         catalog = context.catalog
-    kept = {} if work else versions_to_continue(data)
-    kept |= versions_in_mlflow(mlflow.MlflowClient(), catalog, data)
-    entries = list_versions(data, keep, kept)
+        tracking = read_tracking(context.config_loader)
+    reasons = {} if work else versions_to_continue(data)
+    reasons |= versions_in_mlflow(mlflow.MlflowClient(tracking.tracking_uri), catalog, data)
+    entries = list_versions(data, keep, reasons)
     states = list_work(data)
     if not work:
-        states = [entry._replace(kept="an interrupted run's state; --work") for entry in states]
+        states = [entry._replace(reason="an interrupted run's state; --work") for entry in states]
     return Plan(data, [*entries, *states])
 
 
-def list_versions(data: Path, keep: int, kept: Mapping[Path, str]) -> list[Entry]:
+def list_versions(data: Path, keep: int, reasons: Mapping[Path, str]) -> list[Entry]:
     """List every version of every dataset, but the newest finished ones.
 
     Args:
-        data: The environment's data folder, with Kedro's layers in it.
-        keep: How many finished versions of each dataset stay in any case, 1 or more.
-        kept: Versions that stay, with the reason.
+        data: Data folder of the environment, with Kedro's layers in it.
+        keep: Number of finished versions of each dataset that stay in any case, 1 or more.
+        reasons: Reasons to keep older versions, by the folders of the versions.
 
     Returns:
-        One entry per version; unfinished ones are among them however new they are.
+        One entry per version. Unfinished versions are among them, however new they are.
     """
     datasets: dict[Path, list[Path]] = {}
     for layer in sorted(data.glob(LAYERS)):
@@ -102,7 +114,7 @@ def list_versions(data: Path, keep: int, kept: Mapping[Path, str]) -> list[Entry
         finished = [version for version in versions if (version / dataset.name).exists()]
         newest = set(finished[-keep:])
         older += [version for version in versions if version not in newest]
-    return [Entry(path, size_of(path), kept.get(path, "")) for path in older]
+    return [Entry(path, size_of(path), reasons.get(path, "")) for path in older]
 
 
 def list_work(data: Path) -> list[Entry]:
@@ -114,69 +126,69 @@ def list_work(data: Path) -> list[Entry]:
 
 
 def versions_to_continue(data: Path) -> dict[Path, str]:
-    """Find the versions that interrupted runs have made and would go on from."""
-    found: dict[Path, str] = {}
+    """Return the versions that interrupted runs have made and would go on from, with the reason."""
+    reasons: dict[Path, str] = {}
     for path in sorted((data / RUNS).glob("*/*.json")):
         if path.parent.name != "finished" and (journal := read_json(path)) is not None:
             version = str(journal.get("version"))
             for folder in data.glob(f"{LAYERS}/**/{version}"):
-                found[folder] = f"an interrupted run goes on from it ({path.name})"
-    return found
+                reasons[folder] = f"an interrupted run goes on from it ({path.name})"
+    return reasons
 
 
 def versions_in_mlflow(client: Any, catalog: CatalogProtocol, data: Path) -> dict[Path, str]:
-    """Find the versions that kept runs, and runs of models with an alias, have read or written.
+    """Return the versions that MLflow keeps, each with the reason.
+
+    They are those that tagged runs, and runs of models with an alias, have read or written.
 
     Raises:
-        InputError: MLflow gives no answer.
+        InputError: MLflow does not answer.
     """
     from mlflow.exceptions import MlflowException
 
-    found: dict[Path, str] = {}
+    reasons: dict[Path, str] = {}
     try:
-        for run, reason in (*_kept_runs(client), *_runs_of_aliased_models(client)):
-            for folder in _named_by(run, catalog, data):
-                found.setdefault(folder, reason)
+        for run, reason in (*_tagged_runs(client), *_runs_of_aliased_models(client)):
+            for folder in _versions_of(run, catalog, data):
+                reasons.setdefault(folder, reason)
     except MlflowException as error:
         raise InputError(
             f"MLflow does not say what to keep ({str(error).splitlines()[0]}); nothing is "
             "removed, correct MLFLOW_TRACKING_URI or start its server"
         ) from error
-    return found
+    return reasons
 
 
 def describe_plan(plan: Plan) -> Iterator[str]:
-    """Say in lines what could be removed, what stays and why, and how much it is."""
-    going = [entry for entry in plan.entries if not entry.kept]
-    staying = [entry for entry in plan.entries if entry.kept]
-    for title, entries in (("could be removed", going), ("kept", staying)):
+    """Say in lines what could be removed, and what stays and why, with the sizes."""
+    for title, entries in (("could be removed", plan.removable), ("kept", plan.needed)):
         total = sum(entry.size for entry in entries)
         yield f"{len(entries)} {title}, {_megabytes(total)}"
-        for path, size, kept in entries:
-            reason = f"  ({kept})" if kept else ""
-            yield f"  {_megabytes(size):>12}  {path.relative_to(plan.data)}{reason}"
+        for path, size, reason in entries:
+            remark = f"  ({reason})" if reason else ""
+            yield f"  {_megabytes(size):>12}  {path.relative_to(plan.data)}{remark}"
 
 
 def refuse_while_running(data: Path) -> None:
     """Refuse to remove anything while a run is going on.
 
     Raises:
-        InputError: One is.
+        InputError: A run is going on.
     """
     for path in sorted((data / RUNS).glob("*/*.lock")):
         try:
             with FileLock(path, timeout=0):
-                path.unlink()  # left by a run that was killed
+                path.unlink()  # A run that was killed has left it.
         except Timeout:
             raise InputError(f"{path}: a run is going on; wait until it has ended") from None
 
 
 def remove(entries: Iterable[Entry], data: Path) -> None:
-    """Remove entries, and the notes of whole runs that they belong to."""
+    """Remove the folders of entries, and the notes of the whole runs that they belong to."""
     versions = set()
     for entry in entries:
-        for marker in entry.path.glob(f"*/{MARKER}"):
-            marker.unlink()  # first: a version that is half removed does not exist
+        for manifest in entry.path.glob(f"*/{MANIFEST}"):
+            manifest.unlink()  # A version that is removed in part must not exist any more.
         shutil.rmtree(entry.path)
         versions.add(entry.path.name)
     for note in (data / RUNS / "finished").glob("*.json"):
@@ -186,7 +198,7 @@ def remove(entries: Iterable[Entry], data: Path) -> None:
 
 
 def size_of(path: Path) -> int:
-    """Add up a folder's files, in bytes."""
+    """Add up the sizes of a folder's files, in bytes."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
@@ -194,7 +206,8 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def _kept_runs(client: Any) -> Iterator[tuple[Any, str]]:
+def _tagged_runs(client: Any) -> Iterator[tuple[Any, str]]:
+    """Yield the runs with the tag `keep`, each with the reason to keep it."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     token = None
     while experiments:
@@ -209,6 +222,7 @@ def _kept_runs(client: Any) -> Iterator[tuple[Any, str]]:
 
 
 def _runs_of_aliased_models(client: Any) -> Iterator[tuple[Any, str]]:
+    """Yield the runs of registered models with an alias, each with the reason to keep it."""
     token = None
     while True:
         page = client.search_registered_models(max_results=PAGE, page_token=token)
@@ -223,8 +237,8 @@ def _runs_of_aliased_models(client: Any) -> Iterator[tuple[Any, str]]:
             return
 
 
-def _named_by(run: Any, catalog: CatalogProtocol, data: Path) -> Iterator[Path]:
-    """Find the folders of the versions that a run's tags name."""
+def _versions_of(run: Any, catalog: CatalogProtocol, data: Path) -> Iterator[Path]:
+    """Yield the folders of the versions that a run's tags name."""
     for key, version in run.data.tags.items():
         kind, _, name = key.partition(".")
         if kind not in ("input", "output") or not VERSION.fullmatch(version):
@@ -232,5 +246,5 @@ def _named_by(run: Any, catalog: CatalogProtocol, data: Path) -> Iterator[Path]:
         dataset = catalog.get(name)
         if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None:
             yield Path(dataset._get_versioned_path(version)).parent
-        else:  # an entry that has been renamed: rather too much
+        else:  # The entry may have been renamed: it is safer to keep too much.
             yield from data.glob(f"{LAYERS}/**/{version}")

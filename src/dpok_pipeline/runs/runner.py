@@ -1,23 +1,27 @@
-"""Kedro's sequential runner, but for the nodes that a crashed run has finished."""
+"""Kedro's sequential runner, without the nodes that an interrupted run has finished."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Any, ClassVar
 
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 from pluggy import PluginManager
 
-from dpok_pipeline.hooks import JOURNAL
-
 logger = logging.getLogger(__name__)
 
 
 class ContinuingRunner(SequentialRunner):
-    """Leaves out what the journal says is done: `kedro run` uses it unless told otherwise."""
+    """The runner of `kedro run`, which leaves out the nodes that the journal names as done.
+
+    Attributes:
+        done: Names of the nodes to leave out. The journal's hook sets them before each run.
+    """
+
+    done: ClassVar[Collection[str]] = ()
 
     def run(
         self,
@@ -30,14 +34,15 @@ class ContinuingRunner(SequentialRunner):
         """Run the nodes that are not done.
 
         Returns:
-            The datasets of all free outputs, those of nodes that were left out among them.
+            The datasets that no node of the pipeline reads, among them those of nodes that were
+            left out.
         """
-        left = Pipeline([node for node in pipeline.nodes if node.name not in JOURNAL.done])
-        super().run(left, catalog, hook_manager, run_id, only_missing_outputs)
+        remaining = Pipeline([node for node in pipeline.nodes if node.name not in self.done])
+        super().run(remaining, catalog, hook_manager, run_id, only_missing_outputs)
         return {name: catalog[name] for name in pipeline.outputs()}
 
     def _suggest_resume_scenario(
         self, pipeline: Pipeline, done_nodes: Iterable[Node], catalog: CatalogProtocol
     ) -> None:
-        """Say what Kedro would say with a list of nodes: the same command is enough."""
+        """Name the same command as the remedy; Kedro would list the nodes that remain."""
         logger.info("The same command goes on from the node that failed.")

@@ -1,1 +1,1 @@
-"""DPOK and its supervised baseline, with neither Kedro nor MLflow."""
+"""What every algorithm shares: the resumable loop, rollouts, checkpoints and the optimiser."""

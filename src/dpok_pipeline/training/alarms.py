@@ -28,31 +28,37 @@ class Watch:
         """Watch from the next rollout on.
 
         Args:
-            measures: by name.
-            deviations: standard deviations of the first rollout's images by which a mean may
-                leave theirs; None watches nothing.
+            measures: The measures by their names.
+            deviations: Standard deviations of the first rollout's images by which a mean may
+                leave theirs; None means that nothing is watched.
         """
         self.measures = dict(measures) if deviations is not None else {}
         self.deviations = deviations or 0.0
         self.base: dict[str, list[float]] = {}  # name to mean and standard deviation
         self._means: dict[str, float] = {}
-        self._rung: set[str] = set()
+        self._alarmed: set[str] = set()
 
     @torch.no_grad()
     def look(self, images: Tensor, prompts: Sequence[str], iteration: int) -> None:
-        """Measure a rollout; the first one becomes the range. Warns of a measure's first alarm."""
+        """Measure a rollout, and warn where a measure leaves its range for the first time.
+
+        Args:
+            images: The rollout's, `(n, 3, H, W)` in [0, 1].
+            prompts: n texts.
+            iteration: Its number, 1 first; the first rollout becomes the range.
+        """
         values = {name: measure(images, prompts) for name, measure in self.measures.items()}
         self._means = {name: float(value.float().mean()) for name, value in values.items()}
         for name, value in values.items():
             if iteration == 1:
                 deviation = float(value.float().std(correction=0))
                 self.base[name] = [self._means[name], deviation]
-            if self._rings(name) and name not in self._rung:
-                self._rung.add(name)
+            if self._out_of_range(name) and name not in self._alarmed:
+                self._alarmed.add(name)
                 logger.warning(
                     "Alarm in iteration %d: %s is %.3g, the base model's images have %.3g ± %.3g. "
                     "The reward may be over-optimised: look at the samples, stop earlier, or "
-                    "raise kl_weight",
+                    "hold the policy closer to the base model",
                     iteration,
                     name,
                     self._means[name],
@@ -60,19 +66,20 @@ class Watch:
                 )
 
     def metrics(self) -> dict[str, float]:
-        """Of the last rollout: `images/NAME`, its mean, and `alarm/NAME`, 1 where it rings."""
+        """Return each measure's mean, `images/NAME`, and its alarm, `alarm/NAME`, 0 or 1."""
         means = {f"images/{name}": mean for name, mean in self._means.items()}
-        return {**means, **{f"alarm/{name}": float(self._rings(name)) for name in self._means}}
+        alarms = {f"alarm/{name}": float(self._out_of_range(name)) for name in self._means}
+        return {**means, **alarms}
 
-    def _rings(self, name: str) -> bool:
+    def _out_of_range(self, name: str) -> bool:
         # No range: a run whose first iterations were not watched, or one image per iteration.
         mean, deviation = self.base.get(name, (0.0, 0.0))
         return deviation > 0 and abs(self._means[name] - mean) > self.deviations * deviation
 
     def state_dict(self) -> dict[str, Any]:
-        """The base model's range and what has rung, for a checkpoint."""
-        return {"base": self.base, "rung": sorted(self._rung)}
+        """Return the base model's range and the alarms so far, for a checkpoint."""
+        return {"base": self.base, "alarmed": sorted(self._alarmed)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        self.base, self._rung = state["base"], set(state["rung"])
+        """Restore what `state_dict` returned."""
+        self.base, self._alarmed = state["base"], set(state["alarmed"])

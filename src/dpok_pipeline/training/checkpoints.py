@@ -10,18 +10,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.durable import describe_bytes, flush, write_durably
 from dpok_pipeline.files.fingerprint import check_same
+from dpok_pipeline.files.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from dpok_pipeline.training.config import CheckpointConfig, Resume
-from dpok_pipeline.training.packing import pack, unpack
 
 logger = logging.getLogger(__name__)
 
-TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+TENSORS, STATE = "tensors.safetensors", "state.json"
 _SECONDS = 60.0
+
+# Keys by which `pack` marks what JSON has no form for.
+_TENSOR = "__tensor__"
+_ITEMS = "__items__"
 
 
 class CheckpointStore:
@@ -34,19 +40,19 @@ class CheckpointStore:
     def __init__(
         self,
         folder: Path,
-        made_by: Mapping[str, Any],
+        recipe: Mapping[str, Any],
         config: CheckpointConfig,
         resume: Resume = "auto",
     ) -> None:
-        """Open or make the folder.
+        """Open the folder, or make it.
 
         Args:
-            folder: of this run alone.
-            made_by: all that decides the run's numbers, by the names a user knows it by.
-            config: how often, and how many are kept.
-            resume: `never` removes what is there.
+            folder: The folder of this run alone.
+            recipe: Everything that decides the run's numbers, by the names a user knows it by.
+            config: How often checkpoints are made, and how many are kept.
+            resume: `never` removes what is there; `auto` goes on from it.
         """
-        self.folder, self.made_by, self.config = folder, dict(made_by), config
+        self.folder, self.recipe, self.config = folder, dict(recipe), config
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob("partial-*"):
             shutil.rmtree(leftover)
@@ -58,12 +64,12 @@ class CheckpointStore:
     def save_if_due(
         self, step: int, state: Callable[[], dict[str, Any]], at_once: bool = False
     ) -> None:
-        """Save where the configured iterations or minutes have passed.
+        """Save where the configured number of steps or minutes has passed.
 
         Args:
-            step: iterations or updates done.
-            state: gives what `save` takes.
-            at_once: whatever has passed: the run ends here.
+            step: Iterations or updates done.
+            state: A function that returns what `save` takes.
+            at_once: Whether to save whatever has passed, because the run ends here.
         """
         every, minutes = self.config.checkpoint_every, self.config.checkpoint_minutes
         by_step = every is not None and step % every == 0
@@ -75,11 +81,11 @@ class CheckpointStore:
         """Write a checkpoint and drop all but the last few.
 
         Args:
-            step: iterations or updates done.
-            state: nested dicts and lists of tensors and JSON values.
+            step: Iterations or updates done.
+            state: Nested dicts and lists of tensors and JSON values.
 
         Raises:
-            OSError: the disk is full; the checkpoints before are as they were.
+            OSError: The disk is full. The checkpoints before are as they were.
         """
         started = time.monotonic()
         partial = self.folder / f"partial-{step:08d}"
@@ -105,23 +111,23 @@ class CheckpointStore:
 
         tensors: dict[str, Tensor] = {}
         tree = pack(state, tensors)
-        document = {"made_by": self.made_by, "step": step, "state": tree}
+        # The recipe is in the state, not in the manifest's metadata, which no hash protects.
+        document = {"recipe": self.recipe, "step": step, "state": tree}
         contents = {TENSORS: save(tensors), STATE: json.dumps(document).encode()}
-        manifest = {name: describe_bytes(content) for name, content in contents.items()}
         partial.mkdir()
         for name, content in contents.items():
             write_durably(partial / name, content)
-        write_durably(partial / MANIFEST, json.dumps(manifest).encode())
-        flush(partial)
+        files = {name: describe_bytes(content) for name, content in contents.items()}
+        write_manifest(partial, Manifest({"step": step}, files))
 
     def load_newest(self, at_most: int) -> tuple[int, dict[str, Any]] | None:
-        """The newest whole checkpoint as (step, state), or None where there is none at all.
+        """Return the newest whole checkpoint as (step, state), or None where there is none at all.
 
         Args:
-            at_most: those of later steps are passed over (the run has been shortened).
+            at_most: Checkpoints of later steps are passed over (the run has been shortened).
 
         Raises:
-            InputError: it was made with other inputs, or every one there is damaged.
+            InputError: It was made with other inputs, or every one there is damaged.
         """
         damage = []
         for folder in reversed(self._folders()):
@@ -133,7 +139,7 @@ class CheckpointStore:
                 logger.warning("%s; taking the checkpoint before it", error)
                 damage.append(str(error))
                 continue
-            check_same(document["made_by"], self.made_by, folder)
+            check_same(document["recipe"], self.recipe, folder)
             return int(document["step"]), unpack(document["state"], tensors)
         if damage:
             raise InputError(
@@ -143,12 +149,12 @@ class CheckpointStore:
         return None
 
     def newest(self) -> str:
-        """Where a run would go on from, for messages."""
+        """Say where a run would go on from, for messages."""
         folders = self._folders()
         return f"the checkpoint {folders[-1]} is intact" if folders else "no checkpoint was made"
 
     def seconds_spent(self) -> float:
-        """Seconds that saving has taken since this was last asked."""
+        """Return the seconds that saving has taken since this was last asked."""
         seconds, self._seconds = self._seconds, 0.0
         return seconds
 
@@ -169,17 +175,17 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read a checkpoint whose every bit is as it was written.
 
     Raises:
-        InputError: naming the file that is missing or differs.
+        InputError: A file is missing or differs; the message names it.
     """
     from safetensors.torch import load
 
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        listed = {name: dict(manifest[name]) for name in (TENSORS, STATE)}
-    except (OSError, ValueError, KeyError, TypeError):
+        listed = read_manifest(folder).files
+        entries = {name: listed[name] for name in (TENSORS, STATE)}
+    except (InputError, KeyError):
         raise InputError(f"{folder / MANIFEST}: missing or damaged") from None
     contents = {}
-    for name, expected in listed.items():
+    for name, expected in entries.items():
         path = folder / name
         contents[name] = path.read_bytes() if path.is_file() else b""
         if describe_bytes(contents[name]) != expected:
@@ -190,3 +196,45 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if document["step"] != _step(folder):
         raise InputError(f"{folder}: holds the checkpoint of step {document['step']}")
     return document, load(contents[TENSORS])
+
+
+def pack(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    """Replace every tensor in a tree by its number, and collect the tensors.
+
+    Dictionaries with keys that are no text (an optimiser's state) become lists of pairs; tuples
+    become lists. Floats survive JSON exactly. Nothing is pickled.
+
+    Args:
+        tree: Dicts, lists, tuples, tensors, arrays, numbers, texts, None.
+        tensors: Filled with copies on the CPU.
+
+    Returns:
+        What `json.dumps` takes.
+    """
+    if isinstance(tree, np.ndarray):
+        tree = torch.from_numpy(tree.copy())
+    if isinstance(tree, Tensor):
+        name = f"{len(tensors):06d}"
+        # Cloned: safetensors refuses tensors that share memory.
+        tensors[name] = tree.detach().to("cpu", copy=True).contiguous()
+        return {_TENSOR: name}
+    if isinstance(tree, dict):
+        if all(isinstance(key, str) for key in tree):
+            return {key: pack(value, tensors) for key, value in tree.items()}
+        return {_ITEMS: [[key, pack(value, tensors)] for key, value in tree.items()]}
+    if isinstance(tree, list | tuple):
+        return [pack(value, tensors) for value in tree]
+    return tree
+
+
+def unpack(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    """Undo `pack`, except that tuples stay lists and arrays tensors."""
+    if isinstance(tree, dict):
+        if tree.keys() == {_TENSOR}:
+            return tensors[tree[_TENSOR]]
+        if tree.keys() == {_ITEMS}:
+            return {key: unpack(value, tensors) for key, value in tree[_ITEMS]}
+        return {key: unpack(value, tensors) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [unpack(value, tensors) for value in tree]
+    return tree

@@ -1,175 +1,214 @@
-"""Typed parameters of training and of the SFT data.
+"""Typed parameters that every algorithm shares, and those of the SFT data.
 
 The paper's symbols: α `reward_weight`, β `kl_weight`, γ `sft_shift`, m `images_per_iteration`,
-ε `ratio_clip`. Defaults are the official single-prompt run's where it has one.
+ε `ratio_clip`. Each algorithm's own parameters are in its folder.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import logging
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from dpok_pipeline.config import FrozenConfig
-from dpok_pipeline.diffusion.config import KLForm, LogProbReading
+from dpok_pipeline.config import BOOKKEEPING, LENGTH, FrozenConfig
+from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.errors import InputError
 
-Baseline = Literal["value_function", "none", "prompt_mean"]
-ClipRule = Literal["clamp", "ppo_minimum"]
-SFTRegularisation = Literal["kl_d", "kl_o"]
-SFTLoss = Literal["epsilon", "x0"]
+logger = logging.getLogger(__name__)
+
 Resume = Literal["auto", "never"]
+
+# Images of one prompt in a rollout from which on their mean reward says something of the prompt.
+_SMALLEST_GROUP = 4
+
+# Shares of images without another one of their prompt, from which nothing is learned: above the
+# first a run is refused, above the second it is warned of.
+_MOST_ALONE, _MANY_ALONE = 1 / 2, 1 / 3
 
 
 class CheckpointConfig(FrozenConfig):
     """When training saves its state, and when it gives up. Nothing here changes a number."""
 
     checkpoint_minutes: float | None = Field(
-        default=2.0, gt=0, description="Minutes between checkpoints; null: by steps alone."
+        default=2.0,
+        gt=0,
+        json_schema_extra=BOOKKEEPING,
+        description="Minutes between checkpoints; null means that steps alone decide.",
     )
     checkpoint_every: int | None = Field(
         default=None,
         ge=1,
-        description="DPOK's iterations or SFT's updates between checkpoints, besides those by "
-        "time; null: none. The end of a run always has one.",
+        json_schema_extra=BOOKKEEPING,
+        description="Iterations or updates between checkpoints, besides those by time; null means "
+        "that time alone decides. The end of a run always has one.",
     )
     checkpoints_kept: int = Field(
-        default=2, ge=1, description="Checkpoints that are kept, the newest ones."
+        default=2,
+        ge=1,
+        json_schema_extra=BOOKKEEPING,
+        description="Number of checkpoints that are kept, the newest ones.",
     )
     stop_after_skipped: int = Field(
         default=20,
         ge=1,
+        json_schema_extra=BOOKKEEPING,
         description="Updates in a row that are skipped, because a loss, reward or gradient is not "
         "finite, after which the run stops.",
     )
 
 
-class ValueConfig(FrozenConfig):
-    """The value function V(x_t, prompt, t) and its own AdamW."""
+class TrainingConfig(CheckpointConfig):
+    """What every algorithm that trains a LoRA has. Each one has its own defaults."""
 
-    hidden_size: int = Field(default=256, ge=1, description="Width of its three hidden layers.")
-    learning_rate: float = Field(default=1e-4, gt=0, description="AdamW's learning rate.")
-    weight_decay: float = Field(default=1e-2, ge=0, description="AdamW's weight decay.")
-    updates_per_iteration: int = Field(
-        default=1, ge=1, description="Optimiser steps per iteration."
-    )
-    minibatches_per_update: int = Field(
-        default=5, ge=1, description="Minibatches whose gradients one optimiser step averages."
-    )
-    minibatch: int = Field(default=256, ge=1, description="Transitions per minibatch.")
-
-
-class DPOKConfig(CheckpointConfig):
-    """Algorithm 1 with the importance ratio and the value function of appendices A.5 and A.6."""
-
-    seed: int = Field(default=0, ge=0, description="Of LoRA, rollout noise, prompts and rows.")
-    iterations: int = Field(ge=1, description="Outer loops: one rollout and its updates each.")
-    images_per_iteration: int = Field(default=10, ge=1, description="Images per rollout (m).")
-    rollout_batch: int = Field(
-        default=64, ge=1, description="Images sampled at once; halved when memory runs out."
-    )
-    updates_per_iteration: int = Field(
-        default=5, ge=1, description="Policy optimiser steps per iteration."
-    )
-    transitions_per_update: int = Field(
-        default=48, ge=1, description="Rows (transitions) per policy update, drawn at random."
+    seed: int = Field(
+        default=0, ge=0, description="Seed of everything that the run draws at random."
     )
     microbatch: int = Field(
         default=48,
         ge=1,
-        description="Rows through the network at once; halved when memory runs out. It changes "
-        "rounding only.",
+        description="Rows that go through the network at once; halved when memory runs out. It "
+        "changes rounding only.",
     )
-    buffer_rollouts: int = Field(
-        default=2, ge=1, description="Rollouts that rows are drawn from, the newest ones."
+    learning_rate: float = Field(
+        default=1e-5, gt=0, description="Learning rate of the LoRA's AdamW."
     )
-    reward_weight: float = Field(default=10.0, ge=0, description="α, factor of the policy term.")
-    kl_weight: float = Field(default=0.01, ge=0, description="β, factor of the KL term.")
-    ratio_clip: float = Field(
-        default=1e-4,
-        gt=0,
-        lt=1,
-        description="ε, half-width of the importance ratio's band, for the averaged "
-        "log-probability; the summed reading widens it by the number of latent values.",
-    )
-    literal_ratio_clip: bool = Field(
-        default=False,
-        description="Use ε as it stands with the summed reading too, where a tiny one clips "
-        "nearly every row; warns.",
-    )
-    clip_rule: ClipRule = Field(
-        default="clamp",
-        description="`clamp` the ratio (official code), or PPO's pessimistic `ppo_minimum`.",
-    )
-    log_prob: LogProbReading = Field(
-        default="mean", description="Averaged over the latent (official code) or summed (paper)."
-    )
-    kl_form: KLForm = Field(
-        default="noise_mse",
-        description="Mean squared noise difference (official code) or the `gaussian` KL (paper).",
-    )
-    recompute_log_probs: bool = Field(
-        default=False,
-        description="Recompute old log-probabilities in microbatches like the updates', for half "
-        "precision on a GPU, where `policy/fresh_log_ratio` would come near the clip; a forward "
-        "pass more per row.",
-    )
-    baseline: Baseline = Field(
-        default="value_function", description="What is subtracted from the reward."
-    )
-    value: ValueConfig = Field(default=ValueConfig(), description="The value function's training.")
-    learning_rate: float = Field(default=1e-5, gt=0, description="The policy AdamW's.")
-    weight_decay: float = Field(
-        default=0.0, ge=0, description="The policy AdamW's; 0 in the official code."
-    )
+    weight_decay: float = Field(default=0.0, ge=0, description="Weight decay of the LoRA's AdamW.")
     max_grad_norm: float = Field(
-        default=0.1, gt=0, description="Norm that the policy's gradient is clipped to."
+        default=1.0, gt=0, description="Norm that the LoRA's gradient is clipped to."
+    )
+
+    def check(self, sampling: SamplingConfig, prompts: int) -> None:
+        """Check what only the combination with other parameters shows, before any work.
+
+        Args:
+            sampling: How images are drawn.
+            prompts: Number of training prompts.
+
+        Raises:
+            InputError: The combination cannot be trained with.
+        """
+
+
+class OnlineConfig(TrainingConfig):
+    """What every algorithm has that draws its own images: rollouts, prompts and alarms."""
+
+    iterations: int = Field(
+        ge=1,
+        json_schema_extra=LENGTH,
+        description="Number of outer loops, each with one rollout and its updates.",
+    )
+    images_per_iteration: int = Field(default=10, ge=1, description="Images per rollout (m).")
+    group_size: int = Field(
+        default=1,
+        ge=1,
+        description="Images of the same prompt that a rollout draws one after the other; it "
+        "divides images_per_iteration. With 1 the prompts come in shuffles of one image each.",
+    )
+    rollout_batch: int = Field(
+        default=64, ge=1, description="Images sampled at once; halved when memory runs out."
     )
     alarm_deviations: float | None = Field(
         default=3.0,
         gt=0,
+        json_schema_extra=BOOKKEEPING,
         description="Standard deviations, over the images of the first rollout, by which a "
-        "rollout's mean may leave theirs before an alarm rings; null: no alarms.",
+        "rollout's mean may leave theirs before an alarm rings; null means no alarms.",
     )
     log_images_every: int = Field(
-        default=100, ge=1, description="Iterations between logged sample images."
-    )
-
-
-class SFTConfig(CheckpointConfig):
-    """Algorithm 2: reward-weighted supervised fine-tuning on images of the base model."""
-
-    seed: int = Field(default=0, ge=0, description="Of LoRA, rows, times and noise.")
-    updates: int = Field(ge=1, description="Optimiser steps.")
-    rows_per_update: int = Field(default=128, ge=1, description="Images per update (n).")
-    microbatch: int = Field(
-        default=128,
+        default=100,
         ge=1,
-        description="Rows through the network at once; halved when memory runs out.",
+        json_schema_extra=BOOKKEEPING,
+        description="Iterations between logged sample images.",
     )
-    regularisation: SFTRegularisation = Field(
-        default="kl_o",
-        description="`kl_d` adds γ to every image's weight, `kl_o` pulls to the base model by γ.",
-    )
-    sft_shift: float = Field(default=2.0, ge=0, description="γ.")
-    loss: SFTLoss = Field(
-        default="epsilon",
-        description="`epsilon`: the usual noise regression; `x0`: the paper's squared error of "
-        "the predicted image over 2σ².",
-    )
-    learning_rate: float = Field(default=2e-5, gt=0, description="AdamW's learning rate.")
-    weight_decay: float = Field(default=1e-2, ge=0, description="AdamW's weight decay.")
-    max_grad_norm: float = Field(
-        default=1.0, gt=0, description="Norm that the gradient is clipped to."
-    )
-    log_every: int = Field(default=10, ge=1, description="Updates between logged metrics.")
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Self:
+        if self.images_per_iteration % self.group_size:
+            raise ValueError(
+                f"group_size {self.group_size} does not divide images_per_iteration "
+                f"{self.images_per_iteration}; a rollout consists of whole groups"
+            )
+        return self
+
+    def lone_images(self, prompts: int, rollouts: int = 1) -> float:
+        """Return the share of images that are alone of their prompt among the last rollouts.
+
+        It is counted over the numbers of the prompts that the run will draw.
+
+        Args:
+            prompts: Number of training prompts.
+            rollouts: Rollouts that an image's reward is compared within, the newest ones.
+        """
+        from dpok_pipeline.training.randomness import share_of_lone_images
+
+        return share_of_lone_images(
+            self.seed,
+            prompts,
+            images=self.images_per_iteration,
+            group_size=self.group_size,
+            rollouts=rollouts,
+            iterations=self.iterations,
+        )
+
+    def _check_lone_images(
+        self, share: float, prompts: int, *, consequence: str, remedy: str
+    ) -> None:
+        """Refuse a run in which most images are alone of their prompt; warn of one with many.
+
+        Args:
+            share: Their share.
+            prompts: Number of training prompts.
+            consequence: What it is a share of, and what these images come to.
+            remedy: What can be done besides drawing in groups.
+
+        Raises:
+            InputError: It is more than half of the images.
+        """
+        if share <= _MANY_ALONE:
+            return
+        problem = (
+            f"rl_training: {share:.0%} {consequence}, because {prompts} prompts share "
+            f"{self.images_per_iteration} images an iteration and an image that is alone of its "
+            f"prompt is compared with itself; set group_size to 2 or more, {remedy}"
+        )
+        if share > _MOST_ALONE:
+            raise InputError(problem)
+        logger.warning("%s", problem)
 
 
 class GenerationConfig(FrozenConfig):
     """The SFT data: images of the frozen base model with their rewards."""
 
-    seed: int = Field(default=0, ge=0, description="Of the images' noise.")
-    images: int = Field(ge=1, description="Images in all (M), spread evenly over the prompts.")
+    seed: int = Field(default=0, ge=0, description="Seed of the images' noise.")
+    images: int = Field(
+        ge=1, description="Number of images in all (M), spread evenly over the prompts."
+    )
     shard_size: int = Field(default=256, ge=1, description="Images per shard.")
     batch_size: int = Field(
-        default=64, ge=1, description="Images sampled at once; halved when memory runs out."
+        default=64,
+        ge=1,
+        json_schema_extra=BOOKKEEPING,
+        description="Images sampled at once; halved when memory runs out.",
     )
+
+
+def group_size_for(prompts: int, images_per_iteration: int) -> int:
+    """Choose the group size with which any number of prompts can be learned from.
+
+    Where every prompt comes at least four times in a rollout anyway, no groups are needed. Else
+    a group has the smallest number of images, from four on, that divides the rollout, so that a
+    reward is always compared with others of its own prompt.
+
+    Args:
+        prompts: Number of training prompts.
+        images_per_iteration: Images per rollout.
+
+    Returns:
+        A divisor of `images_per_iteration`.
+    """
+    if images_per_iteration >= _SMALLEST_GROUP * prompts:
+        return 1
+    sizes = range(_SMALLEST_GROUP, images_per_iteration)
+    divisors = (size for size in sizes if images_per_iteration % size == 0)
+    return next(divisors, images_per_iteration)

@@ -8,31 +8,33 @@ import torch
 from torch import Tensor, nn
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
+from dpok_pipeline.diffusion.lora import lora_parameters
+from dpok_pipeline.training.config import TrainingConfig
 
 
 class LoRAOptimiser:
-    """What DPOK's and SFT's updates have in common."""
+    """The optimiser that every algorithm's updates go through.
 
-    def __init__(
-        self,
-        parameters: list[nn.Parameter],
-        learning_rate: float,
-        weight_decay: float,
-        max_grad_norm: float,
-        model: DiffusionModel,
-    ) -> None:
+    Attributes:
+        parameters: The LoRA's weights, float32.
+        skipped: Updates that were left out so far.
+        skipped_in_a_row: Those since the last good one.
+    """
+
+    def __init__(self, model: DiffusionModel, config: TrainingConfig) -> None:
         """Make AdamW with its default momenta.
 
         Args:
-            parameters: the LoRA's, float32.
-            learning_rate: of AdamW.
-            weight_decay: of AdamW.
-            max_grad_norm: the gradient's norm is clipped to it.
-            model: its precision decides whether the loss is scaled (float16 only: gradients of a
-                loss averaged over a latent are below float16's smallest numbers).
+            model: The base model with its LoRA attached. Its precision decides whether the loss
+                is scaled (float16 only: gradients of a loss averaged over a latent are below
+                float16's smallest numbers).
+            config: Learning rate, weight decay and the norm that gradients are clipped to.
         """
-        self.parameters, self.max_grad_norm = parameters, max_grad_norm
-        self.adamw = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+        self.parameters = lora_parameters(model.unet)
+        self.max_grad_norm = config.max_grad_norm
+        self.adamw = torch.optim.AdamW(
+            self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+        )
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=model.precision == "float16")
         self.skipped = self.skipped_in_a_row = 0
         self._loss = torch.zeros((), device=model.device)
@@ -40,10 +42,10 @@ class LoRAOptimiser:
     def zero_grad(self) -> None:
         """Forget the gradient."""
         self._loss = torch.zeros_like(self._loss)
-        self.adamw.zero_grad(set_to_none=True)
+        self.adamw.zero_grad(set_to_none=True)  # frees the gradients' memory for the next one
 
     def backward(self, loss: Tensor) -> None:
-        """Add a loss's gradient."""
+        """Add the gradient of a loss, a scalar."""
         self._loss = self._loss + loss.detach()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
@@ -53,8 +55,10 @@ class LoRAOptimiser:
         Returns:
             The norm before clipping. Reading it is the update's one wait for the device.
         """
+        # Before clipping, which must see the true norm.
         self.scaler.unscale_(self.adamw)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        # A clipped gradient can be finite though the loss is not, and the other way round.
         if bool(torch.isfinite(norm) & torch.isfinite(self._loss)):
             self.scaler.step(self.adamw)
             self.skipped_in_a_row = 0
@@ -69,7 +73,7 @@ class LoRAOptimiser:
         self.skipped_in_a_row += updates
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, momenta, loss scale and count, for a checkpoint."""
+        """Return weights, momenta, loss scale and count, for a checkpoint."""
         return {
             "parameters": [parameter.detach() for parameter in self.parameters],
             "adamw": self.adamw.state_dict(),
@@ -78,9 +82,9 @@ class LoRAOptimiser:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         for parameter, saved in zip(self.parameters, state["parameters"], strict=True):
-            parameter.data.copy_(saved)
+            parameter.data.copy_(saved)  # in place: the UNet holds these very parameters
         self.adamw.load_state_dict(state["adamw"])
         self.scaler.load_state_dict(state["scaler"])
         self.skipped = int(state["skipped"])

@@ -16,28 +16,33 @@ from torch import Tensor
 
 from dpok_pipeline.diffusion.noise import derive_seed
 
+# Iterations whose prompts are counted before a run: enough to say what the rest will be like.
+_COUNTED_ITERATIONS = 200
+
 
 def counter_generator(seed: int, purpose: str, counter: int) -> torch.Generator:
-    """A CPU generator for one iteration's or update's draws."""
+    """Make a CPU generator for the draws of one iteration or update."""
     return torch.Generator().manual_seed(derive_seed(seed, f"{purpose}/{counter}"))
 
 
-def prompt_numbers(seed: int, prompts: int, start: int, count: int) -> Tensor:
-    """The prompts at positions start … start + count − 1 of an endless series of shuffles.
+def prompt_numbers(seed: int, prompts: int, start: int, count: int, group_size: int = 1) -> Tensor:
+    """Return the prompts of images start … start + count − 1 of an endless series of shuffles.
 
-    Every epoch holds each prompt once, also where an epoch ends inside a rollout.
+    Every epoch holds each prompt's group once, also where an epoch ends inside a rollout.
 
     Args:
-        seed: of the shuffles.
-        prompts: how many there are.
-        start: images drawn before.
-        count: images wanted.
+        seed: Seed of the shuffles.
+        prompts: Number of prompts.
+        start: Number of images drawn before.
+        count: Number of images.
+        group_size: Images of the same prompt that follow one another.
 
     Returns:
         `(count,)` int64 indices on the CPU.
     """
-    places = range(start, start + count)
-    return torch.tensor([_epoch(seed, prompts, p // prompts)[p % prompts] for p in places])
+    # Groups take the place of single images in the series: with a size of 1 it is the same one.
+    groups = [image // group_size for image in range(start, start + count)]
+    return torch.tensor([_epoch(seed, prompts, g // prompts)[g % prompts] for g in groups])
 
 
 @lru_cache(maxsize=4)
@@ -46,8 +51,40 @@ def _epoch(seed: int, prompts: int, epoch: int) -> tuple[int, ...]:
     return tuple(torch.randperm(prompts, generator=generator).tolist())
 
 
+def share_of_lone_images(
+    seed: int,
+    prompts: int,
+    *,
+    images: int,
+    group_size: int,
+    rollouts: int,
+    iterations: int,
+) -> float:
+    """Return the share of images that are the only ones of their prompt among the last rollouts.
+
+    It is counted over the very prompts that a run draws, of all iterations or the first 200.
+
+    Args:
+        seed: Seed of the shuffles.
+        prompts: Number of prompts.
+        images: Images per rollout.
+        group_size: Images of the same prompt that follow one another.
+        rollouts: Rollouts that the buffer holds, the newest ones.
+        iterations: Length of the run.
+    """
+    counted = min(iterations, _COUNTED_ITERATIONS)
+    drawn = prompt_numbers(seed, prompts, 0, counted * images, group_size)
+    shares = []
+    for iteration in range(counted):
+        first = max(iteration + 1 - rollouts, 0)
+        held = drawn[first * images : (iteration + 1) * images]  # (rollouts · images,)
+        occurrences = torch.bincount(held)[held]  # how often each image's prompt is there
+        shares.append(float((occurrences == 1).float().mean()))
+    return sum(shares) / counted
+
+
 def capture_states() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's global generators, on every device."""
+    """Return the states of Python's, NumPy's and torch's global generators, on every device."""
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(legacy=True),
@@ -58,9 +95,10 @@ def capture_states() -> dict[str, Any]:
 
 
 def restore_states(states: dict[str, Any]) -> None:
-    """Restore what `capture_states` gave, also after a passage through JSON.
+    """Restore what `capture_states` returned, also after a passage through JSON.
 
-    A device that this machine lacks is passed over: there a run can go on, but not bit for bit.
+    The state of a device that this machine lacks is passed over: the run goes on, but not bit for
+    bit.
     """
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))

@@ -19,7 +19,7 @@ class Stopped(KeyboardInterrupt):
     """A signal has ended the run; the same command goes on from what was saved.
 
     Attributes:
-        signal_number: shells expect status 128 and this number.
+        signal_number: The signal's number; shells expect exit status 128 plus it.
     """
 
     def __init__(self, signal_number: int) -> None:
@@ -40,7 +40,7 @@ class StopRequest:
         """End the run if a signal has come.
 
         Raises:
-            Stopped: one has.
+            Stopped: A signal has come.
         """
         if self.signal_number is not None:
             raise Stopped(self.signal_number)
@@ -53,7 +53,7 @@ def stop_requests(after: str) -> Iterator[StopRequest]:
     Outside the main thread, where Python lets nobody handle signals, none is ever taken.
 
     Args:
-        after: what is finished first, for the message.
+        after: The name of what is finished first, for the message.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

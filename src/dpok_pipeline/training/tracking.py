@@ -1,22 +1,25 @@
-"""Where training reports to while it runs."""
+"""What a run writes down: metrics while it runs, and its learning curves at the end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
 
 class Tracker(Protocol):
-    """Receives metrics and sample images; MLflow's is in the Kedro part."""
+    """Receives metrics and sample images; the one that reports to MLflow is in the Kedro part."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Report metrics named `family/name` at an iteration or update."""
 
     def log_images(self, key: str, images: Tensor, step: int) -> None:
-        """Report `(n, 3, H, W)` images in [0, 1]."""
+        """Report images, `(n, 3, H, W)` in [0, 1]."""
 
 
 class NullTracker:
@@ -27,3 +30,64 @@ class NullTracker:
 
     def log_images(self, key: str, images: Tensor, step: int) -> None:
         """Do nothing."""
+
+
+class Curves:
+    """Learning curves: one row per logged iteration or update.
+
+    Attributes:
+        rows: Each has `step`, `images_seen`, and metrics named `family/name`. The row of an
+            iteration that was skipped has no rewards.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def add(self, step: int, images_seen: int, metrics: Mapping[str, float]) -> None:
+        """Write down an iteration or update."""
+        self.rows.append({"step": step, "images_seen": images_seen, **metrics})
+
+    def column(self, name: str) -> list[float]:
+        """Return a metric's values where it has any, in order."""
+        return [row[name] for row in self.rows if name in row]
+
+    def frame(self) -> pd.DataFrame:
+        """Return the rows as a table."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything, for a checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.rows = state["rows"]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished run.
+
+    Attributes:
+        lora_folder: The folder that holds `pytorch_lora_weights.safetensors`, inside the work
+            folder.
+        curves: One row per logged iteration or update: `step`, `images_seen`, and metrics named
+            `family/name`.
+        summary: A few numbers of the whole run.
+    """
+
+    lora_folder: Path
+    curves: pd.DataFrame
+    summary: dict[str, Any]
+
+
+def to_numbers(metrics: Mapping[str, Tensor]) -> dict[str, float]:
+    """Turn metrics that are device scalars into numbers, in one wait for the device."""
+    import torch
+
+    if not metrics:
+        return {}
+    values = torch.stack([value.detach().float() for value in metrics.values()]).tolist()
+    return dict(zip(metrics, values, strict=True))

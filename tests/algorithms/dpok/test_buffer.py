@@ -44,11 +44,17 @@ def test_the_last_rollouts_are_kept() -> None:
     assert fresh == {3}
 
 
-def test_mean_reward_of_the_prompt() -> None:
-    rows = filled(2).rows(torch.tensor([0, 1, 6, 7]))
-    assert rows.prompt.tolist() == [0, 1, 0, 2]
-    assert rows.reward.tolist() == [1, 2, 2, 4]
-    assert rows.prompt_mean.tolist() == [1.5, 2, 1.5, 4]
+def test_an_image_has_one_place() -> None:
+    rows = filled(2).rows(torch.tensor([0, 1, 2, 6, 7, 11]))
+    assert rows.prompt.tolist() == [0, 1, 0, 0, 2, 2]
+    assert rows.reward.tolist() == [1, 2, 1, 2, 4, 4]
+    assert rows.image.tolist() == [0, 1, 0, 2, 3, 3]
+
+
+def test_rows_are_drawn_without_replacement() -> None:
+    generator = torch.Generator().manual_seed(0)
+    assert sorted(filled(1).draw(9, generator).tolist()) == list(range(6))
+    assert len(filled(2).draw(5, generator)) == 5
 
 
 def test_every_latent_is_stored_once() -> None:

@@ -13,10 +13,10 @@ from torch import Tensor
 from dpok_pipeline.algorithms.dpok.train import train_dpok
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import SamplingConfig
-from dpok_pipeline.diffusion.lora import attach_lora, detach_lora, lora_layers, lora_parameters
+from dpok_pipeline.diffusion.lora import attach_lora, detach_lora, lora_layers
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.optimiser import LoRAOptimiser
-from dpok_pipeline.training.scoring import score_images
+from dpok_pipeline.training.scoring import score_rewards
 from tests.algorithms.support import (
     LORA,
     PROMPTS,
@@ -60,15 +60,15 @@ def test_unusable_rewards(
 
 def test_a_reward_gets_less_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     images, prompts = torch.rand(5, 3, 4, 4), ["A cat."] * 5
-    expected = score_images(Brightness(), images, prompts).rewards
+    expected = score_rewards(Brightness(), images, prompts).rewards
     reward = Brightness()
     small = SmallMemory(reward.score, 2)
     monkeypatch.setattr(reward, "score", small)
-    torch.testing.assert_close(score_images(reward, images, prompts).rewards, expected)
+    torch.testing.assert_close(score_rewards(reward, images, prompts).rewards, expected)
     assert small.refused == [5, 3]
     small.most = 0
     with pytest.raises(InputError, match="scoring images by Brightness on cpu: one at a time"):
-        score_images(reward, images, prompts)
+        score_rewards(reward, images, prompts)
 
 
 def test_a_reward_keeps_no_activations() -> None:
@@ -79,7 +79,7 @@ def test_a_reward_keeps_no_activations() -> None:
             assert not (self.weight * super().score(images, prompts)).requires_grad
             return super().score(images, prompts)
 
-    score_images(Trainable(), torch.rand(2, 3, 4, 4), ["A cat."] * 2)
+    score_rewards(Trainable(), torch.rand(2, 3, 4, 4), ["A cat."] * 2)
 
 
 def test_one_unscored_image_gets_the_others_mean(
@@ -161,8 +161,8 @@ def test_a_loss_that_is_not_finite_is_skipped_though_its_gradient_is(
 ) -> None:
     attach_lora(tiny_model.unet, LORA, 0)
     try:
-        weights = lora_parameters(tiny_model.unet)
-        optimiser = LoRAOptimiser(weights, 0.1, 0.0, 1.0, tiny_model)
+        optimiser = LoRAOptimiser(tiny_model, small_config(learning_rate=0.1, max_grad_norm=1.0))
+        weights = optimiser.parameters
         before = [weight.detach().clone() for weight in weights]
         optimiser.backward(sum(weight.sum() for weight in weights) + torch.inf)
         assert bool(torch.isfinite(optimiser.step()))
@@ -230,6 +230,15 @@ def test_a_range_that_was_never_measured_rings_nothing(
     one = measures(0.0, 9.0, 9.0)  # the spread of a single image is 0
     alone = run_dpok(tiny_model, tmp_path / "alone", images_per_iteration=1, measures=one)
     assert alone.curves["alarm/colour"].tolist() == [0, 0, 0]
+
+
+def test_a_skipped_rollout_has_no_measures(tiny_model: DiffusionModel, tmp_path: Path) -> None:
+    rollouts = iter([0.0, 9.0])
+    measures = {"colour": lambda images, prompts: next(rollouts) + torch.arange(len(prompts))}
+    curves = run_dpok(tiny_model, tmp_path, reward=Fails(2), measures=measures).curves
+    assert curves["images/colour"].isna().tolist() == [False, True, False]
+    assert curves["alarm/colour"].isna().tolist() == [False, True, False]
+    assert curves["alarm/colour"].iloc[-1] == 1
 
 
 def test_no_alarms_are_measured_where_they_are_off(

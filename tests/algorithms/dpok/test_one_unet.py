@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+from dpok_pipeline.algorithms.dpok import update
 from dpok_pipeline.algorithms.dpok.buffer import TransitionBuffer
 from dpok_pipeline.algorithms.dpok.update import PolicyUpdater
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.lora import attach_lora
+from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 from dpok_pipeline.diffusion.sampler import sample
-from dpok_pipeline.training import policy_update
+from dpok_pipeline.training.optimiser import LoRAOptimiser
 from tests.algorithms.support import LORA, PROMPTS, SAMPLING, small_config
 
 
@@ -39,7 +41,7 @@ def highest_growth(model: DiffusionModel, monkeypatch: pytest.MonkeyPatch, secon
     buffer.add(samples, torch.arange(3.0), torch.arange(3))
     before, found = live_bytes(), [0]
     kept = [copy.deepcopy(model.unet)] if second else []
-    real: Callable[..., Any] = policy_update.predict_noise
+    real: Callable[..., Any] = update.predict_noise
 
     def watched(*arguments: Any) -> torch.Tensor:
         found.append(live_bytes() - before)
@@ -47,8 +49,11 @@ def highest_growth(model: DiffusionModel, monkeypatch: pytest.MonkeyPatch, secon
         return predicted
 
     with monkeypatch.context() as patch:
-        patch.setattr(policy_update, "predict_noise", watched)
-        updater = PolicyUpdater(model, PROMPTS, SAMPLING, small_config(microbatch=2))
+        patch.setattr(update, "predict_noise", watched)
+        config = small_config(microbatch=2)
+        optimiser = LoRAOptimiser(model, config)
+        table = PromptTable.encode(model, PROMPTS)
+        updater = PolicyUpdater(model, table, SAMPLING, config, optimiser)
         updater.update(buffer, torch.arange(6), lambda rows: rows.reward)
     assert len(found) == 1 + 3 * 2  # reference and policy of three microbatches
     assert len(kept) == int(second)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from dpok_pipeline.algorithms.dpok.losses import clip_band
+from dpok_pipeline.algorithms.dpok import update
 from dpok_pipeline.algorithms.dpok.ratio_guard import check_options
+from dpok_pipeline.algorithms.dpok.update import clip_band
 from dpok_pipeline.diffusion.base_model import (
     DiffusionModel,
     describe_base_model,
@@ -55,11 +56,9 @@ def test_an_iteration_that_runs_out_of_memory_is_not_judged_but_the_next_one_is(
     tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disagreement: float
 ) -> None:
     """There is room for 8 rows, but for 4 with gradients; rounding depends on their number."""
-    from dpok_pipeline.training import policy_update
-
     options = NetworkOptions(channels_last=True)
     model = load_base_model(describe_base_model(tiny_model_folder), options=options)
-    real = policy_update.predict_noise
+    real = update.predict_noise
 
     def rounded(*arguments: Any) -> torch.Tensor:
         by_shape = 0.02 if len(arguments[1]) == 8 else 0.0
@@ -68,7 +67,7 @@ def test_an_iteration_that_runs_out_of_memory_is_not_judged_but_the_next_one_is(
     small = SmallMemory(
         rounded, 4, lambda model, rows, *rest: len(rows) if torch.is_grad_enabled() else 0
     )
-    monkeypatch.setattr(policy_update, "predict_noise", small)
+    monkeypatch.setattr(update, "predict_noise", small)
     run: dict[str, Any] = {"recompute_log_probs": True, "iterations": 2}
     if disagreement:
         with pytest.raises(InputError, match="channels_last the log ratio of unchanged weights"):
@@ -85,15 +84,13 @@ def test_a_run_whose_kernels_disagree_stops(
     tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The update's kernels are given another rounding than the rollout's."""
-    from dpok_pipeline.training import policy_update
-
     options = NetworkOptions(channels_last=True)
     model = load_base_model(describe_base_model(tiny_model_folder), options=options)
-    real = policy_update.predict_noise
+    real = update.predict_noise
 
     def coarse(*arguments: object) -> torch.Tensor:
         return real(*arguments).bfloat16().float()  # type: ignore[arg-type]
 
-    monkeypatch.setattr(policy_update, "predict_noise", coarse)
+    monkeypatch.setattr(update, "predict_noise", coarse)
     with pytest.raises(InputError, match="channels_last the log ratio of unchanged weights"):
         run_dpok(model, tmp_path)

@@ -14,13 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpok_pipeline.algorithms.dpok.trainer import DPOKTrainer
+from dpok_pipeline.algorithms.dpok.config import ValueConfig
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.lora import lora_layers
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.training.config import ValueConfig
+from dpok_pipeline.training.rollout import RolloutDrawer
 from dpok_pipeline.training.signals import Stopped, stop_requests
-from tests.algorithms.support import Brightness, lora_bytes, run_dpok, run_killed
+from tests.algorithms.support import Brightness, lora_bytes, run_dpok
+from tests.files.killed import run_killed
 
 
 class Interrupted(Exception):
@@ -77,16 +78,15 @@ def test_interrupted_inside_an_update(
     tiny_model: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run_dpok(tiny_model, tmp_path / "whole")
-    original = DPOKTrainer._update_policy
+    original = RolloutDrawer.report
 
-    def interrupted(trainer: DPOKTrainer) -> Any:
-        metrics = original(trainer)
-        if trainer.iteration == 1:
+    def interrupted(drawer: RolloutDrawer, rollout: Any, iteration: int, *arguments: Any) -> Any:
+        if iteration == 1:  # the second iteration's updates are done, but not saved
             raise Interrupted
-        return metrics
+        return original(drawer, rollout, iteration, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(DPOKTrainer, "_update_policy", interrupted)
+        patch.setattr(RolloutDrawer, "report", interrupted)
         with pytest.raises(Interrupted):
             run_dpok(tiny_model, tmp_path / "parts")
     assert lora_bytes(run_dpok(tiny_model, tmp_path / "parts")) == lora_bytes(whole)
@@ -149,19 +149,24 @@ def test_how_often_and_what_is_watched_may_change(
 def test_a_checkpoint_holds_everything(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     result = run_dpok(tiny_model, tmp_path, iterations=2, recompute_log_probs=True)
     state = json.loads((tmp_path / "checkpoints/step-00000002/state.json").read_text())
-    assert set(state["made_by"]) == {
-        "method", "rl_training", "sampling", "lora", "base_model", "compute", "reward_model",
+    assert set(state["recipe"]) == {
+        "algorithm", "rl_training", "sampling", "lora", "base_model", "compute", "reward_model",
         "prompts",
     }  # fmt: skip
+    assert not {"iterations", "checkpoint_every", "alarm_deviations"} & set(
+        state["recipe"]["rl_training"]
+    )
     held = state["state"]
-    assert set(held["policy"]) == {"parameters", "adamw", "scaler", "skipped"}
-    assert set(held["critic"]) == {"function", "optimizer"}
-    assert held["buffer"]["added"] == 2
+    learner = held["learner"]
+    assert set(learner["optimiser"]) == {"parameters", "adamw", "scaler", "skipped"}
+    assert set(learner["critic"]) == {"function", "optimiser"}
+    assert learner["buffer"]["added"] == 2
+    assert learner["rollouts"]["images_seen"] == 8
+    assert set(learner["advantages"]) == {"count", "mean", "squares"}
+    assert "old_policies" in learner
     assert set(held["random_states"]) == {"python", "numpy", "torch", "cuda", "mps"}
-    assert held["prompt_cursor"] == 8
     assert [row["step"] for row in held["curves"]["rows"]] == [1, 2]
-    assert held["curves"]["best"]["reward/mean"] == result.curves["reward/mean"].max()
-    assert "old_policies" in held
+    assert result.summary["best_reward"] == result.curves["reward/mean"].max()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

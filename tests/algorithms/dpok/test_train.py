@@ -8,16 +8,25 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpok_pipeline.algorithms.dpok.buffer import TransitionBuffer
 from dpok_pipeline.algorithms.dpok.train import train_dpok
+from dpok_pipeline.algorithms.dpok.update import PolicyUpdater
 from dpok_pipeline.diffusion.base_model import (
     DiffusionModel,
     describe_base_model,
     load_base_model,
 )
-from dpok_pipeline.diffusion.decode import decode
-from dpok_pipeline.diffusion.guidance import predict_noise
-from dpok_pipeline.diffusion.lora import load_lora, lora_layers
-from dpok_pipeline.diffusion.sampler import sample
+from dpok_pipeline.diffusion.denoising import predict_noise
+from dpok_pipeline.diffusion.lora import (
+    attach_lora,
+    detach_lora,
+    load_lora,
+    lora_layers,
+    lora_state,
+)
+from dpok_pipeline.diffusion.noise import derive_seed
+from dpok_pipeline.diffusion.prompt_encoder import PromptTable
+from dpok_pipeline.diffusion.sampler import decode, sample
 from dpok_pipeline.training.optimiser import LoRAOptimiser
 from tests.algorithms.support import (
     LORA,
@@ -248,3 +257,48 @@ def test_named_options(tiny_model: DiffusionModel, tmp_path: Path, changes: dict
     result = run_dpok(tiny_model, tmp_path / "changed", iterations=2, **changes)
     assert lora_bytes(result) != default
     assert ("value/loss" in result.curves) == ("baseline" not in changes)
+
+
+@pytest.mark.parametrize("form", ["noise_mse", "gaussian"])
+@pytest.mark.parametrize("reading", ["mean", "sum"])
+def test_the_kl_alone_is_no_method(
+    tiny_model: DiffusionModel, tmp_path: Path, form: str, reading: str
+) -> None:
+    # The KL has its minimum where the LoRA begins, at the base model: its gradient there is 0.
+    attach_lora(tiny_model.unet, LORA, derive_seed(0, "lora"))
+    initial = {f"unet.{key}": value.clone() for key, value in lora_state(tiny_model.unet).items()}
+    detach_lora(tiny_model.unet)
+    options: dict[str, Any] = {"kl_form": form, "log_prob": reading, "kl_weight": 1.0}
+    alone = run_dpok(tiny_model, tmp_path / "alone", reward_weight=0, **options)
+    assert alone.curves["grad/norm"].tolist() == [0, 0, 0]
+    assert alone.curves["kl/noise_mse"].tolist() == [0, 0, 0]
+    assert alone.curves["grad/skipped_updates"].tolist() == [0, 0, 0]
+    trained = lora_tensors(alone)
+    assert trained.keys() == initial.keys()
+    assert all(torch.equal(trained[key], initial[key]) for key in initial)
+    # With the reward, the same run moves.
+    both = run_dpok(tiny_model, tmp_path / "both", **options)
+    assert both.curves["grad/norm"].min() > 0
+
+
+def test_the_kl_alone_pulls_back_what_has_moved(tiny_model: DiffusionModel) -> None:
+    attach_lora(tiny_model.unet, LORA, seed=0)
+    config = small_config(reward_weight=0, kl_weight=1.0, max_grad_norm=1e9)
+    optimiser = LoRAOptimiser(tiny_model, config)
+    with torch.no_grad():
+        for weight in optimiser.parameters:
+            weight.add_(0.05)
+    samples = sample(
+        tiny_model, PROMPTS, SAMPLING, seed=0, indices=range(len(PROMPTS)), keep_trajectory=True
+    )
+    buffer = TransitionBuffer(1, SAMPLING.ddim_steps, len(PROMPTS), tiny_model.latent_shape)
+    buffer.add(samples, torch.arange(3.0), torch.arange(3))
+    table = PromptTable.encode(tiny_model, PROMPTS)
+    updater = PolicyUpdater(tiny_model, table, SAMPLING, config, optimiser)
+    rows = torch.arange(len(buffer))
+    distances = [
+        updater.update(buffer, rows, lambda rows: rows.reward).metrics["kl/noise_mse"].item()
+        for _ in range(4)
+    ]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[-1] < 0.9 * distances[0]

@@ -3,9 +3,10 @@ from __future__ import annotations
 import torch
 
 from dpok_pipeline.algorithms.dpok.buffer import Transitions
+from dpok_pipeline.algorithms.dpok.config import ValueConfig
 from dpok_pipeline.algorithms.dpok.value import ConditionalLinear, ValueFunction, make_critic
 from dpok_pipeline.diffusion.base_model import DiffusionModel
-from dpok_pipeline.training.config import ValueConfig
+from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 from tests.algorithms.support import PROMPTS, SAMPLING, generator
 
 
@@ -45,7 +46,8 @@ def test_critic_learns_what_depends_on_latent_prompt_and_step(tiny_model: Diffus
         minibatches_per_update=1,
         minibatch=128,
     )
-    critic = make_critic(tiny_model, PROMPTS, SAMPLING, config, seed=0)
+    table = PromptTable.encode(tiny_model, PROMPTS)
+    critic = make_critic(tiny_model, table, SAMPLING, config, seed=0)
     random = generator(0)
 
     def rows(count: int) -> Transitions:
@@ -54,7 +56,8 @@ def test_critic_learns_what_depends_on_latent_prompt_and_step(tiny_model: Diffus
         prompt = torch.randint(3, (count,), generator=random)
         reward = latents.mean((1, 2, 3)) * 8 + step + 2 * prompt
         nothing = torch.zeros(count)
-        return Transitions(latents, latents, step, nothing, reward, nothing, prompt, nothing.bool())
+        place = nothing.long()
+        return Transitions(latents, latents, step, nothing, reward, place, prompt, nothing.bool())
 
     first = critic.update(rows)
     for _ in range(3):

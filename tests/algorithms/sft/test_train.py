@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 import torch
 
+from dpok_pipeline.algorithms.sft.config import SFTConfig
 from dpok_pipeline.algorithms.sft.samples import SFTSamples
-from dpok_pipeline.algorithms.sft.train import train_sft
-from dpok_pipeline.algorithms.sft.update import SFTUpdater
+from dpok_pipeline.algorithms.sft.train import SFTLearner, train_sft
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.lora import lora_layers
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.training.config import SFTConfig
-from dpok_pipeline.training.result import TrainingResult
+from dpok_pipeline.training.loop import Step
 from dpok_pipeline.training.signals import Stopped
+from dpok_pipeline.training.tracking import TrainingResult
 from tests.algorithms.support import LORA, PROMPTS, generator, lora_bytes, lora_tensors
 
 
@@ -117,15 +117,15 @@ def test_interrupted_sft(
     tiny_model: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
     whole = run(tiny_model, tmp_path / "whole")
-    original = SFTUpdater.update
+    original = SFTLearner.step
 
-    def interrupted(updater: SFTUpdater, number: int) -> None:
+    def interrupted(learner: SFTLearner, number: int) -> Step:
         if number == stop:
             raise KeyboardInterrupt
-        original(updater, number)
+        return original(learner, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SFTUpdater, "update", interrupted)
+        patch.setattr(SFTLearner, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(tiny_model, tmp_path / "parts")
     parts = run(tiny_model, tmp_path / "parts")
@@ -159,20 +159,31 @@ def test_broken_gradients_in_a_row_stop_sft(tiny_model: DiffusionModel, tmp_path
     assert any(prompt in str(raised.value) for prompt in PROMPTS)
 
 
+def test_a_skipped_update_does_not_spoil_the_others_metrics(
+    tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    # One image at a time: an update meets the broken reward or it does not.
+    huge = samples([3e38, *[1.0] * 11])
+    curves = run(tiny_model, tmp_path, huge, updates=24, rows_per_update=1, log_every=8).curves
+    assert curves["grad/skipped_updates"].iloc[-1] > 0
+    assert curves["policy/loss"].max() < 100
+    assert curves["grad/norm"].notna().all()
+
+
 def test_a_signal_ends_sft_after_its_update(
     tiny_model: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: dict[str, Any] = {"updates": 4, "checkpoint_every": None}
     whole = run(tiny_model, tmp_path / "whole", **options)
-    original = SFTUpdater.update
+    original = SFTLearner.step
 
-    def signalled(updater: SFTUpdater, number: int) -> None:
-        original(updater, number)
+    def signalled(learner: SFTLearner, number: int) -> Step:
         if number == 1:
             os.kill(os.getpid(), signal.SIGTERM)
+        return original(learner, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SFTUpdater, "update", signalled)
+        patch.setattr(SFTLearner, "step", signalled)
         with pytest.raises(Stopped):
             run(tiny_model, tmp_path / "parts", **options)
     (saved,) = (tmp_path / "parts" / "checkpoints").iterdir()

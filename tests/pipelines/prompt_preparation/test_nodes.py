@@ -11,10 +11,10 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.prompt_preparation.nodes import (
     check_splits,
     check_texts,
-    note_unused,
+    drop_too_long,
     prepare_prompts,
     prompt_id,
-    within_limit,
+    warn_of_unused,
 )
 
 
@@ -59,13 +59,13 @@ def test_two_experiments_may_share_a_prompt() -> None:
 
 def test_an_experiment_that_no_pipeline_uses_is_named(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("WARNING", logger="dpok_pipeline"):
-        note_unused([row("a cat", experiment="pets"), row("a dog")])
+        warn_of_unused([row("a cat", experiment="pets"), row("a dog")])
     assert "no pipeline uses pets;" in caplog.text
 
 
 def test_a_prompt_over_the_limit_is_named_with_both_numbers() -> None:
     with pytest.raises(InputError, match="line 1: 3 tokens, the base model takes 2"):
-        within_limit([row("one two three")], lambda text: len(text.split()), 2)
+        drop_too_long([row("one two three")], lambda text: len(text.split()), 2)
 
 
 def test_a_prompt_over_the_limit_of_a_collection_is_left_out_with_a_word(
@@ -73,7 +73,7 @@ def test_a_prompt_over_the_limit_of_a_collection_is_left_out_with_a_word(
 ) -> None:
     long = row("one two three", "line 7")._replace(corpus=True)
     with caplog.at_level("WARNING", logger="dpok_pipeline"):
-        kept = within_limit([row("one"), long], lambda text: len(text.split()), 2)
+        kept = drop_too_long([row("one"), long], lambda text: len(text.split()), 2)
     assert kept == [row("one")]
     assert "left out 1 that are longer than the base model's 2 tokens, at first " in caplog.text
     assert "prompts.txt, line 7" in caplog.text

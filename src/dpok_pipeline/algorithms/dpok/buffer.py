@@ -16,12 +16,12 @@ class Transitions(NamedTuple):
     Attributes:
         latents: x_t, `(b, c, h, w)` float32.
         previous: x_{t-1}, `(b, c, h, w)` float32.
-        step: `(b,)` int64, step index, 0 first.
-        log_prob: `(b,)`, averaged log-probability when the row was sampled.
-        reward: `(b,)`, the image's final reward.
-        prompt_mean: `(b,)`, mean reward of the row's prompt over the buffer.
-        prompt: `(b,)` int64 on the CPU, index into the training prompts.
-        fresh: `(b,)` bool, whether the row is from the newest rollout.
+        step: Step index, `(b,)` int64, 0 first.
+        log_prob: Averaged log-probability when the row was sampled, `(b,)`.
+        reward: The image's final reward, `(b,)`.
+        image: The image's place in the buffer, `(b,)` int64, slot · images + image.
+        prompt: Index into the training prompts, `(b,)` int64.
+        fresh: Whether the row is from the newest rollout, `(b,)` bool.
     """
 
     latents: Tensor
@@ -29,7 +29,7 @@ class Transitions(NamedTuple):
     step: Tensor
     log_prob: Tensor
     reward: Tensor
-    prompt_mean: Tensor
+    image: Tensor
     prompt: Tensor
     fresh: Tensor
 
@@ -51,12 +51,12 @@ class TransitionBuffer:
     ) -> None:
         self.rollouts, self.steps, self.images = rollouts, steps, images
         self.added = 0
+        # One latent more than there are transitions: the last one's x_{t-1} is the final x_0.
         self.trajectory = torch.zeros((rollouts, steps + 1, images, *latent_shape), device=device)
         self.log_probs = torch.zeros((rollouts, steps, images), device=device)
         self.rewards = torch.zeros((rollouts, images), device=device)
-        self.prompt_means = torch.zeros_like(self.rewards)
-        # On the CPU, where the rows are drawn: prompts are looked up without a device sync.
-        self.prompts = torch.full((rollouts, images), -1, dtype=torch.int64)
+        # −1 marks a place that no image has taken yet.
+        self.prompts = torch.full((rollouts, images), -1, dtype=torch.int64, device=device)
 
     def __len__(self) -> int:
         return min(self.added, self.rollouts) * self.steps * self.images
@@ -65,19 +65,31 @@ class TransitionBuffer:
         """Put a rollout in the place of the oldest.
 
         Args:
-            samples: with trajectory and log-probabilities.
+            samples: The rollout, with trajectory and log-probabilities.
             rewards: `(images,)`.
-            prompts: `(images,)` int64, indices into the training prompts.
+            prompts: Indices into the training prompts, `(images,)` int64.
         """
         if samples.trajectory is None or samples.log_probs is None:
             raise ValueError("a rollout needs its trajectory; sample with keep_trajectory=True")
         slot = self.added % self.rollouts
-        self.trajectory[slot].copy_(samples.trajectory)
-        self.log_probs[slot].copy_(samples.log_probs)
+        self.trajectory[slot].copy_(samples.trajectory)  # (steps + 1, images, c, h, w)
+        self.log_probs[slot].copy_(samples.log_probs)  # (steps, images)
         self.rewards[slot].copy_(rewards)
         self.prompts[slot].copy_(prompts)
-        self.prompt_means = self._mean_by_prompt()
         self.added += 1
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw row numbers of the whole buffer without replacement, fewer if it holds fewer.
+
+        Args:
+            count: Number of rows.
+            generator: The CPU generator of this draw.
+
+        Returns:
+            `(count,)` int64 on the CPU.
+        """
+        # On the CPU, so that the same rows are drawn whatever the device.
+        return torch.randperm(len(self), generator=generator)[:count]
 
     def rows(self, numbers: Tensor) -> Transitions:
         """Gather rows.
@@ -85,21 +97,17 @@ class TransitionBuffer:
         Args:
             numbers: `(b,)` int64 on the CPU, each below `len(self)`.
         """
-        place = self._places(numbers)
-        slot, _, image = place
-        prompt = self.prompts[slot, image]
-        fresh = slot == self.newest_slot
-        device = self.trajectory.device
-        at = place.to(device)  # one copy to the device
+        # One copy to the device for all three; what follows waits for nothing.
+        slot, step, image = self._places(numbers).to(self.trajectory.device)
         return Transitions(
-            latents=self.trajectory[at[0], at[1], at[2]],
-            previous=self.trajectory[at[0], at[1] + 1, at[2]],
-            step=at[1],
-            log_prob=self.log_probs[at[0], at[1], at[2]],
-            reward=self.rewards[at[0], at[2]],
-            prompt_mean=self.prompt_means[at[0], at[2]],
-            prompt=prompt,
-            fresh=fresh.to(device),
+            latents=self.trajectory[slot, step, image],
+            previous=self.trajectory[slot, step + 1, image],  # the next step's x_t
+            step=step,
+            log_prob=self.log_probs[slot, step, image],
+            reward=self.rewards[slot, image],
+            image=slot * self.images + image,
+            prompt=self.prompts[slot, image],
+            fresh=slot == self.newest_slot,
         )
 
     @property
@@ -108,37 +116,32 @@ class TransitionBuffer:
         return (self.added - 1) % self.rollouts
 
     def slots(self, numbers: Tensor) -> Tensor:
-        """The slot of each row number, `(b,)` on the CPU."""
+        """Return the slot of each row number, `(b,)` on the CPU."""
         return self._places(numbers)[0]
 
     def replace_log_probs(self, numbers: Tensor, log_probs: Tensor) -> Tensor:
-        """Store other log-probabilities; returns the largest change, a device scalar.
+        """Store other log-probabilities; return the largest change, a device scalar.
 
         Args:
             numbers: `(b,)` int64 on the CPU, all different.
             log_probs: `(b,)`.
         """
         slot, step, image = self._places(numbers).to(self.log_probs.device)
+        # Every row number once, so that no value is written twice.
         change = (log_probs - self.log_probs[slot, step, image]).abs().max()
         self.log_probs[slot, step, image] = log_probs
         return change
 
     def _places(self, numbers: Tensor) -> Tensor:
-        """Slot, step and image of row numbers, `(3, b)`."""
+        """Return slot, step and image of row numbers, `(3, b)`."""
+        # The order of `log_probs` laid out flat: slot, then step, then image.
         image = numbers % self.images
         step = numbers // self.images % self.steps
         slot = numbers // (self.images * self.steps)
         return torch.stack([slot, step, image])
 
-    def _mean_by_prompt(self) -> Tensor:
-        """Mean reward over the buffer's images of the same prompt, `(rollouts, images)`."""
-        flat = self.prompts.flatten()
-        same = (flat[:, None] == flat[None, :]).float()  # empty slots share prompt −1
-        weights = (same / same.sum(1, keepdim=True)).to(self.rewards.device)
-        return (weights @ self.rewards.flatten()).view_as(self.rewards)
-
     def state_dict(self) -> dict[str, Any]:
-        """Everything, for a checkpoint."""
+        """Return everything, for a checkpoint."""
         return {
             "added": self.added,
             "trajectory": self.trajectory,
@@ -148,8 +151,7 @@ class TransitionBuffer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.added = int(state["added"])
         for name in ("trajectory", "log_probs", "rewards", "prompts"):
             getattr(self, name).copy_(state[name])
-        self.prompt_means = self._mean_by_prompt()

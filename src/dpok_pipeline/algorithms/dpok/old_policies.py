@@ -9,24 +9,44 @@ update's, for the rows that an iteration draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dpok_pipeline.algorithms.dpok.buffer import TransitionBuffer
 from dpok_pipeline.algorithms.dpok.update import PolicyUpdater
-from dpok_pipeline.diffusion.memory import halve_until_fits
+
+
+class Recomputed(NamedTuple):
+    """What recomputing did.
+
+    Attributes:
+        noise: The largest change of a log-probability, a device scalar: the rounding that was
+            taken out.
+        halved: Whether memory ran out, so that some batches have another shape than others.
+    """
+
+    noise: Tensor
+    halved: bool
 
 
 class OldPolicies:
     """The LoRA weights that sampled each rollout in the buffer."""
 
-    def __init__(self, updater: PolicyUpdater, rollouts: int) -> None:
-        """Make room for as many snapshots as the buffer holds rollouts."""
-        self.updater = updater
+    def __init__(
+        self, updater: PolicyUpdater, parameters: Sequence[nn.Parameter], rollouts: int
+    ) -> None:
+        """Make room for as many snapshots as the buffer holds rollouts.
+
+        Args:
+            updater: Computes log-probabilities as its updates do.
+            parameters: The LoRA's weights.
+            rollouts: Number of rollouts in the buffer.
+        """
+        self.updater, self.parameters = updater, parameters
         self.snapshots: list[list[Tensor]] = [self._copy() for _ in range(rollouts)]
 
     def remember(self, slot: int) -> None:
@@ -34,44 +54,33 @@ class OldPolicies:
         self.snapshots[slot] = self._copy()
 
     @torch.no_grad()
-    def recompute(self, buffer: TransitionBuffer, numbers: Tensor) -> Tensor:
+    def recompute(self, buffer: TransitionBuffer, numbers: Tensor) -> Recomputed:
         """Replace the stored log-probabilities of some rows.
 
         Args:
-            buffer: holds the rows.
-            numbers: `(b,)` int64 row numbers on the CPU.
-
-        Returns:
-            The largest change, a device scalar: the noise that was taken out.
+            buffer: Holds the rows.
+            numbers: Row numbers, `(b,)` int64 on the CPU.
         """
+        # The updates of an iteration share rows; each is recomputed once.
         numbers = torch.unique(numbers)
-        changes = [torch.zeros((), device=self.updater.model.device)]
+        changes, halved = [torch.zeros((), device=buffer.log_probs.device)], False
         slots = buffer.slots(numbers)
         for slot, snapshot in enumerate(self.snapshots):
-            chosen = numbers[slots == slot]
-            if len(chosen):
+            of_slot = numbers[slots == slot]
+            if len(of_slot):
+                # Each rollout's rows under the weights that drew it.
                 with self._weights(snapshot):
-                    changes.append(self._recompute_slot(buffer, chosen))
-        return torch.stack(changes).max()
-
-    def _recompute_slot(self, buffer: TransitionBuffer, numbers: Tensor) -> Tensor:
-        def attempt(size: int) -> Tensor:
-            found = []
-            for part in torch.split(numbers, size):
-                # Filled up with its own rows: the kernels see the update's batch shape.
-                whole = part.repeat(-(-size // len(part)))[:size]
-                found.append(self.updater.log_probs(buffer.rows(whole))[: len(part)])
-            return torch.cat(found)
-
-        task = f"recomputing log-probabilities on {self.updater.model.device}"
-        found, self.updater.microbatch = halve_until_fits(attempt, self.updater.microbatch, task)
-        return buffer.replace_log_probs(numbers, found)
+                    log_probs, smaller = self.updater.log_probs(buffer, of_slot)
+                changes.append(buffer.replace_log_probs(of_slot, log_probs))
+                halved = halved or smaller
+        return Recomputed(torch.stack(changes).max(), halved)
 
     def _copy(self) -> list[Tensor]:
-        return [weight.detach().clone() for weight in self.updater.optimiser.parameters]
+        return [weight.detach().clone() for weight in self.parameters]
 
     @contextmanager
     def _weights(self, snapshot: list[Tensor]) -> Iterator[None]:
+        """Put other weights into the LoRA for a while."""
         present = self._copy()
         try:
             self._load(snapshot)
@@ -80,15 +89,16 @@ class OldPolicies:
             self._load(present)
 
     def _load(self, weights: list[Tensor]) -> None:
-        for parameter, weight in zip(self.updater.optimiser.parameters, weights, strict=True):
+        # In place: the optimiser holds these very parameters.
+        for parameter, weight in zip(self.parameters, weights, strict=True):
             parameter.data.copy_(weight)
 
     def state_dict(self) -> dict[str, Any]:
-        """Every snapshot, for a checkpoint."""
+        """Return every snapshot, for a checkpoint."""
         return {"snapshots": self.snapshots}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         for slot, weights in enumerate(state["snapshots"]):
             for weight, saved in zip(self.snapshots[slot], weights, strict=True):
                 weight.copy_(saved)

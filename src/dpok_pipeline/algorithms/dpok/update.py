@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dpok_pipeline.algorithms.dpok.buffer import TransitionBuffer, Transitions
-from dpok_pipeline.algorithms.dpok.losses import clip_band, policy_term
+from dpok_pipeline.algorithms.dpok.config import ClipRule, DPOKConfig
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import SamplingConfig
-from dpok_pipeline.diffusion.denoising import DDIMTransitions
-from dpok_pipeline.diffusion.guidance import predict_noise
-from dpok_pipeline.diffusion.lora import lora_parameters, reference_policy
+from dpok_pipeline.diffusion.denoising import DDIMTransitions, predict_noise
+from dpok_pipeline.diffusion.lora import reference_policy
 from dpok_pipeline.diffusion.memory import halve_until_fits
-from dpok_pipeline.diffusion.prompt_encoder import encode
-from dpok_pipeline.training.config import DPOKConfig
+from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 from dpok_pipeline.training.optimiser import LoRAOptimiser
 
 Advantage = Callable[[Transitions], Tensor]
 
-# Sums over the rows of an update, in this order.
+# Of float32, exp overflows from 88.7 on. Far outside any band that a ratio is clipped to.
+_LARGEST_LOG_RATIO = 80.0
+
+# Means over the rows of an update, in this order.
 METRICS = (
     "policy/loss",
     "policy/advantage",
+    "policy/zero_advantages",
     "policy/ratio",
     "policy/approx_kl",
     "policy/clip_fraction",
@@ -34,91 +36,121 @@ METRICS = (
 )
 
 
+class PolicyUpdate(NamedTuple):
+    """What an update did.
+
+    Attributes:
+        metrics: Device scalars: means over the rows, the gradient's norm, and
+            `policy/fresh_log_ratio`, the largest |log ratio| of a row of the newest rollout (0
+            in an iteration's first update, but for rounding).
+        halved: Whether memory ran out, so that its batches have another shape than those before.
+    """
+
+    metrics: dict[str, Tensor]
+    halved: bool
+
+
+class PolicyTerm(NamedTuple):
+    """The policy-gradient term before its weight α.
+
+    Attributes:
+        loss: `(b,)`, differentiable.
+        log_ratio: `(b,)`, detached.
+        clipped: Rows whose gradient the clip removes, `(b,)` bool.
+    """
+
+    loss: Tensor
+    log_ratio: Tensor
+    clipped: Tensor
+
+
 class PolicyUpdater:
-    """Holds the policy's optimiser and what every update needs."""
+    """Descends on α·policy term + β·KL.
+
+    Attributes:
+        band: Lowest and highest importance ratio that keep their gradient.
+    """
 
     def __init__(
         self,
         model: DiffusionModel,
-        prompts: Sequence[str],
+        prompts: PromptTable,
         sampling: SamplingConfig,
         config: DPOKConfig,
+        optimiser: LoRAOptimiser,
     ) -> None:
-        """Make the optimiser of the LoRA that the model carries.
+        """Tabulate the transitions.
 
         Args:
-            model: with the LoRA attached.
-            prompts: the training prompts that row indices refer to.
-            sampling: as in the rollouts.
-            config: DPOK's.
+            model: The base model with its LoRA attached.
+            prompts: Features of the training prompts that row indices refer to.
+            sampling: Steps, η and guidance of the rollouts.
+            config: DPOK's parameters.
+            optimiser: The LoRA's.
         """
         self.model, self.prompts, self.sampling, self.config = model, prompts, sampling, config
+        self.optimiser = optimiser
         self.transitions = DDIMTransitions.build(model.scheduler, sampling, model.device)
-        self.optimiser = LoRAOptimiser(
-            lora_parameters(model.unet),
-            config.learning_rate,
-            config.weight_decay,
-            config.max_grad_norm,
-            model,
-        )
-        latent = model.latent_shape
-        self.latent_size = latent[0] * latent[1] * latent[2]
+        channels, height, width = model.latent_shape
+        self.latent_size = channels * height * width
         self.band = clip_band(
             config.ratio_clip, self.latent_size, config.log_prob == "sum", config.literal_ratio_clip
         )
-        self.microbatch = min(config.microbatch, config.transitions_per_update)
+        self._microbatch = min(config.microbatch, config.transitions_per_update)
 
     def update(
         self, buffer: TransitionBuffer, numbers: Tensor, advantage: Advantage
-    ) -> dict[str, Tensor]:
-        """Descend on α·policy term + β·KL, averaged over the rows.
+    ) -> PolicyUpdate:
+        """Descend on the loss, averaged over some rows.
 
         Args:
-            buffer: holds the rows.
-            numbers: `(b,)` int64 row numbers on the CPU.
-            advantage: A of some rows.
-
-        Returns:
-            Metrics as device scalars: means over the rows, the gradient's norm, and
-            `policy/fresh_log_ratio`, the largest |log ratio| of a row of the newest rollout (0
-            in an iteration's first update, but for rounding).
+            buffer: Holds the rows.
+            numbers: Row numbers, `(b,)` int64 on the CPU.
+            advantage: Returns A of rows.
         """
 
         def attempt(size: int) -> Tensor:
             self.optimiser.zero_grad()
+            # Sums stay on the device, so that no microbatch waits for the one before.
             sums = torch.zeros(len(METRICS) + 1, device=self.model.device)
             for part in torch.split(numbers, size):
-                sums = self._microbatch(buffer.rows(part), advantage, len(numbers), sums)
+                sums = self._add_gradient(buffer.rows(part), advantage, len(numbers), sums)
             return sums
 
         task = f"updating the policy on {self.model.device}"
-        sums, self.microbatch = halve_until_fits(attempt, self.microbatch, task, gradients=True)
+        before = self._microbatch
+        sums, self._microbatch = halve_until_fits(attempt, before, task, gradients=True)
         norm = self.optimiser.step()
-        metrics = dict(zip(METRICS, (sums[:-1] / len(numbers)).unbind(), strict=True))
-        return {**metrics, "policy/fresh_log_ratio": sums[-1], "grad/norm": norm}
+        means = dict(zip(METRICS, (sums[:-1] / len(numbers)).unbind(), strict=True))
+        metrics = {**means, "policy/fresh_log_ratio": sums[-1], "grad/norm": norm}
+        return PolicyUpdate(metrics, halved=self._microbatch != before)
 
-    def _microbatch(
+    def _add_gradient(
         self, rows: Transitions, advantage: Advantage, total: int, sums: Tensor
     ) -> Tensor:
-        """Add a microbatch's gradient; returns the metric sums with its own added."""
+        """Add the gradient of b rows out of `total`; return the metric sums with theirs added."""
         config, steps = self.config, self.transitions
         with torch.no_grad():
-            advantages = advantage(rows)
+            advantages = advantage(rows)  # (b,)
+            # The reference policy is the same network with its LoRA off, not a second copy.
             with reference_policy(self.model.unet):
-                reference = self._noise(rows)
+                reference = self._noise(rows)  # (b, c, h, w)
         noise = self._noise(rows)
         mean = steps.mean(rows.latents, noise, rows.step)
-        log_prob = steps.log_prob(rows.previous, mean, rows.step, config.log_prob)
+        log_prob = steps.log_prob(rows.previous, mean, rows.step, config.log_prob)  # (b,)
+        # The buffer holds averages; the summed reading is the average times the latent's size.
         old = rows.log_prob * (self.latent_size if config.log_prob == "sum" else 1)
         term = policy_term(log_prob, old, advantages, self.band, config.clip_rule)
         kl = steps.kl(noise, reference, rows.step, config.kl_form, config.log_prob)
         loss = config.reward_weight * term.loss + config.kl_weight * kl
+        # Divided by all rows of the update, so that the microbatches' gradients add up to a mean.
         self.optimiser.backward(loss.sum() / total)
         with torch.no_grad():
             ratio = term.log_ratio
             columns = (
                 loss,
                 advantages,
+                (advantages == 0).float(),
                 ratio.exp(),
                 ratio.expm1() - ratio,  # Schulman's low-variance estimate of KL(old ‖ new)
                 term.clipped.float(),
@@ -126,29 +158,97 @@ class PolicyUpdater:
                 steps.kl(noise, reference, rows.step, "gaussian", config.log_prob),
             )
             added = sums[:-1] + torch.stack([column.sum() for column in columns])
+            # The last place holds a maximum: older rollouts' ratios are off 1 for good reason.
             fresh = torch.where(rows.fresh, ratio.abs(), 0).max()
             return torch.cat([added, torch.maximum(sums[-1], fresh)[None]])
 
     @torch.no_grad()
-    def log_probs(self, rows: Transitions) -> Tensor:
-        """Averaged log-probability of each row under the present weights, `(b,)`."""
-        mean = self.transitions.mean(rows.latents, self._noise(rows), rows.step)
-        return self.transitions.log_prob(rows.previous, mean, rows.step)
+    def log_probs(self, buffer: TransitionBuffer, numbers: Tensor) -> tuple[Tensor, bool]:
+        """Compute log-probabilities under the present weights, in batches like the updates'.
+
+        Args:
+            buffer: Holds the rows.
+            numbers: Row numbers, `(b,)` int64 on the CPU.
+
+        Returns:
+            Averaged log-probabilities, `(b,)`, and whether memory ran out on the way.
+        """
+
+        def attempt(size: int) -> Tensor:
+            values = []
+            for part in torch.split(numbers, size):
+                # Filled up with its own rows: the kernels see the update's batch shape.
+                whole = part.repeat(-(-size // len(part)))[:size]
+                rows = buffer.rows(whole)
+                mean = self.transitions.mean(rows.latents, self._noise(rows), rows.step)
+                log_prob = self.transitions.log_prob(rows.previous, mean, rows.step)
+                values.append(log_prob[: len(part)])
+            return torch.cat(values)
+
+        task = f"recomputing log-probabilities on {self.model.device}"
+        before = self._microbatch
+        log_probs, self._microbatch = halve_until_fits(attempt, before, task)
+        return log_probs, self._microbatch != before
 
     def _noise(self, rows: Transitions) -> Tensor:
+        """Predict each row's guided noise, `(b, c, h, w)`, with the LoRA as it is."""
         return predict_noise(
             self.model,
             rows.latents,
             self.transitions.timesteps[rows.step],
-            encode(self.model, [self.prompts[i] for i in rows.prompt.tolist()]),
-            encode(self.model, [""]),
+            self.prompts.hidden[rows.prompt],  # (b, tokens, dim)
+            self.prompts.empty,
             self.sampling.guidance_scale,
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """LoRA and optimiser, for a checkpoint."""
-        return self.optimiser.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        self.optimiser.load_state_dict(state)
+def policy_term(
+    log_prob: Tensor,
+    old_log_prob: Tensor,
+    advantage: Tensor,
+    band: tuple[float, float],
+    rule: ClipRule,
+) -> PolicyTerm:
+    """Compute −A·ρ with the importance ratio ρ clipped (paper, equation 26).
+
+    `clamp` is the official code: outside the band the gradient is zero, even where it would pull
+    the ratio back. `ppo_minimum` is PPO's: the gradient is zero only where it would push the
+    ratio further out.
+
+    Args:
+        log_prob: Log-probability under the policy that is trained, `(b,)`.
+        old_log_prob: That under the policy that sampled, `(b,)`.
+        advantage: A = r − baseline, `(b,)`.
+        band: Lowest and highest ratio, see `clip_band`.
+        rule: Which clip.
+    """
+    log_ratio = log_prob - old_log_prob
+    # Summed over a latent it can be hundreds, and the gradient of an infinite ρ would be NaN.
+    ratio = log_ratio.clamp(max=_LARGEST_LOG_RATIO).exp()
+    clamped = ratio.clamp(*band)
+    outside = ratio != clamped
+    if rule == "clamp":
+        return PolicyTerm(-advantage * clamped, log_ratio.detach(), outside)
+    loss = torch.maximum(-advantage * ratio, -advantage * clamped)
+    pushing_out = (advantage > 0) == (ratio > clamped)
+    return PolicyTerm(loss, log_ratio.detach(), outside & pushing_out)
+
+
+def clip_band(
+    ratio_clip: float, latent_size: int, summed: bool, literal: bool
+) -> tuple[float, float]:
+    """Return the lowest and highest importance ratio.
+
+    The averaged log-probability's ratio is the `latent_size`-th root of the true one, so its
+    band 1 ± ε is a band of ±ε · latent_size on the true log-ratio.
+
+    Args:
+        ratio_clip: ε.
+        latent_size: Number of values in a latent.
+        summed: Whether log-probabilities are summed.
+        literal: Whether ε is taken as it stands for the summed reading too.
+    """
+    if summed and not literal:
+        width = torch.tensor(ratio_clip * latent_size, dtype=torch.float64)
+        return (float((-width).exp()), float(width.exp()))
+    return (1 - ratio_clip, 1 + ratio_clip)

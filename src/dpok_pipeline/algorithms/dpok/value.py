@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dpok_pipeline.algorithms.dpok.buffer import Transitions
+from dpok_pipeline.algorithms.dpok.config import ValueConfig
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import SamplingConfig
-from dpok_pipeline.diffusion.prompt_encoder import pooled_features
-from dpok_pipeline.training.config import ValueConfig
+from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 
 
 class ConditionalLinear(nn.Module):
@@ -27,7 +27,8 @@ class ConditionalLinear(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, features: Tensor, step: Tensor) -> Tensor:
-        """`(b, inputs)` and `(b,)` to `(b, outputs)`."""
+        """Map features `(b, inputs)` at steps `(b,)` to `(b, outputs)`."""
+        # Row by row the gain of its own step: (steps, outputs) indexed by (b,) gives (b, outputs).
         output: Tensor = self.gain[step] * self.linear(features)
         return output
 
@@ -60,63 +61,60 @@ class ValueFunction(nn.Module):
 
         Args:
             latents: x_t, `(b, c, h, w)`.
-            text: `(b, dim)`.
-            step: `(b,)` int64.
+            text: The prompts' features, `(b, dim)`.
+            step: Step index, `(b,)` int64.
 
         Returns:
             `(b,)`.
         """
-        features = torch.cat([latents.flatten(1), text], dim=1)
+        features = torch.cat([latents.flatten(1), text], dim=1)  # (b, chw + dim)
         for layer in self.layers:
             features = functional.relu(layer(features, step))
-        value: Tensor = self.output(features).squeeze(1)
+        value: Tensor = self.output(features).squeeze(1)  # (b, 1) → (b,)
         return value
 
 
 class Critic:
     """The value function with its own optimiser."""
 
-    def __init__(
-        self,
-        function: ValueFunction,
-        text_features: Callable[[Tensor], Tensor],
-        config: ValueConfig,
-    ) -> None:
+    def __init__(self, function: ValueFunction, text: Tensor, config: ValueConfig) -> None:
         """Make the optimiser.
 
         Args:
-            function: on the device already.
-            text_features: prompt indices `(b,)` on the CPU to features `(b, dim)`.
-            config: its training.
+            function: The network, on the device already.
+            text: Features of the training prompts, `(prompts, dim)`.
+            config: How it is trained.
         """
-        self.function, self.text_features, self.config = function, text_features, config
-        self.optimizer = torch.optim.AdamW(
+        self.function, self.text, self.config = function, text, config
+        self.optimiser = torch.optim.AdamW(
             function.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
 
     def __call__(self, rows: Transitions) -> Tensor:
-        """V of each row, `(b,)`."""
-        value: Tensor = self.function(rows.latents, self.text_features(rows.prompt), rows.step)
+        """Return V of each row, `(b,)`."""
+        value: Tensor = self.function(rows.latents, self.text[rows.prompt], rows.step)
         return value
 
     def update(self, draw_rows: Callable[[int], Transitions]) -> dict[str, Tensor]:
         """Regress on the final rewards (the official code averages five minibatches per step).
 
         Args:
-            draw_rows: gives so many random rows of the buffer.
+            draw_rows: Returns so many random rows of the buffer.
 
         Returns:
             Metrics as device scalars, so that nothing waits for the device here.
         """
         losses, explained = [], []
         for _ in range(self.config.updates_per_iteration):
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimiser.zero_grad(set_to_none=True)
             for _ in range(self.config.minibatches_per_update):
                 rows = draw_rows(self.config.minibatch)
                 residual = self(rows) - rows.reward
                 loss = residual.square().mean()
+                # Divided, so that the minibatches' gradients add up to their mean.
                 (loss / self.config.minibatches_per_update).backward()  # type: ignore[no-untyped-call]
                 losses.append(loss.detach())
+                # A residual as spread out as the rewards explains nothing: 0; no residual: 1.
                 spread = rows.reward.var(correction=0).clamp(min=1e-12)
                 explained.append(1 - residual.detach().var(correction=0) / spread)
             self._step()
@@ -132,41 +130,37 @@ class Critic:
         ]
         norms = torch.stack([gradient.square().sum() for gradient in gradients])
         if bool(torch.isfinite(norms).all()):
-            self.optimizer.step()
+            self.optimiser.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights and optimiser, for a checkpoint."""
-        return {"function": self.function.state_dict(), "optimizer": self.optimizer.state_dict()}
+        """Return weights and optimiser, for a checkpoint."""
+        return {"function": self.function.state_dict(), "optimiser": self.optimiser.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.function.load_state_dict(state["function"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimiser.load_state_dict(state["optimiser"])
 
 
 def make_critic(
     model: DiffusionModel,
-    prompts: Sequence[str],
+    prompts: PromptTable,
     sampling: SamplingConfig,
     config: ValueConfig,
     seed: int,
 ) -> Critic:
-    """A new critic on the model's device.
+    """Make a critic on the model's device.
 
     Args:
-        model: whose latents and text encoder it reads.
-        prompts: the training prompts that row indices refer to.
-        sampling: its steps are those of the per-step gains.
-        config: size and training.
-        seed: of the initial weights.
+        model: The base model, whose latents it reads.
+        prompts: Features of the training prompts that row indices refer to.
+        sampling: Its number of steps is that of the per-step gains.
+        config: Size and training.
+        seed: Seed of the initial weights.
     """
-
-    def text_features(numbers: Tensor) -> Tensor:
-        return pooled_features(model, [prompts[i] for i in numbers.tolist()])
-
     channels, height, width = model.latent_shape
-    text_size = pooled_features(model, prompts[:1]).shape[1]
+    text_size = prompts.pooled.shape[1]
     function = ValueFunction(
         channels * height * width, text_size, sampling.ddim_steps, config, seed
     )
-    return Critic(function.to(model.device), text_features, config)
+    return Critic(function.to(model.device), prompts.pooled, config)

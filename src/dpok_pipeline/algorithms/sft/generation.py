@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import SamplingConfig
-from dpok_pipeline.diffusion.decode import decode
 from dpok_pipeline.diffusion.lora import reference_policy
 from dpok_pipeline.diffusion.noise import derive_seed
-from dpok_pipeline.diffusion.sampler import sample
-from dpok_pipeline.files.locks import claim
-from dpok_pipeline.files.shards import ShardStore
-from dpok_pipeline.rewards.protocol import Scorer
+from dpok_pipeline.diffusion.sampler import decode, png_bytes, sample
+from dpok_pipeline.rewards.scorer import Scorer
 from dpok_pipeline.training.config import GenerationConfig, Resume
-from dpok_pipeline.training.scoring import check_prompts, score_images
-from dpok_pipeline.training.signals import stop_requests
+from dpok_pipeline.training.loop import fill_shards
+from dpok_pipeline.training.scoring import check_prompts, score_rewards
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,54 +34,53 @@ def generate_samples(
     work_dir: Path,
     identity: str | Mapping[str, object] = "",
     resume: Resume = "auto",
-) -> Iterator[pd.DataFrame]:
-    """Make the images shard by shard; whole shards that are in `work_dir` already are only read.
+    metadata: Mapping[str, Any] = MappingProxyType({}),
+) -> Path:
+    """Make the images shard by shard; whole shards that are in `work_dir` already are kept.
 
     Image j has prompt j mod n and its own noise, so a shard does not depend on the others, nor
-    on the batch size but for rounding. Memory holds one shard's latents and PNGs.
+    on the batch size but for rounding. Memory holds one shard's latents and PNGs. A shard has the
+    columns prompt_id, prompt, index and seed (which with `sample` give the latent again), reward
+    (NaN where it gave no finite number), latent (flat float32), latent_shape, image (PNG bytes as
+    Hugging Face `datasets` has them).
 
     Args:
-        model: the base model; a LoRA, if attached, is switched off.
+        model: The base model; a LoRA, if attached, is switched off.
         prompts: n pairs of prompt_id and text.
-        reward: scores images.
-        sampling: steps, η and guidance.
-        config: how many.
-        work_dir: of this run alone.
-        identity: of the reward model, such as its content hash.
+        reward: Scores images.
+        sampling: Steps, η and guidance.
+        config: How many images, in how large shards.
+        work_dir: The folder of this run alone.
+        identity: What identifies the reward model, such as its content hash.
         resume: `never` makes every shard anew.
+        metadata: What a reader may want to know of the finished shards.
 
-    Yields:
-        Frames of at most `shard_size` rows: prompt_id, prompt, index and seed (which with
-        `sample` give the latent again), reward (NaN where it gave no finite number), latent (flat
-        float32), latent_shape, image (PNG bytes as Hugging Face `datasets` has them).
+    Returns:
+        The folder of the finished shards, as `files.shards.Shards` opens it.
 
     Raises:
-        InputError: unusable prompts or reward; shards that were made with other arguments;
-            another process is in `work_dir`.
+        InputError: Prompts or reward cannot be used; the shards that are there were made with
+            other arguments; another process is in `work_dir`.
         Stopped: SIGINT or SIGTERM came; the shard is finished and saved.
     """
     check_prompts([text for _, text in prompts])
-    made_by = {
-        "sample_generation": config.model_dump(exclude={"batch_size"}),
-        "sampling": sampling.model_dump(),
-        "base_model": model.handle.content_hash,
-        "compute": {"precision": model.precision},
-        "reward_model": identity,
-        "prompts": [list(pair) for pair in prompts],
-    }
-    with claim(work_dir):
-        store = ShardStore(work_dir, made_by, resume)
-        with tqdm(total=config.images, desc="SFT data", unit="image") as bar:
-            for number, first in enumerate(range(0, config.images, config.shard_size)):
-                indices = range(first, min(first + config.shard_size, config.images))
-                frame = store.read(number, indices)
-                if frame is None:
-                    with stop_requests("shard") as stop:
-                        frame = _make_shard(model, prompts, reward, sampling, config, indices)
-                        store.write(number, frame)
-                        stop.obey()
-                yield frame
-                bar.update(len(frame))
+    starts = range(0, config.images, config.shard_size)
+    return fill_shards(
+        work_dir,
+        {
+            "sample_generation": config.numbers(),
+            "sampling": sampling.numbers(),
+            "base_model": model.handle.content_hash,
+            "compute": {"precision": model.precision},
+            "reward_model": identity,
+            "prompts": [list(pair) for pair in prompts],
+        },
+        [range(start, min(start + config.shard_size, config.images)) for start in starts],
+        lambda number, rows: _make_shard(model, prompts, reward, sampling, config, rows),
+        title="SFT data",
+        metadata=metadata,
+        resume=resume,
+    )
 
 
 def _make_shard(
@@ -100,8 +94,8 @@ def _make_shard(
     import pandas as pd
 
     seed = derive_seed(config.seed, "sft samples")
-    chosen = [prompts[index % len(prompts)] for index in indices]
-    texts = [text for _, text in chosen]
+    rows = [prompts[index % len(prompts)] for index in indices]
+    texts = [text for _, text in rows]
     with reference_policy(model.unet):
         latents = sample(
             model, texts, sampling, seed=seed, indices=indices, batch_size=config.batch_size
@@ -111,29 +105,19 @@ def _make_shard(
     for start in range(0, len(texts), config.batch_size):
         part = slice(start, start + config.batch_size)
         images = decode(model, latents[part], config.batch_size)
-        scores = score_images(reward, images, texts[part])
+        scores = score_rewards(reward, images, texts[part])
         # Training may go on with a stand-in for a missing reward; data may not make one up.
         rewards += torch.where(scores.scored, scores.rewards, torch.nan).tolist()
         pngs += [png_bytes(image) for image in images.cpu()]
     return pd.DataFrame(
         {
-            "prompt_id": [prompt_id for prompt_id, _ in chosen],
+            "prompt_id": [prompt_id for prompt_id, _ in rows],
             "prompt": texts,
             "index": list(indices),
             "seed": seed,
             "reward": np.asarray(rewards, np.float32),
-            "latent": list(latents.flatten(1).cpu().numpy()),
+            "latent": list(latents.flatten(1).cpu().numpy()),  # (n, c, h, w) → n × (chw,)
             "latent_shape": [list(model.latent_shape)] * len(texts),
             "image": [{"bytes": png, "path": None} for png in pngs],
         }
     )
-
-
-def png_bytes(image: Tensor) -> bytes:
-    """`(3, H, W)` in [0, 1] to a PNG file's content."""
-    from PIL import Image
-
-    pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG")
-    return file.getvalue()

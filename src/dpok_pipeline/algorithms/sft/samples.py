@@ -28,8 +28,8 @@ class SFTSamples:
     Attributes:
         latents: x_0, `(n, c, h, w)` float32.
         rewards: `(n,)` float32.
-        prompts: the distinct texts.
-        prompt_numbers: `(n,)` int64, index into `prompts`.
+        prompts: The distinct texts.
+        prompt_numbers: Index of each image's prompt in `prompts`, `(n,)` int64.
     """
 
     latents: Tensor
@@ -44,7 +44,8 @@ class SFTSamples:
         Images without a finite reward are left out, with a warning.
 
         Raises:
-            InputError: no row, a column is missing, or latents differ in shape or are not finite.
+            InputError: There is no row, a column is missing, or latents differ in shape or are
+                not finite.
         """
         missing = [column for column in COLUMNS if column not in frame]
         if missing or frame.empty:
@@ -64,7 +65,7 @@ class SFTSamples:
         prompts = list(dict.fromkeys(frame["prompt"]))
         numbers: Mapping[str, int] = {prompt: number for number, prompt in enumerate(prompts)}
         return cls(
-            latents=torch.from_numpy(flat).reshape(len(frame), *shapes.pop()),
+            latents=torch.from_numpy(flat).reshape(len(frame), *shapes.pop()),  # (n, c, h, w)
             rewards=torch.from_numpy(rewards),
             prompts=prompts,
             prompt_numbers=torch.tensor([numbers[prompt] for prompt in frame["prompt"]]),
@@ -84,5 +85,5 @@ def _with_finite_rewards(frame: pd.DataFrame) -> pd.DataFrame:
             (~finite).sum(),
             len(frame),
         )
-    kept: pd.DataFrame = frame[finite]
-    return kept
+    with_reward: pd.DataFrame = frame[finite]
+    return with_reward

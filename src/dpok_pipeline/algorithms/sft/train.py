@@ -3,31 +3,111 @@
 from __future__ import annotations
 
 import hashlib
-import logging
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from dpok_pipeline.algorithms.sft.config import SFTConfig
 from dpok_pipeline.algorithms.sft.samples import SFTSamples
-from dpok_pipeline.algorithms.sft.update import SFTUpdater
+from dpok_pipeline.algorithms.sft.update import WeightedImages, WeightedRegression, sft_weights
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig
-from dpok_pipeline.diffusion.lora import attached_lora, save_lora
-from dpok_pipeline.diffusion.noise import derive_seed
+from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.locks import claim
-from dpok_pipeline.training.checkpoints import CheckpointStore
-from dpok_pipeline.training.config import CheckpointConfig, Resume, SFTConfig
-from dpok_pipeline.training.randomness import capture_states, restore_states
-from dpok_pipeline.training.result import TrainingResult
-from dpok_pipeline.training.scoring import not_finite, stop_after_skipped
-from dpok_pipeline.training.signals import stop_requests
-from dpok_pipeline.training.tracking import NullTracker, Tracker
+from dpok_pipeline.training.config import Resume
+from dpok_pipeline.training.loop import Plan, Stateful, Step, train_lora
+from dpok_pipeline.training.optimiser import LoRAOptimiser
+from dpok_pipeline.training.randomness import counter_generator
+from dpok_pipeline.training.scoring import not_finite
+from dpok_pipeline.training.tracking import Curves, NullTracker, Tracker, TrainingResult
 
-logger = logging.getLogger(__name__)
 
-_NO_PART_OF_THE_NUMBERS = {"updates", "log_every", *CheckpointConfig.model_fields}
+class SFTLearner:
+    """The state of an SFT run, and one update of Algorithm 2."""
+
+    def __init__(self, model: DiffusionModel, samples: SFTSamples, config: SFTConfig) -> None:
+        """Put the data on the device.
+
+        Args:
+            model: The base model with its LoRA attached.
+            samples: Images of the base model.
+            config: SFT's parameters.
+
+        Raises:
+            InputError: Every weight is 0, so that there is nothing to learn from.
+        """
+        self.samples, self.config = samples, config
+        weights = sft_weights(samples.rewards, config.sft_shift, config.regularisation)
+        self.positive_weights = int((weights > 0).sum())
+        if self.positive_weights == 0:
+            raise InputError(
+                f"sft: no sample's reward gives a weight above 0 ({config.regularisation}, γ "
+                f"{config.sft_shift:g}, highest reward {samples.rewards.max():.3f}); use kl_d "
+                "with a larger sft_shift, or other prompts"
+            )
+        self.images = WeightedImages(
+            samples.latents.to(model.device),
+            weights.to(model.device),
+            samples.prompt_numbers.to(model.device),
+        )
+        self.optimiser = LoRAOptimiser(model, config)
+        self.regression = WeightedRegression(
+            model,
+            PromptTable.encode(model, samples.prompts),
+            self.optimiser,
+            loss=config.loss,
+            pull=config.sft_shift if config.regularisation == "kl_o" else None,
+            microbatch=min(config.microbatch, config.rows_per_update),
+        )
+        self._started = time.perf_counter()
+
+    def step(self, number: int) -> Step:
+        """Do one update on images drawn at random from all of them."""
+        generator = counter_generator(self.config.seed, "sft", number)
+        self.regression.update(self.images, self.config.rows_per_update, generator)
+        done = number + 1
+        # Reading metrics waits for the device: not at every update.
+        due = done % self.config.log_every == 0 or done == self.config.updates
+        skipped = self.optimiser.skipped_in_a_row
+        return Step(
+            images_seen=done * self.config.rows_per_update,
+            metrics=self._read_metrics() if due else None,
+            skipped_in_a_row=skipped,
+            why_skipped=self._explain_skipped() if skipped else "",
+        )
+
+    def _read_metrics(self) -> dict[str, float]:
+        updates = self.regression.updates
+        metrics = self.regression.read_metrics()
+        now = time.perf_counter()
+        seconds, self._started = now - self._started, now
+        return {
+            **metrics,
+            "grad/skipped_updates": self.optimiser.skipped,
+            "perf/images_per_second": updates * self.config.rows_per_update / seconds,
+        }
+
+    def _explain_skipped(self) -> str:
+        prompts = [self.samples.prompts[number] for number in self.samples.prompt_numbers.tolist()]
+        return not_finite("the reward of sft_samples", self.samples.rewards, prompts)
+
+    def summary(self, curves: Curves) -> dict[str, Any]:
+        """Return a few numbers of the whole run."""
+        last, losses = curves.rows[-1], curves.column("policy/loss")
+        return {
+            "updates": int(last["step"]),
+            "rows": int(last["images_seen"]),
+            "samples": len(self.samples),
+            "positive_weights": self.positive_weights,
+            "skipped_updates": self.optimiser.skipped,
+            "last_loss": losses[-1],
+            "lowest_loss": min(losses),
+        }
+
+    def parts(self) -> dict[str, Stateful | None]:
+        """Return all that has a state, by its name in a checkpoint."""
+        return {"optimiser": self.optimiser, "regression": self.regression}
 
 
 def train_sft(
@@ -38,6 +118,7 @@ def train_sft(
     config: SFTConfig,
     work_dir: Path,
     tracker: Tracker = NullTracker(),
+    identity: str | Mapping[str, object] = "",
     resume: Resume = "auto",
 ) -> TrainingResult:
     """Fine-tune a LoRA on images of the base model, each weighted by its reward.
@@ -46,16 +127,17 @@ def train_sft(
     `work_dir`, bit-identically on a CPU; with other arguments it refuses to.
 
     Args:
-        model: without a LoRA; it is left without one.
-        samples: images of the frozen base model with their rewards.
-        lora: the rank.
-        config: everything else.
-        work_dir: of this run alone; holds checkpoints and the finished `lora` folder.
-        tracker: told the metrics every `log_every` updates.
+        model: The base model without a LoRA; it is left without one.
+        samples: Images of the frozen base model with their rewards.
+        lora: The LoRA's rank.
+        config: Everything else.
+        work_dir: The folder of this run alone, for checkpoints and the finished `lora` folder.
+        tracker: Told the metrics every `log_every` updates.
+        identity: What identifies the samples besides their content, which is always compared.
         resume: `never` removes the checkpoints that are there.
 
     Raises:
-        InputError: the samples are of another latent shape, or none has a positive weight; the
+        InputError: The samples are of another latent shape, or none has a positive weight; the
             checkpoints were made with other arguments, or are all damaged; too many updates in
             a row had no finite gradient; another process is in `work_dir`.
         Stopped: SIGINT or SIGTERM came; the update is finished and saved.
@@ -65,100 +147,27 @@ def train_sft(
             f"sft_samples: latents of shape {tuple(samples.latents.shape[1:])}, the base model's "
             f"are {model.latent_shape}; run sample_generation with this base model"
         )
-    with claim(work_dir), attached_lora(model.unet, lora, derive_seed(config.seed, "lora")):
-        made_by = {
-            "method": "sft",
-            "sft_training": config.model_dump(exclude=_NO_PART_OF_THE_NUMBERS),
-            "lora": lora.model_dump(),
-            "base_model": model.handle.content_hash,
-            "compute": {"precision": model.precision},
-            "sft_samples": _content_hash(samples),
-            "prompts": samples.prompts,
-        }
-        store = CheckpointStore(work_dir / "checkpoints", made_by, config, resume)
-        updater = SFTUpdater(model, samples, config)
-        curves = _run(updater, config, store, tracker)
-        folder = work_dir / "lora"
-        save_lora(model.unet, folder, {**made_by, "updates": config.updates})
-        return _result(folder, curves, updater, store.seconds_spent())
-
-
-def _run(
-    updater: SFTUpdater, config: SFTConfig, store: CheckpointStore, tracker: Tracker
-) -> list[dict[str, float]]:
-    done, curves = _restore(updater, store, config.updates)
-    bar = tqdm(total=config.updates, initial=done, desc="SFT", unit="update")
-    with bar, stop_requests("update") as stop:
-        while done < config.updates:
-            updater.update(done)
-            done += 1
-            if done % config.log_every == 0 or done == config.updates:
-                metrics = updater.read_metrics()
-                metrics["perf/checkpoint_seconds"] = store.seconds_spent()
-                seen = done * config.rows_per_update
-                curves.append({"step": done, "images_seen": seen, **metrics})
-                tracker.log(metrics, done)
-                bar.set_postfix(loss=f"{metrics['policy/loss']:.4f}")
-            stopping = bool(stop)
-            skipped = updater.optimiser.skipped_in_a_row
-            if skipped:
-                stop_after_skipped(skipped, config, _why_skipped(updater), store.newest())
-            else:
-                ends = stopping or done == config.updates
-                store.save_if_due(done, lambda: _state(updater, curves), at_once=ends)
-            bar.update()
-            if stopping:
-                stop.obey()
-    return curves
-
-
-def _state(updater: SFTUpdater, curves: list[dict[str, float]]) -> dict[str, Any]:
-    lowest = min((row["policy/loss"] for row in curves), default=None)
-    return {
-        "updater": updater.state_dict(),
-        "curves": curves,
-        "best": {"policy/loss": lowest},
-        "random_states": capture_states(),
+    recipe: dict[str, Any] = {
+        "algorithm": "sft",
+        "sft_training": config.numbers(length=False),
+        "lora": lora.numbers(),
+        "base_model": model.handle.content_hash,
+        "compute": {"precision": model.precision},
+        "sft_samples": _content_hash(samples),
+        "identity": identity,
+        "prompts": samples.prompts,
     }
-
-
-def _restore(
-    updater: SFTUpdater, store: CheckpointStore, updates: int
-) -> tuple[int, list[dict[str, float]]]:
-    """Updates done and curves so far, from the newest checkpoint."""
-    found = store.load_newest(at_most=updates)
-    if found is None:
-        return 0, []
-    done, state = found
-    updater.load_state_dict(state["updater"])
-    restore_states(state["random_states"])
-    logger.info("Going on from update %d", done)
-    curves: list[dict[str, float]] = state["curves"]
-    return done, curves
-
-
-def _why_skipped(updater: SFTUpdater) -> str:
-    samples = updater.samples
-    prompts = [samples.prompts[number] for number in samples.prompt_numbers.tolist()]
-    return not_finite("the reward of sft_samples", samples.rewards, prompts)
-
-
-def _result(
-    folder: Path, curves: list[dict[str, float]], updater: SFTUpdater, last_save: float
-) -> TrainingResult:
-    import pandas as pd
-
-    summary: dict[str, Any] = {
-        "updates": int(curves[-1]["step"]),
-        "rows": int(curves[-1]["images_seen"]),
-        "samples": len(updater.samples),
-        "positive_weights": updater.positive_weights,
-        "skipped_updates": updater.optimiser.skipped,
-        "last_loss": curves[-1]["policy/loss"],
-        "lowest_loss": min(row["policy/loss"] for row in curves),
-        "checkpoint_seconds": sum(row["perf/checkpoint_seconds"] for row in curves) + last_save,
-    }
-    return TrainingResult(folder, pd.DataFrame(curves), summary)
+    return train_lora(
+        model,
+        lambda: SFTLearner(model, samples, config),
+        Plan("SFT", "update", config.updates, shown="policy/loss"),
+        recipe=recipe,
+        lora=lora,
+        config=config,
+        work_dir=work_dir,
+        tracker=tracker,
+        resume=resume,
+    )
 
 
 def _content_hash(samples: SFTSamples) -> str:

@@ -1,1 +1,1 @@
-"""Where prompts come from."""
+"""Datasets of prompts, from files of several formats and from the configuration."""

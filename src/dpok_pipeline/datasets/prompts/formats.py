@@ -1,7 +1,7 @@
-"""Prompt files as they are found: one reader per format, all giving the same rows.
+"""Reads prompt files of each format into the same rows.
 
-A reader is a function from a `PromptSource` and a path to rows; a new format is one function more,
-its name in `READERS` and in `PromptSource.format`.
+A reader is a function that takes a `PromptSource` and a path and yields rows. A new format needs
+one more function, and its name in `READERS` and in `PromptSource.format`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ SPLITS = ("train", "unseen")
 
 
 class PromptRow(NamedTuple):
-    """One prompt, where it is used and where it was found.
+    """One prompt, what it is used for, and where it stands.
 
     Attributes:
-        text: As in the file, with every run of white space, line breaks too, as one blank.
-        experiment: Whose models train on it or are evaluated on it.
-        split: `train` or `unseen`; while it is read, what the file says, or nothing.
-        category: The source's own grouping; empty if it has none.
-        source: The file or folder.
-        place: Where in it.
-        corpus: Whether it comes from a collection by others, which is cleaned rather than refused.
+        text: The prompt as in the file, with each run of white space turned into one blank.
+        experiment: Experiment whose models train on the prompt or are evaluated on it.
+        split: `train` or `unseen`. In a row that has just been read, it is the file's own word for
+            the split, or empty.
+        category: Category that the file names; empty if it names none.
+        source: File or folder.
+        place: Place in the file or folder, for messages.
+        corpus: Whether the prompt comes from a collection by others, which is cleaned rather than
+            refused.
     """
 
     text: str
@@ -46,7 +48,7 @@ class PromptRow(NamedTuple):
 
 
 def read_experiments(source: PromptSource, path: Path) -> Iterator[PromptRow]:
-    """YAML: experiment, then split, then a list of prompts."""
+    """Read YAML that holds a list of prompts by experiment and split."""
     try:
         content = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
@@ -66,15 +68,15 @@ def read_experiments(source: PromptSource, path: Path) -> Iterator[PromptRow]:
 
 
 def read_lines(source: PromptSource, path: Path) -> Iterator[PromptRow]:
-    """A prompt a line; empty lines at the end are none."""
+    """Read one prompt per line; empty lines at the end are left out."""
     content = read_text(path).rstrip()
     for number, line in enumerate(content.split("\n") if content else (), start=1):
         yield _row(path, f"line {number}", line)
 
 
 def read_csv(source: PromptSource, path: Path) -> Iterator[PromptRow]:
-    """Columns `text` and, if need be, `experiment`, `split` and `category`."""
-    # Strict: a quote mark that is not CSV quoting would else vanish, or swallow the lines after.
+    """Read a CSV with the column `text` and, if need be, `experiment`, `split` and `category`."""
+    # Without `strict` a quote mark that is not CSV quoting would vanish, or swallow the next lines.
     reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
     try:
         if "text" not in (reader.fieldnames or ()):
@@ -99,7 +101,7 @@ def read_csv(source: PromptSource, path: Path) -> Iterator[PromptRow]:
 
 
 def read_parti(source: PromptSource, path: Path) -> Iterator[PromptRow]:
-    """PartiPrompts: tab-separated Prompt, Category, Challenge, Note; quote marks are text."""
+    """Read PartiPrompts, tab-separated columns with `Prompt` and `Category`; quotes are text."""
     header, *lines = read_text(path).rstrip("\n").split("\n")
     columns = header.split("\t")
     for name in ("Prompt", "Category"):
@@ -118,7 +120,7 @@ def read_parti(source: PromptSource, path: Path) -> Iterator[PromptRow]:
 
 
 def read_coco(source: PromptSource, path: Path) -> Iterator[PromptRow]:
-    """COCO captions: `{"annotations": [{"id", "image_id", "caption"}, …]}`."""
+    """Read COCO captions, `{"annotations": [{"id", "image_id", "caption"}, …]}`."""
     content = _read_json(path)
     annotations = content.get("annotations") if isinstance(content, dict) else None
     if not isinstance(annotations, list):
@@ -133,16 +135,20 @@ def read_coco(source: PromptSource, path: Path) -> Iterator[PromptRow]:
 
 
 def read_drawbench(source: PromptSource, path: Path) -> Iterator[PromptRow]:
-    """DrawBench as the official code of DPOK has it: `{prompt: {"category": …}, …}`."""
+    """Read DrawBench in the form of DPOK's official code, `{prompt: {"category": …}, …}`."""
     content = _read_json(path)
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise InputError(f'{path}: expected `{{prompt: {{"category": …}}, …}}`; not DrawBench')
-    for number, (text, about) in enumerate(content.items(), start=1):
-        yield _row(path, f"prompt {number}", text, str(about.get("category", "")), corpus=True)
+    for number, (text, details) in enumerate(content.items(), start=1):
+        category = str(details.get("category", ""))
+        yield _row(path, f"prompt {number}", text, category, corpus=True)
 
 
 def read_cub(source: PromptSource, path: Path) -> Iterator[PromptRow]:
-    """Reed's text form of CUB captions: `CLASS/IMAGE.txt`, a caption a line; category is CLASS."""
+    """Read CUB captions in Reed's text form, one per line of `CLASS/IMAGE.txt`.
+
+    The category is CLASS.
+    """
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; give the folder of CUB's class folders")
     files = sorted(path.rglob("*.txt"))
@@ -156,10 +162,10 @@ def read_cub(source: PromptSource, path: Path) -> Iterator[PromptRow]:
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file without its byte-order mark, line breaks as line feeds.
+    """Read a UTF-8 file without its byte-order mark, with line feeds as line breaks.
 
     Raises:
-        InputError: It is missing or not UTF-8.
+        InputError: The file is missing or not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -190,6 +196,7 @@ def _row(
 ) -> PromptRow:
     if not isinstance(text, str | None):
         raise InputError(f"{path}: {place}: {text!r} is not text; put it in quotes")
+    # A byte-order mark can stand within a text that was joined from several files.
     clean = " ".join((text or "").replace("\ufeff", "").split())
     return PromptRow(clean, "", split, category.strip(), path.as_posix(), place, corpus)
 

@@ -1,4 +1,4 @@
-"""Prompts written into the configuration itself, or in files of any known format."""
+"""The prompts of one experiment, from lists in the configuration or from files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Split = Literal["train", "unseen"]
 
 
 class OwnPromptsDataset(AbstractDataset[NoReturn, list[PromptRow]]):
-    """The training and the unseen prompts of one experiment.
+    """The training and the unseen prompts of one experiment, each a list or a prompt source.
 
     Example:
         ```yaml
@@ -39,26 +39,26 @@ class OwnPromptsDataset(AbstractDataset[NoReturn, list[PromptRow]]):
         metadata: dict[str, Any] | None = None,
     ) -> None:
         self._experiment, self._source = experiment, source
-        self._given: dict[Split, list[str] | dict[str, Any]] = {"train": train, "unseen": unseen}
+        self._splits: dict[Split, list[str] | dict[str, Any]] = {"train": train, "unseen": unseen}
         self.metadata = metadata
 
     def load(self) -> list[PromptRow]:
         """Read both splits.
 
         Raises:
-            InputError: A file cannot be read, or is not described as it should be.
+            InputError: A file cannot be read, or a field of its description is wrong.
         """
-        return [row for split in self._given for row in self._rows(split)]
+        return [row for split in self._splits for row in self._rows(split)]
 
     def _rows(self, split: Split) -> Iterator[PromptRow]:
-        given = self._given[split]
-        if isinstance(given, list):
-            for number, text in enumerate(given, start=1):
+        prompts = self._splits[split]
+        if isinstance(prompts, list):
+            for number, text in enumerate(prompts, start=1):
                 place = f"prompts.{split}, prompt {number}"
                 yield PromptRow(str(text).strip(), self._experiment, split, "", self._source, place)
             return
         try:
-            source = PromptSource(**{**given, "experiment": self._experiment, "split": split})
+            source = PromptSource(**{**prompts, "experiment": self._experiment, "split": split})
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
@@ -67,12 +67,11 @@ class OwnPromptsDataset(AbstractDataset[NoReturn, list[PromptRow]]):
         yield from read_source(source)
 
     def save(self, data: Any) -> NoReturn:
-        """Refuse: prompts are the user's."""
+        """Refuse to write, because prompts are the user's."""
         raise DatasetError("Prompt sources are only read.")
 
     def _exists(self) -> bool:
         return True
 
     def _describe(self) -> dict[str, Any]:
-        splits: dict[str, Any] = {str(split): given for split, given in self._given.items()}
-        return {"experiment": self._experiment, **splits}
+        return {"experiment": self._experiment, **{str(s): p for s, p in self._splits.items()}}

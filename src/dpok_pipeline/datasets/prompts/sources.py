@@ -1,4 +1,4 @@
-"""Which prompts are used: configured files, filtered and put together."""
+"""Reads the configured prompt files, filters their prompts, and puts them together."""
 
 from __future__ import annotations
 
@@ -16,40 +16,45 @@ from dpok_pipeline.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-#: Stands where a character was lost when a text was converted.
+#: Character that stands for one that was lost when a text was converted.
 REPLACEMENT = "\ufffd"
 
 
 class PromptSource(FrozenConfig):
-    """A file of prompts, which of them to take, and what they are for.
+    """A file of prompts, the filters that select some of them, and their experiment and split.
 
-    The filters work in the order of the fields: split, categories, then `first` or `sample`.
+    The filters work in the order of the fields, `file_split`, `categories`, then `first` or
+    `sample`.
     """
 
-    path: str = Field(description="The file; the folder of class folders for `cub`.")
+    path: str = Field(description="Path of the file, or for `cub` of the folder of class folders.")
     format: Literal["experiments", "text", "csv", "coco", "drawbench", "parti", "cub"] = Field(
-        description="`experiments`: YAML, experiment → train and unseen → prompts; `text`: a "
-        "prompt a line; `csv`: columns text and, if need be, experiment, split, category; "
-        "`coco`: captions JSON; `drawbench`: JSON, prompt → category; `parti`: PartiPrompts TSV; "
-        "`cub`: Reed's text folders."
+        description="Format of the file. `experiments` is YAML with lists of prompts by experiment "
+        "and split; `text` has one prompt per line; `csv` has a column text and, if need be, "
+        "experiment, split and category; `coco` is captions JSON; `drawbench` is JSON with "
+        "categories by prompt; `parti` is PartiPrompts TSV; `cub` is Reed's text folders."
     )
     experiment: str | None = Field(
-        None, description="The experiment of prompts whose file does not name one."
+        None, description="Experiment of prompts for which the file names none."
     )
     split: Literal["train", "unseen"] | None = Field(
         None,
-        description="The split of prompts whose file names none (train if not set), or of those "
-        "chosen by `file_split`.",
+        description="Split of prompts for which the file names none (train if this is not set), or "
+        "of those that `file_split` selects.",
     )
     file_split: str | None = Field(
-        None, description="Take only prompts that the file marks with this split, in its own word."
+        None, description="Split, in the file's word for it, to which prompts are restricted."
     )
     categories: tuple[str, ...] | None = Field(
-        None, description="Take only prompts of these categories of the file."
+        None, description="Categories, in the file's words, to which prompts are restricted."
     )
-    first: int | None = Field(None, ge=1, description="Take the first so many, prompts.")
-    sample: int | None = Field(None, ge=1, description="Take so many by chance, prompts.")
-    seed: int = Field(0, description="Of `sample`: another seed, another sample.")
+    first: int | None = Field(
+        None, ge=1, description="Number of prompts to take from the beginning; null takes all."
+    )
+    sample: int | None = Field(
+        None, ge=1, description="Number of prompts to draw at random; null takes all."
+    )
+    seed: int = Field(0, description="Seed of `sample`; another seed draws other prompts.")
 
     @model_validator(mode="after")
     def _one_way_to_choose(self) -> PromptSource:
@@ -59,7 +64,7 @@ class PromptSource(FrozenConfig):
 
 
 class PromptSourcesDataset(AbstractDataset[NoReturn, list[PromptRow]]):
-    """All configured prompt files, read in order.
+    """The prompts of all configured files, in the order of the configuration.
 
     Example:
         ```yaml
@@ -80,12 +85,12 @@ class PromptSourcesDataset(AbstractDataset[NoReturn, list[PromptRow]]):
         """Read every source.
 
         Raises:
-            InputError: A source is not described as it should be, or its file cannot be read.
+            InputError: A field of a source is wrong, or its file cannot be read.
         """
         return [row for name in self._sources for row in read_source(self._config(name))]
 
     def save(self, data: Any) -> NoReturn:
-        """Refuse: prompt files are the user's."""
+        """Refuse to write, because prompt files are the user's."""
         raise DatasetError("Prompt sources are only read.")
 
     def _config(self, name: str) -> PromptSource:
@@ -105,28 +110,29 @@ class PromptSourcesDataset(AbstractDataset[NoReturn, list[PromptRow]]):
 
 
 def read_source(source: PromptSource) -> list[PromptRow]:
-    """Read one file, and take what the filters leave.
+    """Read one file, and return the prompts that its filters select.
 
     Raises:
-        InputError: It is missing, not text or not of its format, or a filter finds too little.
+        InputError: The file is missing, not text or not of its format, or a filter selects nothing
+            or too little.
     """
     rows = list(READERS[source.format](source, Path(source.path)))
-    rows = [_placed(row, source) for row in _of_split(rows, source)]
-    rows = _clean(_of_categories(rows, source))
-    return _chosen(rows, source)
+    rows = [_complete(row, source) for row in _filter_split(rows, source)]
+    rows = _clean(_filter_categories(rows, source))
+    return _first_or_sample(rows, source)
 
 
-def _of_split(rows: list[PromptRow], source: PromptSource) -> list[PromptRow]:
+def _filter_split(rows: list[PromptRow], source: PromptSource) -> list[PromptRow]:
     if source.file_split is None:
         return rows
     present = sorted({row.split for row in rows if row.split})
     if source.file_split not in present:
-        raise _nothing_of("file_split", source.file_split, present, source)
+        raise _no_prompt_with("file_split", source.file_split, present, source)
     return [row for row in rows if row.split == source.file_split]
 
 
-def _placed(row: PromptRow, source: PromptSource) -> PromptRow:
-    """Fill in what the file leaves out: experiment and split."""
+def _complete(row: PromptRow, source: PromptSource) -> PromptRow:
+    """Fill in experiment and split if the file leaves them out."""
     split = row.split or source.split or "train"
     if source.file_split is not None and source.split is not None:
         split = source.split
@@ -141,19 +147,23 @@ def _placed(row: PromptRow, source: PromptSource) -> PromptRow:
     return row._replace(split=split, experiment=experiment)
 
 
-def _of_categories(rows: list[PromptRow], source: PromptSource) -> list[PromptRow]:
+def _filter_categories(rows: list[PromptRow], source: PromptSource) -> list[PromptRow]:
     if source.categories is None:
         return rows
-    wanted = [category.strip() for category in source.categories]
+    categories = [category.strip() for category in source.categories]
     present = sorted({row.category for row in rows if row.category})
-    for category in wanted:
+    for category in categories:
         if category not in present:
-            raise _nothing_of("categories", category, present, source)
-    return [row for row in rows if row.category in wanted]
+            raise _no_prompt_with("categories", category, present, source)
+    return [row for row in rows if row.category in categories]
 
 
 def _clean(rows: list[PromptRow]) -> list[PromptRow]:
-    """Leave out what collections by others hold and nobody can correct; refuse it in own lists."""
+    """Leave out empty, damaged and repeated prompts of collections by others.
+
+    Nobody can correct those. In a user's list a damaged prompt is refused here, and the empty and
+    repeated ones are refused by `prepare_prompts`.
+    """
     lost = next((row for row in rows if REPLACEMENT in row.text and not row.corpus), None)
     if lost is not None:
         raise InputError(
@@ -180,7 +190,7 @@ def _clean(rows: list[PromptRow]) -> list[PromptRow]:
     return list(distinct.values())
 
 
-def _chosen(rows: list[PromptRow], source: PromptSource) -> list[PromptRow]:
+def _first_or_sample(rows: list[PromptRow], source: PromptSource) -> list[PromptRow]:
     for name, count in (("first", source.first), ("sample", source.sample)):
         if count is not None and count > len(rows):
             raise InputError(
@@ -192,17 +202,18 @@ def _chosen(rows: list[PromptRow], source: PromptSource) -> list[PromptRow]:
     if source.sample is None:
         return rows
 
-    def lot(number: int) -> bytes:
-        """The same for the same text, in any order of the file and release of Python."""
+    def ticket(number: int) -> bytes:
+        # A prompt's ticket depends on its text and the seed only, so that neither the order of the
+        # file nor the release of Python changes which prompts are drawn.
         return hashlib.sha256(f"{source.seed}\n{rows[number].text}".encode()).digest()
 
-    drawn = sorted(range(len(rows)), key=lot)[: source.sample]
-    return [rows[number] for number in sorted(drawn)]
+    sample = sorted(range(len(rows)), key=ticket)[: source.sample]
+    return [rows[number] for number in sorted(sample)]
 
 
-def _nothing_of(field: str, wanted: str, present: list[str], source: PromptSource) -> InputError:
-    there = ", ".join(present) if present else "none"
+def _no_prompt_with(field: str, value: str, present: list[str], source: PromptSource) -> InputError:
+    known = ", ".join(present) if present else "none"
     return InputError(
-        f"{source.path}: {field}: no prompt with {wanted!r} (there are: {there}); correct it in "
+        f"{source.path}: {field}: no prompt with {value!r} (there are: {known}); correct it in "
         "prompt_sources"
     )

@@ -1,4 +1,4 @@
-"""The autoencoder: diffusers' `AutoencoderKL`, 64x64x3 pixels to 16x16x4 latents."""
+"""Train the autoencoder, diffusers' `AutoencoderKL` from 64x64x3 pixels to 16x16x4 latents."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from dpok_pipeline.emoji_world.renderer import render
 from dpok_pipeline.emoji_world.scenes import Scene, SceneObject
 from dpok_pipeline.emoji_world.sprites import SpriteSheet
 from dpok_pipeline.emoji_world.vocabulary import (
-    COLOR_NAMES,
+    COLOUR_NAMES,
     IMAGE_SIZE,
     KIND_NAMES,
     NATURAL,
     PLACE_NAMES,
 )
 
-# Weight of the KL to a standard normal: only enough to keep the latents bounded.
+# Weight of the KL to a standard normal, which is only to keep the latents bounded.
 LATENT_KL_WEIGHT = 1e-6
 
 
 def new_autoencoder() -> AutoencoderKL:
-    """Return the untrained network: factor 4, 4 latent channels, no attention."""
+    """Return the untrained network, of factor 4, with 4 latent channels and without attention."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
@@ -41,32 +41,32 @@ def new_autoencoder() -> AutoencoderKL:
 
 
 def crowded_scene(rng: np.random.Generator) -> Scene:
-    """Return a scene packed with objects of any size and colour.
+    """Draw a scene that is packed with objects of any size and colour.
 
     Ordinary scenes are mostly background; crowded ones show the autoencoder more of what is hard.
     """
     objects = []
     for _ in range(rng.integers(4, 9)):
-        color = NATURAL if rng.random() < 0.4 else str(rng.choice(COLOR_NAMES))
+        colour = NATURAL if rng.random() < 0.4 else str(rng.choice(COLOUR_NAMES))
         x, y = (int(v) for v in rng.integers(8, IMAGE_SIZE - 8, 2))
         size = int(rng.integers(19, 45))
         flipped = bool(rng.integers(2))
-        objects.append(SceneObject(str(rng.choice(KIND_NAMES)), color, x, y, size, flipped))
+        objects.append(SceneObject(str(rng.choice(KIND_NAMES)), colour, x, y, size, flipped))
     return Scene(tuple(objects), str(rng.choice(PLACE_NAMES)))
 
 
 def autoencoder_batch(size: int, sprites: SpriteSheet, rng: np.random.Generator) -> Tensor:
-    """Return (size, 3, 64, 64) pictures in [-1, 1], half of them crowded."""
+    """Draw pictures `(size, 3, 64, 64)` in [-1, 1], half of them crowded."""
     scenes = [crowded_scene(rng) for _ in range(size // 2)]
     scenes += [noisy_scene(sample_caption(rng), rng) for _ in range(size - len(scenes))]
     return to_tensor([render(scene, sprites, rng) for scene in scenes]) * 2 - 1
 
 
 def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
-    """L1 on pixels, on their differences to the neighbours (edges), and on 4x4 means (colour).
+    """Return the L1 of pixels, of their differences to the neighbours (edges) and of 4x4 means.
 
-    Colours are small in number of pixels' worth of error but large to the eye, and are otherwise
-    learned last.
+    The means are for the colours, whose error is small per pixel but large to the eye. Without them
+    colours are learned last.
     """
     error = output.float() - target
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
@@ -106,7 +106,7 @@ def train_autoencoder(
 def set_scaling_factor(
     network: AutoencoderKL, sprites: SpriteSheet, rng: np.random.Generator
 ) -> None:
-    """Register 1 / standard deviation of the latents of 512 ordinary scenes."""
+    """Register 1 / standard deviation of the latents, measured on 512 ordinary scenes."""
     scenes = [noisy_scene(sample_caption(rng), rng) for _ in range(512)]
     images = to_tensor([render(scene, sprites, rng) for scene in scenes]) * 2 - 1
     latents = network.encode(images).latent_dist.mean

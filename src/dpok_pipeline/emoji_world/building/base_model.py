@@ -1,4 +1,4 @@
-"""The base model: Stable Diffusion's architecture, small, pre-trained on partly wrong captions."""
+"""Train the base model, a small Stable Diffusion, on captions that are partly wrong."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from dpok_pipeline.emoji_world.building.loop import to_tensor, train
 from dpok_pipeline.emoji_world.renderer import render
 from dpok_pipeline.emoji_world.sprites import SpriteSheet
 
-# Share of training captions replaced by the empty one, for classifier-free guidance.
+# Share of training captions that are replaced by the empty one, for classifier-free guidance.
 EMPTY_CAPTIONS = 0.1
 
 
 def new_unet(text_width: int, seed: int) -> UNet2DConditionModel:
-    """Return the untrained UNet: 16x16x4 latents, three levels, attention in the lower two."""
+    """Return the untrained UNet for 16x16x4 latents, with attention in two of three levels."""
     torch.manual_seed(seed)
     return UNet2DConditionModel(
         sample_size=16,
@@ -57,10 +57,18 @@ def encode_corpus(
     seed: int,
     noise: dict[str, float],
 ) -> tuple[Tensor, Tensor]:
-    """Draw `count` captioned pictures, wrong as often as `noise` says.
+    """Draw captioned pictures, and encode them.
+
+    Args:
+        count: Number of pictures.
+        sprites: The sprites that pictures are made of.
+        autoencoder: The trained autoencoder.
+        tokenizer: The tokenizer of the captions.
+        seed: Seed of captions and scenes.
+        noise: Share of the pictures whose attribute is wrong, by attribute.
 
     Returns:
-        Scaled latents (n, 4, 16, 16) and token ids (n, length).
+        Scaled latents `(count, 4, 16, 16)` and token ids `(count, length)`.
     """
     rng = np.random.default_rng(seed)
     latents, tokens = [], []
@@ -87,22 +95,23 @@ def train_unet(
     seed: int,
     on_step: Callable[[int, nn.Module], None] | None = None,
 ) -> UNet2DConditionModel:
-    """Train the UNet to predict noise (ε) on encoded pictures; returns the averaged weights.
+    """Train the UNet to predict noise (ε) on encoded pictures, and return the averaged weights.
 
     Args:
-        unet: Fresh, or what an earlier corpus left.
-        corpus: Scaled latents, (n, 4, 16, 16), and their captions' token ids, (n, length).
-        text_encoder: Frozen.
-        tokenizer: Gives the empty caption's tokens.
+        unet: A fresh UNet, or one that was trained on an earlier corpus.
+        corpus: Scaled latents `(n, 4, 16, 16)`, and their captions' token ids `(n, length)`.
+        text_encoder: The frozen text encoder.
+        tokenizer: The tokenizer, for the empty caption.
         steps: Number of updates.
         batch_size: Pictures per update.
         learning_rate: Peak learning rate.
-        seed: Of batches, noise and timesteps.
-        on_step: Called after every update.
+        seed: Seed of batches, noise and timesteps.
+        on_step: Function to call after every update; None for no call.
     """
     unet.train().requires_grad_(True)
     generator = torch.Generator().manual_seed(seed)
     latents, tokens = corpus
+    # Captions recur: each different one is encoded once, and found by its number.
     captions, caption_of = torch.unique(tokens, dim=0, return_inverse=True)
     with torch.no_grad():
         texts = torch.cat([text_encoder(part).last_hidden_state for part in captions.split(256)])
@@ -116,7 +125,7 @@ def train_unet(
         condition[dropped] = empty
         noise = torch.randn(latents[rows].shape, generator=generator)
         times = torch.randint(len(alphas), (batch_size,), generator=generator)
-        alpha = alphas[times].view(-1, 1, 1, 1)
+        alpha = alphas[times].view(-1, 1, 1, 1)  # (b, 1, 1, 1), for latents (b, 4, 16, 16)
         noisy = alpha.sqrt() * latents[rows] + (1 - alpha).sqrt() * noise
         prediction = unet(noisy, times, encoder_hidden_states=condition).sample
         return functional.mse_loss(prediction.float(), noise)
@@ -132,10 +141,10 @@ def assemble(
     text_encoder: CLIPTextModel,
     tokenizer: CLIPTokenizer,
 ) -> StableDiffusionPipeline:
-    """Return the parts as a Stable Diffusion pipeline, which saves itself as a folder.
+    """Return the parts as a Stable Diffusion pipeline, which can save itself as a folder.
 
-    The UNet's weights are kept in half precision, which loading turns into float32 again: all of
-    the world has to fit a repository.
+    The UNet's weights are kept in half precision, because the world has to fit a repository.
+    Loading turns them into float32 again.
     """
     return StableDiffusionPipeline(
         vae=autoencoder,

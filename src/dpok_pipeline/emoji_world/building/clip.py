@@ -1,6 +1,6 @@
-"""The small CLIP: its text half conditions the base model, its image half feeds the aesthetic head.
+"""Train the small CLIP, for the base model's text encoder and the aesthetic score's image half.
 
-Trained as CLIP was, by matching pictures with captions within a batch, on the same partly wrong
+It learns as CLIP did, by matching pictures with captions within a batch, from the same partly wrong
 captions as the base model.
 """
 
@@ -23,12 +23,10 @@ from dpok_pipeline.emoji_world.captions import Caption
 from dpok_pipeline.emoji_world.renderer import render
 from dpok_pipeline.emoji_world.sprites import SpriteSheet
 from dpok_pipeline.emoji_world.vocabulary import IMAGE_SIZE
+from dpok_pipeline.rewards.preprocessing import normalise
 
-TOKEN_LIMIT = 24  # the longest sentence of the grammar has 11 words
+TOKEN_LIMIT = 24  # enough for the longest sentence of the grammar, of 11 words
 START, END = "<|startoftext|>", "<|endoftext|>"
-# CLIP's own pixel statistics, so that its preprocessing applies unchanged.
-PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
-PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class WorldClip(NamedTuple):
@@ -38,13 +36,13 @@ class WorldClip(NamedTuple):
     tokenizer: CLIPTokenizer
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write both."""
+        """Write both into one folder."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> WorldClip:
-        """Load both."""
+        """Load both from one folder."""
         return cls(
             CLIPModel.from_pretrained(folder, use_safetensors=True).eval(),
             CLIPTokenizer.from_pretrained(folder),
@@ -58,9 +56,9 @@ class WorldClip(NamedTuple):
 
 
 def build_tokenizer(seed: int = 0) -> CLIPTokenizer:
-    """Learn byte pairs from captions and return them as CLIP's tokenizer.
+    """Learn byte pairs from captions, and return them as CLIP's tokenizer.
 
-    The alphabet is CLIP's 256 bytes, so that any text can be tokenised.
+    The alphabet is CLIP's, of 256 bytes, so that any text can be tokenised.
     """
     rng = np.random.default_rng(seed)
     corpus = [sample_caption(rng).sentence() for _ in range(5000)]
@@ -76,7 +74,7 @@ def build_tokenizer(seed: int = 0) -> CLIPTokenizer:
     tokenizer.train_from_iterator(corpus, trainer)
     state = json.loads(tokenizer.to_str())["model"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    # CLIP's order: every byte, every byte that ends a word, then the merges as they were learned.
+    # CLIP's order is every byte, every byte that ends a word, then the merges as learned.
     tokens = alphabet + [f"{letter}</w>" for letter in alphabet]
     tokens += [token for token, _ in sorted(state["vocab"].items(), key=lambda item: item[1])
                if token not in set(tokens)]  # fmt: skip
@@ -89,7 +87,7 @@ def build_tokenizer(seed: int = 0) -> CLIPTokenizer:
 
 
 def new_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
-    """Return the untrained network: two transformers of width 128, a 64-value joint space."""
+    """Return the untrained network, two transformers of width 128 and a 64-value joint space."""
     end = tokenizer.convert_tokens_to_ids(END)
     start = tokenizer.convert_tokens_to_ids(START)
     shared = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 384}
@@ -105,19 +103,19 @@ def new_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
 
 
 def tokenize(tokenizer: CLIPTokenizer, sentences: list[str]) -> Tensor:
-    """Return (n, TOKEN_LIMIT) token ids, padded."""
+    """Return padded token ids `(n, TOKEN_LIMIT)`."""
     ids = tokenizer(sentences, padding="max_length", truncation=True, return_tensors="pt")
     return ids["input_ids"]
 
 
-def normalise(images: Tensor) -> Tensor:
-    """Standardise (b, 3, h, w) pictures in [0, 1] by CLIP's pixel statistics."""
-    mean, std = torch.tensor(PIXEL_MEAN), torch.tensor(PIXEL_STD)
-    return (images - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-
-
 def contrastive_loss(logits: Tensor, captions: list[Caption]) -> Tensor:
-    """CLIP's symmetric cross-entropy, with equal captions of a batch sharing the target."""
+    """Return CLIP's symmetric cross-entropy, where equal captions share the target.
+
+    Args:
+        logits: Similarity of picture (row) and caption (column), `(b, b)`.
+        captions: The b captions.
+    """
+    # Captions recur within a batch, and a picture answers all equal ones equally well: (b, b).
     same = torch.tensor([[a == b for b in captions] for a in captions], dtype=torch.float32)
     target = same / same.sum(dim=1, keepdim=True)
     rows = -(target * functional.log_softmax(logits, dim=1)).sum(dim=1).mean()
@@ -134,7 +132,7 @@ def train_clip(
     learning_rate: float,
     seed: int,
 ) -> CLIPModel:
-    """Train both halves together and return them."""
+    """Train both halves together, and return them."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
 

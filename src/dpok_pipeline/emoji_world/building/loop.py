@@ -1,4 +1,4 @@
-"""What every training loop of the world shares: schedule, averaging, progress."""
+"""The training loop of all networks, with schedule, averaged weights and progress bar."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def to_tensor(images: Iterable[NDArray[np.uint8]]) -> Tensor:
-    """Stack (h, w, 3) uint8 pictures into a (b, 3, h, w) float tensor in [0, 1]."""
-    stacked = torch.from_numpy(np.stack(list(images)))
+    """Stack pictures `(h, w, 3)` uint8 into a float tensor `(b, 3, h, w)` in [0, 1]."""
+    stacked = torch.from_numpy(np.stack(list(images)))  # (b, h, w, 3)
     return stacked.permute(0, 3, 1, 2).float().div_(255.0)
 
 
@@ -40,15 +40,15 @@ def train(
     along half a cosine.
 
     Args:
-        module: The network; its trainable parameters are updated in place.
-        loss_of_step: Builds the loss of update i, under bfloat16 autocast if `bfloat16`.
+        module: The network, whose trainable parameters are updated in place.
+        loss_of_step: Function that returns the loss of an update, given its number.
         steps: Number of updates.
         learning_rate: Peak learning rate.
-        name: What the progress bar says.
+        name: Title of the progress bar.
         average: Decay of the weights' exponential average.
-        weight_decay: AdamW's.
-        bfloat16: Whether the loss is built under autocast.
-        on_step: Called after every update with its number and the averaged network.
+        weight_decay: Weight decay of AdamW.
+        bfloat16: Whether the loss is computed under bfloat16 autocast.
+        on_step: Function to call after every update, with its number and the averaged network.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
@@ -67,6 +67,7 @@ def train(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
+        # The decay rises from 1/10, so that the average soon forgets the initial weights.
         _update_average(averaged, module, min(average, (step + 1) / (step + 10)))
         if step % 50 == 0:
             bar.set_postfix(loss=f"{loss.item():.4f}")
@@ -84,5 +85,5 @@ def _update_average(averaged: nn.Module, module: nn.Module, decay: float) -> Non
     torch._foreach_lerp_(
         [p.data for p in averaged.parameters()], [p.data for p in module.parameters()], 1 - decay
     )
-    for kept, new in zip(averaged.buffers(), module.buffers(), strict=True):
-        kept.copy_(new)
+    for buffer, current in zip(averaged.buffers(), module.buffers(), strict=True):
+        buffer.copy_(current)

@@ -1,4 +1,4 @@
-"""The figures of the model card, measured on scenes and samples that no training has seen."""
+"""Measure the figures of the model card on scenes and samples that no training has seen."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from dpok_pipeline.emoji_world.vocabulary import KIND_NAMES
 from dpok_pipeline.rewards.image_reward import ImageReward
 
 HELD_OUT_SEED = 90_001
-HELD_OUT = 512  # scenes or pairs behind each figure that needs no sampling
+HELD_OUT = 512  # scenes, or pairs of them, behind each figure that needs no sampling
 PAPER_PROMPTS = (
     "A green colored rabbit.", "A cat and a dog.", "Four wolves in the park.", "A dog on the moon.",
     "A green colored cat.", "A cat and a cup.", "Four birds in the park.", "A lion on the moon.",
@@ -53,7 +53,7 @@ class World(NamedTuple):
 
 @torch.no_grad()
 def measure(world: World, sprites_folder: Path, samples: SamplesConfig) -> dict[str, Any]:
-    """Return all figures; shares are in [0, 1]."""
+    """Return all figures by network and name; shares are in [0, 1]."""
     sprites = GarblingSprites(sprites_folder)
     sprites.rng = np.random.default_rng(HELD_OUT_SEED)
     judge, rater = JudgeScorer(world.judge), JudgeScorer(world.rater)
@@ -73,14 +73,14 @@ def measure(world: World, sprites_folder: Path, samples: SamplesConfig) -> dict[
     figures["image_reward"]["sample_pairs"] = _share_ranked_right(
         world.image_reward, list(pairs.prompts), _unit(pairs.better), _unit(pairs.worse)
     )
-    # As training mixes them.
+    # Training mixes both kinds of pairs half and half.
     figures["image_reward"]["pairs_half_and_half"] = (
         figures["image_reward"]["render_pairs"] + figures["image_reward"]["sample_pairs"]
     ) / 2
     prompts = draw_captions(held_out.captions, HELD_OUT_SEED + 1)
     pictures = _unit(sample_pictures(base_folder, prompts, samples.sampling(), HELD_OUT_SEED))
-    agree = judge.score(pictures, prompts) == rater.score(pictures, prompts)
-    figures["judge"]["agreement_with_rater_on_samples"] = agree.float().mean().item()
+    agreements = judge.score(pictures, prompts) == rater.score(pictures, prompts)
+    figures["judge"]["agreement_with_rater_on_samples"] = agreements.float().mean().item()
     labels = sprites_folder.parent / "eye_labels"
     if labels.is_dir():
         figures["judge"]["agreement_with_eye"] = agreement(judge, read_eye_labels(labels))
@@ -109,7 +109,10 @@ def _clean_accuracy(judge: JudgeScorer, sprites: GarblingSprites) -> float:
 def _base_accuracy(
     judge: JudgeScorer, base_folder: Path, samples: SamplesConfig
 ) -> dict[str, float]:
-    """The judge's verdict on samples of the paper's prompts, at most 128 each, and of singles."""
+    """Return the share of right samples of each of the paper's prompts, and of single objects.
+
+    There are at most 128 samples of a prompt.
+    """
     singles = [f"A{'n' if kind[0] in 'aeiou' else ''} {kind}." for kind in KIND_NAMES]
     count = min(128, samples.captions)
     prompts = [prompt for prompt in PAPER_PROMPTS for _ in range(count)]
@@ -127,6 +130,7 @@ def _aesthetic_order(world: World, sprites: GarblingSprites) -> dict[str, float]
     images, ratings = rated_batch(HELD_OUT, sprites, sprites.rng)
     predicted = world.aesthetic(images)
     clean, damaged = predicted[: HELD_OUT // 3], predicted[HELD_OUT // 3 :]
+    # Every clean picture is compared with every damaged one: (clean, 1) > (damaged,).
     return {
         "clean_above_damaged": (clean[:, None] > damaged).float().mean().item(),
         "mean_clean": clean.mean().item(),

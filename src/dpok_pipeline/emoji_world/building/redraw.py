@@ -1,7 +1,7 @@
-"""Renders drawn over by the base model: its brush, on pictures whose content is known.
+"""Let the base model draw over renders, so that pictures of known content look like samples.
 
 A render is noised part of the way and denoised by the base model without a prompt (SDEdit, Meng et
-al. 2022). What comes back has the smears and impure colours of a sample, but still shows what was
+al. 2022). The result has the smears and impure colours of a sample, but still shows what was
 rendered. Readers learn from such pictures what samples look like, and no sample is ever labelled.
 """
 
@@ -27,16 +27,19 @@ from dpok_pipeline.emoji_world.scene_reader import GARBLED
 from dpok_pipeline.emoji_world.scenes import Scene
 
 DDIM_STEPS = 20
-# At most this many of the steps are drawn over; from about eight on, objects change.
+# The most steps that a picture is noised by; from about eight on, objects change.
 MOST_STEPS = 7
 
 
 def redrawn_scenes(
     base_model: StableDiffusionPipeline, sprites: GarblingSprites, count: int, seed: int
 ) -> tuple[Tensor, Labels]:
-    """Return `count` pictures drawn over, (count, 3, 64, 64) uint8, and what they show.
+    """Draw over the renders of random scenes.
 
     None has a garbled object, which the base model could turn into a whole one.
+
+    Returns:
+        The pictures `(count, 3, 64, 64)` uint8, and what they show.
     """
     rng = np.random.default_rng(seed)
     sprites.rng = rng
@@ -52,7 +55,7 @@ def redrawn_scenes(
 def redrawn_pairs(
     base_model: StableDiffusionPipeline, sprites: GarblingSprites, count: int, seed: int
 ) -> Pairs:
-    """Return render pairs, right and wrong, both drawn over with the same noise."""
+    """Draw over pairs of a right and a wrong render, both with the same noise."""
     rng = np.random.default_rng(seed)
     sprites.rng = rng
     prompts, right, wrong = render_pairs(count, sprites, lambda images, _: images, rng)
@@ -66,13 +69,13 @@ def redraw(
     """Draw over pictures, each batch from its own depth of one to `MOST_STEPS` steps.
 
     Args:
-        base_model: The trained world; moved to float32.
-        images: (n, 3, 64, 64) in [0, 1].
-        seed: Of depths and noise.
-        batch_size: Pictures at once.
+        base_model: The trained base model, whose UNet is turned into float32.
+        images: Pictures `(n, 3, 64, 64)` in [0, 1].
+        seed: Seed of depths and noise.
+        batch_size: Pictures that go through the network at once.
 
     Returns:
-        (n, 3, 64, 64) uint8.
+        The pictures drawn over, `(n, 3, 64, 64)` uint8.
     """
     generator = torch.Generator().manual_seed(seed)
     base_model.unet.float()
@@ -97,10 +100,10 @@ def _redraw_batch(
 ) -> Tensor:
     vae = base_model.vae
     latents = vae.encode(images * 2 - 1).latent_dist.mean.float() * vae.config.scaling_factor
-    times = scheduler.timesteps[-depth:]
+    times = scheduler.timesteps[-depth:]  # the last steps, those of the least noise
     noise = torch.randn(latents.shape, generator=generator)
     latents = scheduler.add_noise(latents, noise, times[:1])
-    condition = empty.expand(len(images), -1, -1)
+    condition = empty.expand(len(images), -1, -1)  # (b, tokens, dim)
     for time in times:
         prediction = base_model.unet(latents, time, encoder_hidden_states=condition).sample
         latents = scheduler.step(prediction.float(), time, latents).prev_sample

@@ -1,4 +1,4 @@
-"""Base model, SFT and DPOK on the same noise: scores, comparison, figures, report."""
+"""The pipeline that compares base model and methods on the same noise, and reports on them."""
 
 from dpok_pipeline.pipelines.evaluation.pipeline import create_pipeline
 

@@ -1,117 +1,147 @@
-"""Nodes of the evaluation pipeline."""
+"""Nodes that draw images, score them and compare their methods."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from dpok_pipeline.datasets.shards import EndOfShards, Shards
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
 from dpok_pipeline.diffusion.config import SamplingConfig
-from dpok_pipeline.pipelines.evaluation.config import EvaluationConfig
-from dpok_pipeline.pipelines.evaluation.metrics import level_metrics
-from dpok_pipeline.pipelines.evaluation.sampling import decode_images, sample_models
+from dpok_pipeline.evaluation.config import ComparisonConfig, EvaluationConfig
+from dpok_pipeline.files.shards import Shards
+from dpok_pipeline.pipelines.evaluation.tables import Tables, join_methods
+from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker
 from dpok_pipeline.pipelines.models import (
     ComputeConfig,
+    open_embedder,
     open_model,
     open_scorer,
+    scoring_identity,
     select_prompts,
 )
+from dpok_pipeline.pipelines.task import Task
 from dpok_pipeline.rewards.load import ScorerConfig
-from dpok_pipeline.training.tracking import Tracker
 
 
-def draw_evaluation_images(
+def draw_base_images(
     prompts: pd.DataFrame,
     base_model: BaseModelHandle,
-    sft_lora: Path,
-    rl_lora: Path,
     sampling: SamplingConfig,
     config: EvaluationConfig,
     compute: ComputeConfig,
-    experiment: str,
-) -> Iterator[pd.DataFrame | EndOfShards]:
-    """Draw train and unseen prompts with base, SFT and DPOK on the same noise.
+    task: Task,
+) -> Path:
+    """Draw images of train and unseen prompts with the base model, once for all methods.
 
-    Yields:
-        One frame per model and prompt, saved as it comes, and the end mark.
+    Returns:
+        The folder of the finished shards.
     """
-    yield from sample_models(
+    return draw_method_images(prompts, base_model, None, sampling, config, compute, task)
+
+
+def draw_method_images(
+    prompts: pd.DataFrame,
+    base_model: BaseModelHandle,
+    lora: Path | None,
+    sampling: SamplingConfig,
+    config: EvaluationConfig,
+    compute: ComputeConfig,
+    task: Task,
+) -> Path:
+    """Draw images of train and unseen prompts with a LoRA, on the noise that all methods share.
+
+    Returns:
+        The folder of the finished shards.
+    """
+    from dpok_pipeline.diffusion.lora import read_metadata
+    from dpok_pipeline.evaluation import drawing
+
+    return drawing.draw_method_images(
         open_model(base_model, compute),
-        {"base": None, "sft": sft_lora, "rl": rl_lora},
-        select_prompts(prompts, experiment, None),
-        sampling,
-        config,
-    )
-    yield EndOfShards(
-        {
-            "experiment": experiment,
-            "seed": config.seed,
-            "base_model": base_model.content_hash,
-            "sft_lora": sft_lora.parent.name,
-            "rl_lora": rl_lora.parent.name,
-        }
+        lora=lora,
+        method=task.method,
+        prompts=select_prompts(prompts, task.experiment, None),
+        sampling=sampling,
+        config=config,
+        work_dir=task.folder,
+        resume=task.resume,
+        metadata={
+            "experiment": task.experiment,
+            "training": {} if lora is None else read_metadata(lora),
+            "version": "" if lora is None else lora.parent.name,
+        },
     )
 
 
-def score_evaluation_images(
+def score_images(
     images: Shards,
     scorers: dict[str, ScorerConfig],
     embedder: Path,
     config: EvaluationConfig,
     compute: ComputeConfig,
+    task: Task,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score every image, and embed it.
 
     Returns:
-        The scores, one row per image; the CLIP embeddings `(rows, d)`, with the columns that say
-        which image each is of.
+        The scores, one row per image, and the CLIP embeddings `(rows, d)`, with the columns that
+        identify each row's image.
     """
-    from dpok_pipeline.evaluation.diversity import IMAGE
-    from dpok_pipeline.evaluation.scores import embed_images, score_images
-    from dpok_pipeline.rewards.clip import ClipEmbedder
+    from dpok_pipeline.evaluation.scores import score_shards
 
-    opened = {name: open_scorer(scorer, compute) for name, scorer in scorers.items()}
-    clip = ClipEmbedder.from_folder(embedder).to(compute.torch_device())
-    scores, embeddings = [], []
-    for shard in images:
-        pixels = decode_images(shard["image"]).to(compute.torch_device())
-        rows = shard.drop(columns="image").assign(image_sha256=_hashes(shard["image"]))
-        scored = score_images(pixels, list(shard["prompt"]), opened, config.batch_size)
-        scores.append(pd.concat([rows, scored], axis=1))
-        embedded = _embedding_table(embed_images(pixels, clip, config.batch_size))
-        embeddings.append(pd.concat([rows[IMAGE], embedded], axis=1))
-    return pd.concat(scores, ignore_index=True), pd.concat(embeddings, ignore_index=True)
+    return score_shards(
+        images,
+        {name: open_scorer(scorer, compute) for name, scorer in scorers.items()},
+        open_embedder(embedder, compute),
+        device=compute.torch_device(),
+        batch_size=config.batch_size,
+        scored_by=scoring_identity(scorers, embedder),
+    )
 
 
-def _hashes(images: pd.Series) -> list[str]:
-    return [hashlib.sha256(image["bytes"]).hexdigest() for image in images]
-
-
-def _embedding_table(embeddings: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame(embeddings, columns=[f"d{i}" for i in range(embeddings.shape[1])])
-
-
-def compare_models(
-    scores: pd.DataFrame, embeddings: pd.DataFrame, config: EvaluationConfig, tracker: Tracker
+def compare_methods(
+    config: EvaluationConfig, comparison: ComparisonConfig, task: Task, *tables: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Estimate levels, paired differences and win rates, and judge the paper's claims.
+    """Estimate levels, paired differences and win rates, and judge the claims.
+
+    Args:
+        config: Parameters of the evaluation, among them the replicates behind each interval.
+        comparison: Methods, contrasts and claims.
+        task: The node's task, which says where its levels are logged.
+        tables: The scores of base model and methods, then their embeddings, in the order of
+            `comparison.methods`.
 
     Returns:
-        The comparison, one row per number; the claims, one row each.
+        The comparison, one row per number, and the claims, one row each.
 
     Raises:
-        InputError: Scores and embeddings are of different images.
+        InputError: The tables were not made alike, or scores and embeddings are of different
+            images.
+    """
+    return compare_and_judge(join_methods(tables), config, comparison, MlflowTracker(task.tracker))
+
+
+def compare_and_judge(
+    tables: Tables, config: EvaluationConfig, comparison: ComparisonConfig, tracker: MlflowTracker
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare the methods by their tables, log the levels, and judge the claims.
+
+    Returns:
+        The comparison, one row per number, and the claims, one row each.
     """
     from dpok_pipeline.evaluation.claims import judge_claims
-    from dpok_pipeline.evaluation.comparison import compare
-    from dpok_pipeline.evaluation.diversity import align
+    from dpok_pipeline.evaluation.comparison import compare, contrasts_of
+    from dpok_pipeline.evaluation.reading import level_metrics
 
-    vectors = align(scores, embeddings).to_numpy()
-    comparison = compare(scores, vectors, replicates=config.replicates, seed=config.seed)
-    tracker.log(level_metrics(comparison), step=0)
-    return comparison, judge_claims(comparison)
+    names = [method.name for method in comparison.methods]
+    result = compare(
+        tables.scores,
+        tables.embeddings,
+        methods=names,
+        contrasts=contrasts_of(names, comparison),
+        replicates=config.replicates,
+        seed=config.seed,
+    )
+    tracker.log(level_metrics(result, names), step=0)
+    return result, judge_claims(result, comparison.claims, comparison.methods)

@@ -1,17 +1,26 @@
-"""LoRAs ──► images ──► scores ──► comparison ──► figures and report.
+"""Draw images with the LoRAs, score them, compare the methods and report on them.
 
-Once per experiment; at the end one report over all experiments that have been evaluated.
+LoRAs ──► images ──► scores ──► comparison ──► figures and report
+
+Images and scores belong to one method, so that a further method costs no other anything; those of
+the base model are made once. Comparison and reports belong to one experiment. The last nodes
+compare and report on all experiments that have been evaluated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from kedro.pipeline import Node, Pipeline
 
-from dpok_pipeline.configuration.experiments import experiments, for_each_experiment
+from dpok_pipeline.configuration import selection
+from dpok_pipeline.evaluation.names import BASE as BASE_LABEL
 from dpok_pipeline.pipelines.evaluation.nodes import (
-    compare_models,
-    draw_evaluation_images,
-    score_evaluation_images,
+    compare_methods,
+    draw_base_images,
+    draw_method_images,
+    score_images,
 )
 from dpok_pipeline.pipelines.evaluation.reporting import (
     compare_experiments,
@@ -21,128 +30,136 @@ from dpok_pipeline.pipelines.evaluation.reporting import (
     gather_report_parts,
     write_report,
 )
+from dpok_pipeline.pipelines.graph import COMPARISON, method_node, report_parts
 
-# What describe_making writes down of how an experiment was made.
-RECORDED = {
-    "sampling": "params:sampling",
-    "lora": "params:lora",
-    "generation": "params:sample_generation",
-    "sft": "params:sft_training",
-    "rl": "params:rl_training",
-    "evaluation": "params:evaluation",
-}
+BASE = BASE_LABEL.name
 
 
-def template() -> list[Node]:
-    """Make the nodes of one experiment."""
-    return [*measuring(), *reporting()]
+def create_pipeline() -> Pipeline:
+    """Create the pipeline for the experiments and methods of the environment in use."""
+    compared = selection.current()
+    methods = [method.name for method in compared.methods]
+    nodes = []
+    for experiment in compared.experiments:
+        nodes += [drawing(experiment, method) for method in (BASE, *methods)]
+        nodes += [scoring(experiment, method) for method in (BASE, *methods)]
+        nodes += reporting(experiment, methods)
+    return Pipeline([*nodes, *joint(compared.experiments)])
 
 
-def measuring() -> list[Node]:
-    """Make the nodes that draw, score and compare one experiment's images."""
+def drawing(experiment: str, method: str) -> Node:
+    """Make the node that draws a method's images, or the base model's."""
+    inputs = {
+        "prompts": "prompts",
+        "base_model": "base_model",
+        "sampling": "params:sampling",
+        "config": "params:evaluation",
+        "compute": "params:compute",
+    }
+    outputs = f"{experiment}.{method}.images"
+    if method == BASE:
+        return method_node(draw_base_images, experiment, method, inputs, outputs)
+    inputs["lora"] = f"{experiment}.{method}.lora"
+    return method_node(draw_method_images, experiment, method, inputs, outputs)
+
+
+def scoring(experiment: str, method: str) -> Node:
+    """Make the node that scores and embeds a method's images, or the base model's."""
+    return method_node(
+        score_images,
+        experiment,
+        method,
+        inputs={
+            "images": f"{experiment}.{method}.images",
+            "scorers": "scorers",
+            "embedder": "embedder",
+            "config": "params:evaluation",
+            "compute": "params:compute",
+        },
+        outputs=[f"{experiment}.{method}.scores", f"{experiment}.{method}.embeddings"],
+    )
+
+
+def reporting(experiment: str, methods: Sequence[str]) -> list[Node]:
+    """Make the nodes that compare and show one experiment's methods."""
+
+    def node(func: Callable[..., Any], inputs: list[str], outputs: list[str]) -> Node:
+        return _node(func, inputs, outputs, experiment)
+
+    def of_experiment(*names: str) -> list[str]:
+        return [f"{experiment}.{name}" for name in names]
+
+    def of_methods(name: str) -> list[str]:
+        return [f"{experiment}.{method}.{name}" for method in methods]
+
+    def of_all(name: str) -> list[str]:
+        return [f"{experiment}.{BASE}.{name}", *of_methods(name)]
+
+    settings, task, parts = (
+        "params:comparison",
+        f"params:{experiment}.task",
+        report_parts(experiment),
+    )
+    images, scores, embeddings = of_all("images"), of_all("scores"), of_all("embeddings")
+    curves = of_methods("curves")
+    comparison, claims, provenance = of_experiment("comparison", "claims", "provenance")
+    sheets = of_experiment("train_sheet", "unseen_sheet")
     return [
-        Node(
-            func=draw_evaluation_images,
-            inputs={
-                "prompts": "prompts",
-                "base_model": "base_model",
-                "sft_lora": "sft_lora",
-                "rl_lora": "rl_lora",
-                "sampling": "params:sampling",
-                "config": "params:evaluation",
-                "compute": "params:compute",
-                "experiment": "params:experiment",
-            },
-            outputs="evaluation_images",
-            name="draw_evaluation_images_node",
+        node(
+            compare_methods,
+            ["params:evaluation", settings, task, *scores, *embeddings],
+            [comparison, claims],
         ),
-        Node(
-            func=score_evaluation_images,
-            inputs={
-                "images": "evaluation_images",
-                "scorers": "scorers",
-                "embedder": "embedder",
-                "config": "params:evaluation",
-                "compute": "params:compute",
-            },
-            outputs=["scores", "embeddings"],
-            name="score_evaluation_images_node",
+        node(
+            draw_figures,
+            [comparison, settings, *curves],
+            of_experiment("reward_bars", "learning_curves", "reward_against_kl"),
         ),
-        Node(
-            func=compare_models,
-            inputs=["scores", "embeddings", "params:evaluation", "evaluation_tracker"],
-            outputs=["comparison", "claims"],
-            name="compare_models_node",
+        node(draw_contact_sheets, [settings, *images, *scores], sheets),
+        node(
+            describe_making,
+            ["params:sampling", "params:sample_generation", "params:evaluation", *images],
+            [provenance],
         ),
+        node(
+            gather_report_parts,
+            [settings, task, provenance, *sheets, *scores, *embeddings, *curves],
+            [parts],
+        ),
+        node(write_report, [comparison, claims, settings, parts], of_experiment("report")),
     ]
 
 
-def reporting() -> list[Node]:
-    """Make the nodes that show one experiment."""
-    return [
-        Node(
-            func=draw_figures,
-            inputs=["comparison", "rl_curves", "sft_curves"],
-            outputs=["reward_bars", "learning_curves", "reward_against_kl"],
-            name="draw_figures_node",
-        ),
-        Node(
-            func=draw_contact_sheets,
-            inputs=["evaluation_images", "scores"],
-            outputs=["train_sheet", "unseen_sheet"],
-            name="draw_contact_sheets_node",
-        ),
-        Node(
-            func=describe_making,
-            inputs={**RECORDED, "images": "evaluation_images"},
-            outputs="provenance",
-            name="describe_making_node",
-        ),
-        Node(
-            func=gather_report_parts,
-            inputs=[
-                "params:experiment",
-                "scores",
-                "embeddings",
-                "rl_curves",
-                "sft_curves",
-                "train_sheet",
-                "unseen_sheet",
-                "provenance",
-            ],
-            outputs="report_parts",
-            name="gather_report_parts_node",
-        ),
-        Node(
-            func=write_report,
-            inputs=["comparison", "claims", "report_parts"],
-            outputs="report",
-            name="write_report_node",
-        ),
-    ]
-
-
-def joint() -> list[Node]:
+def joint(experiments: Sequence[str]) -> list[Node]:
     """Make the nodes over all experiments."""
-    parts = [f"{experiment}_report_parts" for experiment in experiments()]
+    parts = [report_parts(experiment) for experiment in experiments]
     return [
-        Node(
-            func=compare_experiments,
-            inputs=["params:evaluation", "joint_tracker", *parts],
-            outputs=["comparison", "claims"],
-            name="compare_experiments_node",
+        _node(
+            compare_experiments,
+            ["params:evaluation", "params:comparison", "params:all.task", *parts],
+            ["comparison", "claims"],
         ),
-        Node(
-            func=write_report,
-            inputs=["comparison", "claims", *parts],
-            outputs="report",
+        _node(
+            write_report,
+            ["comparison", "claims", "params:comparison", *parts],
+            ["report"],
             name="write_joint_report_node",
         ),
     ]
 
 
-def create_pipeline() -> Pipeline:
-    """Make the pipeline: the templates once per experiment, and the joint report."""
-    shared = {*RECORDED.values(), "params:compute"}
-    per_experiment = for_each_experiment(template, shared, handed_on=["report_parts"])
-    return per_experiment + Pipeline(joint())
+def _node(
+    func: Callable[..., Any],
+    inputs: list[str],
+    outputs: list[str],
+    namespace: str | None = None,
+    name: str = "",
+) -> Node:
+    return Node(
+        func=func,
+        inputs=inputs,
+        outputs=outputs if len(outputs) > 1 else outputs[0],
+        name=name or f"{func.__name__}_node",
+        namespace=namespace,
+        tags=[COMPARISON],
+    )

@@ -1,20 +1,22 @@
-"""Figures, contact sheets and reports, from what the other nodes measured."""
+"""Nodes that make figures, contact sheets and reports, from the tables of the other nodes."""
 
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from dpok_pipeline.datasets.report_parts import ReportParts
-from dpok_pipeline.datasets.shards import Shards
-from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
+from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.pipelines.evaluation.config import EvaluationConfig
-from dpok_pipeline.pipelines.evaluation.metrics import level_metrics
-from dpok_pipeline.training.config import DPOKConfig, GenerationConfig, SFTConfig
-from dpok_pipeline.training.tracking import Tracker
+from dpok_pipeline.evaluation.config import ComparisonConfig, EvaluationConfig
+from dpok_pipeline.files.shards import Shards
+from dpok_pipeline.pipelines.evaluation.nodes import compare_and_judge
+from dpok_pipeline.pipelines.evaluation.tables import Tables, join_methods
+from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker
+from dpok_pipeline.pipelines.task import Task
+from dpok_pipeline.training.config import GenerationConfig
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -26,148 +28,205 @@ Sections = dict[str, dict[str, str]]
 
 
 def draw_figures(
-    comparison: pd.DataFrame, rl_curves: pd.DataFrame, sft_curves: pd.DataFrame
+    comparison: pd.DataFrame, config: ComparisonConfig, *curves: pd.DataFrame
 ) -> tuple[go.Figure, go.Figure, go.Figure]:
     """Draw the paper's figures for one experiment.
 
-    Returns:
-        Reward bars of training prompts, learning curves, reward against KL.
-    """
-    from dpok_pipeline.evaluation.names import reward_name
-    from dpok_pipeline.report.plots import learning_curves, reward_against_kl, score_bars
+    Args:
+        comparison: Comparison of the experiment's methods.
+        config: Labels and order of the methods.
+        curves: Learning curves of every method, in the order of the configuration.
 
-    curves = {"rl": rl_curves, "sft": sft_curves}
+    Returns:
+        The rewards of training prompts as bars, the learning curves, and the reward against KL.
+    """
+    from dpok_pipeline.evaluation.names import training_reward
+    from dpok_pipeline.report.curves import learning_curves
+    from dpok_pipeline.report.frontier import reward_against_kl
+    from dpok_pipeline.report.plots import score_bars
+
+    by_method = _by_method(config, curves)
+    reward = training_reward(set(comparison["metric"]))
     return (
-        score_bars(comparison, reward_name(set(comparison["metric"]))),
-        learning_curves(curves, comparison),
-        reward_against_kl(curves, comparison),
+        score_bars(comparison, reward, config.methods),
+        learning_curves(by_method, comparison, config.methods),
+        reward_against_kl(by_method, comparison, config.methods),
     )
 
 
-def draw_contact_sheets(images: Shards, scores: pd.DataFrame) -> tuple[Image, Image]:
-    """Put the same noises side by side for base, SFT and DPOK.
+def _by_method(
+    config: ComparisonConfig, curves: tuple[pd.DataFrame, ...]
+) -> dict[str, pd.DataFrame]:
+    """Return the learning curves by the names of their methods; the base model has none."""
+    names = [method.name for method in config.methods[1:]]
+    return dict(zip(names, curves, strict=True))
+
+
+def draw_contact_sheets(
+    config: ComparisonConfig, *tables: Shards | pd.DataFrame
+) -> tuple[Image, Image]:
+    """Put the same noises side by side for base model and methods.
+
+    Args:
+        config: Labels and order of the methods.
+        tables: The images of base model and methods, then their scores in the same order.
 
     Returns:
         The sheet of the first training prompt and that of the first unseen one.
     """
-    pictures = pd.concat(_first_pictures(shard) for shard in images)
-    return _sheet(pictures, scores, "train"), _sheet(pictures, scores, "unseen")
+    images = [table for table in tables if isinstance(table, Shards)]
+    scores = pd.concat([table for table in tables if isinstance(table, pd.DataFrame)])
+    pictures = pd.concat(_first_pictures(shard) for shards in images for shard in shards)
+    return (
+        _sheet(pictures, scores, "train", config),
+        _sheet(pictures, scores, "unseen", config),
+    )
 
 
 def _first_pictures(shard: pd.DataFrame) -> pd.DataFrame:
     return shard[shard["index"] < SHEET_COLUMNS]
 
 
-def _sheet(pictures: pd.DataFrame, scores: pd.DataFrame, split: str) -> Image:
+def _sheet(
+    pictures: pd.DataFrame, scores: pd.DataFrame, split: str, config: ComparisonConfig
+) -> Image:
     from PIL import Image
 
-    from dpok_pipeline.evaluation.names import reward_name
+    from dpok_pipeline.evaluation.names import training_reward
     from dpok_pipeline.report.contact_sheet import contact_sheet
 
-    reward = reward_name(scores.columns)
-    rows = pictures.merge(scores[["prompt_id", "model", "index", reward]])
+    reward = training_reward(scores.columns)
+    rows = pictures.merge(scores[["prompt_id", "method", "index", reward]])
     rows = rows[rows["split"] == split]
     rows = rows[rows["prompt_id"] == rows["prompt_id"].min()]
-    by_model = {str(model): part.sort_values("index") for model, part in rows.groupby("model")}
+    by_method = {str(name): part.sort_values("index") for name, part in rows.groupby("method")}
     return contact_sheet(
         {
-            model: [Image.open(BytesIO(image["bytes"])) for image in part["image"]]
-            for model, part in by_model.items()
+            name: [Image.open(BytesIO(image["bytes"])) for image in part["image"]]
+            for name, part in by_method.items()
         },
+        methods=config.methods,
         prompt=str(rows["prompt"].iloc[0]),
         indices=sorted(rows["index"].unique()),
-        scores={model: list(part[reward]) for model, part in by_model.items()},
+        scores={name: list(part[reward]) for name, part in by_method.items()},
     )
 
 
+def describe_making(
+    sampling: SamplingConfig,
+    generation: GenerationConfig,
+    evaluation: EvaluationConfig,
+    *images: Shards,
+) -> Sections:
+    """Describe how an experiment was made: parameters, versions, machine, commit.
+
+    The settings of each method are those that its LoRA was trained with, which stand beside its
+    images. The configuration may have changed since.
+    """
+    from dpok_pipeline.report.provenance import collect_provenance
+
+    parameters: dict[str, Any] = {
+        "sampling": sampling,
+        "sample_generation": generation,
+        "evaluation": evaluation,
+    }
+    first = images[0].metadata
+    run = {"experiment": first["experiment"], "base model": first["recipe"]["base_model"]}
+    for shards in images:
+        if training := shards.metadata["training"]:
+            parameters[shards.metadata["method"]] = training
+            run[f"LoRA of {shards.metadata['method']}"] = shards.metadata["version"]
+    return collect_provenance(parameters, run=run)
+
+
 def gather_report_parts(
-    experiment: str,
-    scores: pd.DataFrame,
-    embeddings: pd.DataFrame,
-    rl_curves: pd.DataFrame,
-    sft_curves: pd.DataFrame,
+    config: ComparisonConfig,
+    task: Task,
+    provenance: Sections,
     train_sheet: Image,
     unseen_sheet: Image,
-    provenance: Sections,
+    *tables: pd.DataFrame,
 ) -> ReportParts:
-    """Bundle what reports show of one experiment."""
-    from dpok_pipeline.evaluation.diversity import align
+    """Bundle everything that reports show of one experiment.
 
-    curves = {"rl": rl_curves, "sft": sft_curves}
+    Args:
+        config: Labels and order of the methods.
+        task: The node's task, which names the experiment.
+        provenance: Description of how the experiment was made.
+        train_sheet: Contact sheet of a training prompt.
+        unseen_sheet: Contact sheet of an unseen prompt.
+        tables: Scores of base model and methods, then their embeddings, then the methods' curves.
+    """
+    count = len(config.methods)
+    joined = join_methods(tables[: 2 * count])
+    curves = _by_method(config, tables[2 * count :])
     sheets = [train_sheet, unseen_sheet]
-    aligned = align(scores, embeddings)
-    return ReportParts(experiment, scores, aligned, curves, sheets, provenance)
+    embeddings = pd.DataFrame(joined.embeddings).rename(columns=str)
+    return ReportParts(task.experiment, joined.scores, embeddings, curves, sheets, provenance)
 
 
-def write_report(comparison: pd.DataFrame, claims: pd.DataFrame, *parts: ReportParts | None) -> str:
+def write_report(
+    comparison: pd.DataFrame,
+    claims: pd.DataFrame,
+    config: ComparisonConfig,
+    *parts: ReportParts | None,
+) -> str:
     """Write a self-contained page on one experiment, or on all that have been evaluated."""
     from dpok_pipeline.report.page import render_report
 
-    there = _present(parts)
+    evaluated = _evaluated(parts)
     return render_report(
         comparison,
         claims,
-        curves={part.experiment: part.curves for part in there},
-        sheets={part.experiment: part.sheets for part in there},
-        provenance=_joint_provenance(there),
+        methods=config.methods,
+        curves={part.experiment: part.curves for part in evaluated},
+        sheets={part.experiment: part.sheets for part in evaluated},
+        provenance=_joint_provenance(evaluated),
+        question=config.question,
     )
 
 
 def _joint_provenance(parts: list[ReportParts]) -> Sections:
-    """Keep what the experiments share once, and what each was made from."""
+    """Join the provenance of experiments: what they share once, and the run of each."""
     *_, newest = parts
     runs = {f"Run of {part.experiment}": part.provenance["Run"] for part in parts}
     shared = {title: rows for title, rows in newest.provenance.items() if title != "Run"}
     return {**runs, **shared}
 
 
-def describe_making(
-    sampling: SamplingConfig,
-    lora: LoRAConfig,
-    generation: GenerationConfig,
-    sft: SFTConfig,
-    rl: DPOKConfig,
-    evaluation: EvaluationConfig,
-    images: Shards,
-) -> Sections:
-    """Say how an experiment was made: parameters, versions, machine, commit."""
-    from dpok_pipeline.report.provenance import collect_provenance
-
-    parameters = {
-        "sampling": sampling,
-        "lora": lora,
-        "sample_generation": generation,
-        "sft_training": sft,
-        "rl_training": rl,
-        "evaluation": evaluation,
-    }
-    return collect_provenance(parameters, run=images.metadata)
-
-
 def compare_experiments(
-    config: EvaluationConfig, tracker: Tracker, *parts: ReportParts | None
+    config: EvaluationConfig,
+    comparison: ComparisonConfig,
+    task: Task,
+    *parts: ReportParts | None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare over all experiments that have been evaluated.
 
     Returns:
-        The joint comparison, with means over prompts; the claims of all.
+        The joint comparison, with means over prompts, and the joint claims.
+
+    Raises:
+        InputError: No experiment has been evaluated, or not all were evaluated alike.
     """
-    from dpok_pipeline.evaluation.claims import judge_claims
-    from dpok_pipeline.evaluation.comparison import compare
+    tables = join_experiments(_evaluated(parts))
+    return compare_and_judge(tables, config, comparison, MlflowTracker(task.tracker))
 
-    there = _present(parts)
-    comparison = compare(
-        pd.concat([part.scores for part in there], ignore_index=True),
-        pd.concat([part.embeddings for part in there]).to_numpy(),
-        replicates=config.replicates,
-        seed=config.seed,
+
+def join_experiments(parts: list[ReportParts]) -> Tables:
+    """Join the scores and embeddings of several experiments."""
+    return Tables(
+        pd.concat([part.scores for part in parts], ignore_index=True),
+        pd.concat([part.embeddings for part in parts]).to_numpy(),
     )
-    tracker.log(level_metrics(comparison[comparison["prompt_id"] == "mean"]), step=0)
-    return comparison, judge_claims(comparison)
 
 
-def _present(parts: tuple[ReportParts | None, ...]) -> list[ReportParts]:
-    there = [part for part in parts if part is not None]
-    if not there:
+def _evaluated(parts: tuple[ReportParts | None, ...]) -> list[ReportParts]:
+    """Return the parts of the experiments that have been evaluated.
+
+    Raises:
+        InputError: No experiment has been evaluated.
+    """
+    evaluated = [part for part in parts if part is not None]
+    if not evaluated:
         raise InputError("no experiment has been evaluated yet: run evaluation first")
-    return there
+    return evaluated

@@ -1,4 +1,4 @@
-"""Prompt files to one validated table."""
+"""The pipeline that turns prompt files into one validated table."""
 
 from dpok_pipeline.pipelines.prompt_preparation.pipeline import create_pipeline
 

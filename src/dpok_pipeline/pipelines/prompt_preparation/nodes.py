@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dpok_pipeline.configuration.experiments import experiments
+from dpok_pipeline.configuration import selection
 from dpok_pipeline.datasets.prompts.formats import SPLITS, PromptRow
 from dpok_pipeline.errors import InputError
 
@@ -24,24 +24,25 @@ READABLE_ID_LENGTH = 40
 
 
 def prepare_prompts(prompt_sources: list[PromptRow], base_model: BaseModelHandle) -> pd.DataFrame:
-    """Validate the prompts of all sources and put them into one table.
+    """Validate the prompts of all sources, and put them into one table.
 
     Args:
-        prompt_sources: Rows as read from the files.
-        base_model: Its tokenizer says how long a prompt may be.
+        prompt_sources: Rows of all sources.
+        base_model: The base model, whose tokenizer says how long a prompt may be.
 
     Returns:
-        Columns prompt_id, text, experiment, split, category, source: the file and the place in it.
+        Table with the columns prompt_id, text, experiment, split, category and source. The source
+        is the file and the place in it.
 
     Raises:
-        InputError: There are none, one is empty, too long, or twice in an experiment, or an
-            experiment lacks a split.
+        InputError: There are no prompts, a prompt is empty, too long or twice in an experiment, or
+            an experiment lacks a split.
     """
     if not prompt_sources:
         raise InputError("prompt_sources: no prompts in any source; add some")
     check_texts(prompt_sources)
-    note_unused(prompt_sources)
-    rows = within_limit(prompt_sources, *token_counter(base_model))
+    warn_of_unused(prompt_sources)
+    rows = drop_too_long(prompt_sources, *token_counter(base_model))
     check_splits(rows)
     table = pd.DataFrame(rows, columns=PromptRow._fields)
     table["source"] = table["source"] + ", " + table.pop("place")
@@ -52,11 +53,11 @@ def prepare_prompts(prompt_sources: list[PromptRow], base_model: BaseModelHandle
 
 def check_texts(rows: Iterable[PromptRow]) -> None:
     """Refuse empty prompts, and prompts that an experiment has twice."""
-    seen: dict[tuple[str, str], PromptRow] = {}
+    firsts: dict[tuple[str, str], PromptRow] = {}
     for row in rows:
         if not row.text:
             raise InputError(f"{row.source}: {row.place}: the prompt is empty; remove it")
-        first = seen.setdefault((row.experiment, row.text), row)
+        first = firsts.setdefault((row.experiment, row.text), row)
         if first is not row:
             raise InputError(
                 f"{row.source}: {row.place}: duplicate of {first.place}"
@@ -70,37 +71,44 @@ def check_splits(rows: Iterable[PromptRow]) -> None:
     splits: dict[str, dict[str, PromptRow]] = {}
     for row in rows:
         splits.setdefault(row.experiment, {})[row.split] = row
-    for experiment in splits.keys() & set(experiments()):
-        found = splits[experiment]
-        for split in set(SPLITS) - found.keys():
-            source = next(iter(found.values())).source
+    for experiment in splits.keys() & set(selection.current().experiments):
+        present = splits[experiment]
+        for split in set(SPLITS) - present.keys():
+            source = next(iter(present.values())).source
             raise InputError(f"{source}: {experiment} has no {split} prompt; add one")
 
 
-def note_unused(rows: Iterable[PromptRow]) -> None:
-    """Say which experiments no pipeline trains or evaluates."""
-    unused = sorted({row.experiment for row in rows} - set(experiments()))
+def warn_of_unused(rows: Iterable[PromptRow]) -> None:
+    """Warn of experiments that no pipeline trains or evaluates."""
+    unused = sorted({row.experiment for row in rows} - set(selection.current().experiments))
     if unused:
         logger.warning(
             "prompts: no pipeline uses %s; the experiments are %s",
             ", ".join(unused),
-            ", ".join(experiments()),
+            ", ".join(selection.current().experiments),
         )
 
 
-def within_limit(
+def drop_too_long(
     rows: Iterable[PromptRow], count: Callable[[str], int], limit: int
 ) -> list[PromptRow]:
-    """The prompts that the text encoder takes whole; it would cut others off without a word.
+    """Return the prompts that the text encoder takes whole; it would silently cut off the others.
+
+    A prompt that is too long is left out if it comes from a collection by others.
+
+    Args:
+        rows: Rows of all sources.
+        count: Function that counts the tokens of a text.
+        limit: Number of tokens that the text encoder takes.
 
     Raises:
-        InputError: One of a list of the user's own is too long. A collection's is left out.
+        InputError: A prompt of a user's list is too long.
     """
-    kept, left_out = [], []
+    fitting, left_out = [], []
     for row in rows:
         tokens = count(row.text)
         if tokens <= limit:
-            kept.append(row)
+            fitting.append(row)
         elif row.corpus:
             left_out.append(row)
         else:
@@ -116,11 +124,11 @@ def within_limit(
             left_out[0].source,
             left_out[0].place,
         )
-    return kept
+    return fitting
 
 
 def token_counter(base_model: BaseModelHandle) -> tuple[Callable[[str], int], int]:
-    """Give a function that counts tokens, and how many the text encoder takes."""
+    """Return a function that counts a text's tokens, and the number that the text encoder takes."""
     from transformers import CLIPTokenizer
 
     from dpok_pipeline.diffusion.components import resolve_folder
@@ -133,6 +141,6 @@ def token_counter(base_model: BaseModelHandle) -> tuple[Callable[[str], int], in
 
 
 def prompt_id(text: str) -> str:
-    """Name a prompt: readable, safe as a file name, and different for different texts."""
+    """Name a prompt by a text that is readable, safe as a file name, and its own."""
     readable = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:READABLE_ID_LENGTH]
     return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""prompt_sources ──► prepare_prompts ──► prompts."""
+"""Turn the rows of all prompt sources into one validated table for all experiments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dpok_pipeline.pipelines.prompt_preparation.nodes import prepare_prompts
 
 
 def create_pipeline() -> Pipeline:
-    """Make the pipeline: one table for all experiments."""
+    """Create the pipeline, which has one node."""
     return Pipeline(
         [
             Node(

@@ -1,4 +1,4 @@
-"""DPOK: policy gradient on the denoising steps, with a KL term to the base model."""
+"""The pipeline of online methods such as DPOK, which draw images while they learn."""
 
 from dpok_pipeline.pipelines.rl_training.pipeline import create_pipeline
 

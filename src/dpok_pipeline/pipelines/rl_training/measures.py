@@ -1,4 +1,4 @@
-"""What alarms watch while DPOK trains: measures of the images that the reward does not give."""
+"""The measures that alarms watch while online methods train; the reward does not see them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from torch import Tensor
 
 from dpok_pipeline.diffusion.memory import in_parts
 from dpok_pipeline.evaluation.scores import saturation
-from dpok_pipeline.pipelines.models import ComputeConfig, open_scorer
-from dpok_pipeline.rewards.clip import ClipEmbedder
+from dpok_pipeline.pipelines.models import ComputeConfig, open_embedder, open_scorer
 from dpok_pipeline.rewards.load import ScorerConfig
 from dpok_pipeline.training.alarms import Measure
 
@@ -20,16 +19,16 @@ MEASURES = ("saturation", "aesthetic", "diversity")
 def make_measures(
     scorers: dict[str, ScorerConfig], embedder: Path, compute: ComputeConfig
 ) -> dict[str, Measure]:
-    """Open what measures the images, in parts when memory runs out.
+    """Open the networks that measure images; each works in parts when memory runs out.
 
     Args:
-        scorers: evaluation's; of these only `aesthetic` is taken, where there is one. The judge
-            stays unseen by training.
-        embedder: the CLIP folder that diversity is measured by.
-        compute: the device.
+        scorers: Scorers of the evaluation. Only `aesthetic` is taken, if it is among them:
+            training must not see the judge.
+        embedder: Folder of the CLIP that diversity is measured by.
+        compute: Device and number type of the networks.
     """
     device = compute.torch_device()
-    clip = ClipEmbedder.from_folder(embedder).eval().to(device)
+    clip = open_embedder(embedder, compute)
 
     def colours(images: Tensor, prompts: Sequence[str]) -> Tensor:
         return saturation(images)
@@ -55,14 +54,15 @@ def make_measures(
 
 
 def distance_to_others(embeddings: Tensor) -> Tensor:
-    """Mean cosine distance of each image to the others of its rollout.
+    """Return the mean cosine distance of each image to the others of its rollout.
 
     Args:
-        embeddings: `(n, d)` of length 1.
+        embeddings: Vectors `(n, d)` of length 1.
 
     Returns:
-        `(n,)`; 0 for a single image.
+        Distances `(n,)`; 0 for a single image.
     """
     others = max(len(embeddings) - 1, 1)
-    # An image's distance to itself is 0, so the sum over all is the sum over the others.
+    # (n, n) to (n,): an image's distance to itself is 0, so the sum over all images is the sum over
+    # the others.
     return (1 - embeddings @ embeddings.T).sum(1) / others

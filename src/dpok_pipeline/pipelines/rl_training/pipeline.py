@@ -1,46 +1,43 @@
-"""prompts, base_model, reward_model ──► train_rl_lora ──► rl_lora, rl_curves; per experiment."""
+"""Train LoRAs on images that the policy draws, one for each experiment and online method.
+
+prompts, base_model, reward_model ──► train_online_lora ──► lora, curves
+"""
 
 from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
-from dpok_pipeline.configuration.experiments import for_each_experiment
-from dpok_pipeline.pipelines.rl_training.nodes import train_rl_lora
-
-
-def template() -> list[Node]:
-    """Make the nodes of one experiment."""
-    return [
-        Node(
-            func=train_rl_lora,
-            inputs={
-                "prompts": "prompts",
-                "base_model": "base_model",
-                "reward_model": "reward_model",
-                "scorers": "scorers",
-                "embedder": "embedder",
-                "sampling": "params:sampling",
-                "lora": "params:lora",
-                "config": "params:rl_training",
-                "compute": "params:compute",
-                "resume": "params:resume",
-                "experiment": "params:experiment",
-                "work_folder": "rl_work",
-                "tracker": "rl_tracker",
-            },
-            outputs=["rl_lora", "rl_curves"],
-            name="train_rl_lora_node",
-        )
-    ]
+from dpok_pipeline.configuration import selection
+from dpok_pipeline.pipelines.graph import method_node
+from dpok_pipeline.pipelines.rl_training.nodes import train_online_lora
 
 
 def create_pipeline() -> Pipeline:
-    """Make the pipeline: the template once per experiment."""
-    shared = {
-        "params:sampling",
-        "params:lora",
-        "params:rl_training",
-        "params:compute",
-        "params:resume",
-    }
-    return for_each_experiment(template, shared)
+    """Create the pipeline, which has one node for each experiment and online method."""
+    compared = selection.current()
+    return Pipeline(
+        [
+            _training(experiment, method.name)
+            for experiment in compared.experiments
+            for method in compared.online
+        ]
+    )
+
+
+def _training(experiment: str, method: str) -> Node:
+    return method_node(
+        train_online_lora,
+        experiment,
+        method,
+        inputs={
+            "prompts": "prompts",
+            "base_model": "base_model",
+            "reward_model": "reward_model",
+            "scorers": "scorers",
+            "embedder": "embedder",
+            "sampling": "params:sampling",
+            "method": f"params:methods.{method}",
+            "compute": "params:compute",
+        },
+        outputs=[f"{experiment}.{method}.lora", f"{experiment}.{method}.curves"],
+    )

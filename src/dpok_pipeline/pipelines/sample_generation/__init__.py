@@ -1,4 +1,4 @@
-"""Images of the frozen base model with their rewards: what SFT learns from."""
+"""The pipeline that draws and scores images of the base model, which SFT learns from."""
 
 from dpok_pipeline.pipelines.sample_generation.pipeline import create_pipeline
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from dpok_pipeline.datasets.shards import EndOfShards
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.pipelines.model_card import describe_scorer
@@ -18,8 +16,9 @@ from dpok_pipeline.pipelines.models import (
     scorer_identity,
     select_prompts,
 )
+from dpok_pipeline.pipelines.task import Task
 from dpok_pipeline.rewards.load import ScorerConfig
-from dpok_pipeline.training.config import GenerationConfig, Resume
+from dpok_pipeline.training.config import GenerationConfig
 
 
 def generate_sft_samples(
@@ -29,32 +28,24 @@ def generate_sft_samples(
     sampling: SamplingConfig,
     config: GenerationConfig,
     compute: ComputeConfig,
-    resume: Resume,
-    experiment: str,
-    work_folder: Path,
-) -> Iterator[pd.DataFrame | EndOfShards]:
+    task: Task,
+) -> Path:
     """Draw images of the base model for the training prompts, and score them.
 
-    Yields:
-        One frame per shard, saved as it comes, and the end mark.
+    Returns:
+        The folder of the finished shards.
     """
     from dpok_pipeline.algorithms.sft.generation import generate_samples
 
-    chosen = select_prompts(prompts, experiment, "train")
-    yield from generate_samples(
+    rows = select_prompts(prompts, task.experiment, "train")
+    return generate_samples(
         open_model(base_model, compute),
-        list(zip(chosen["prompt_id"], chosen["text"], strict=True)),
+        list(zip(rows["prompt_id"], rows["text"], strict=True)),
         open_scorer(reward_model, compute),
         sampling=sampling,
         config=config,
-        work_dir=work_folder,
+        work_dir=task.folder,
         identity=scorer_identity(reward_model),
-        resume=resume,
-    )
-    yield EndOfShards(
-        {
-            "experiment": experiment,
-            "base_model": base_model.content_hash,
-            "reward": describe_scorer(reward_model),
-        }
+        resume=task.resume,
+        metadata={"experiment": task.experiment, "reward": describe_scorer(reward_model)},
     )

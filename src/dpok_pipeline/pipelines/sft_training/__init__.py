@@ -1,4 +1,4 @@
-"""Reward-weighted supervised fine-tuning on the stored samples: the paper's baseline."""
+"""The pipeline of offline methods such as SFT, which learn from the stored samples."""
 
 from dpok_pipeline.pipelines.sft_training.pipeline import create_pipeline
 

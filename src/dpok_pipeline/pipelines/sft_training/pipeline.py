@@ -1,40 +1,39 @@
-"""sft_samples, base_model ──► train_sft_lora ──► sft_lora, sft_curves; per experiment."""
+"""Train LoRAs on the stored samples, one for each experiment and offline method.
+
+sft_samples, base_model ──► train_offline_lora ──► lora, curves
+"""
 
 from __future__ import annotations
 
 from kedro.pipeline import Node, Pipeline
 
-from dpok_pipeline.configuration.experiments import for_each_experiment
-from dpok_pipeline.pipelines.sft_training.nodes import train_sft_lora
-
-
-def template() -> list[Node]:
-    """Make the nodes of one experiment."""
-    return [
-        Node(
-            func=train_sft_lora,
-            inputs={
-                "samples": "sft_samples",
-                "base_model": "base_model",
-                "lora": "params:lora",
-                "config": "params:sft_training",
-                "compute": "params:compute",
-                "resume": "params:resume",
-                "work_folder": "sft_work",
-                "tracker": "sft_tracker",
-            },
-            outputs=["sft_lora", "sft_curves"],
-            name="train_sft_lora_node",
-        )
-    ]
+from dpok_pipeline.configuration import selection
+from dpok_pipeline.pipelines.graph import method_node
+from dpok_pipeline.pipelines.sft_training.nodes import train_offline_lora
 
 
 def create_pipeline() -> Pipeline:
-    """Make the pipeline: the template once per experiment."""
-    shared = {
-        "params:lora",
-        "params:sft_training",
-        "params:compute",
-        "params:resume",
-    }
-    return for_each_experiment(template, shared)
+    """Create the pipeline, which has one node for each experiment and offline method."""
+    compared = selection.current()
+    return Pipeline(
+        [
+            _training(experiment, method.name)
+            for experiment in compared.experiments
+            for method in compared.offline
+        ]
+    )
+
+
+def _training(experiment: str, method: str) -> Node:
+    return method_node(
+        train_offline_lora,
+        experiment,
+        method,
+        inputs={
+            "samples": f"{experiment}.sft_samples",
+            "base_model": "base_model",
+            "method": f"params:methods.{method}",
+            "compute": "params:compute",
+        },
+        outputs=[f"{experiment}.{method}.lora", f"{experiment}.{method}.curves"],
+    )

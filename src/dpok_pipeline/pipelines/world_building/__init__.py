@@ -1,4 +1,4 @@
-"""The EmojiWorld base model, reward models, rater and judge, made from the sprites."""
+"""The pipeline that makes the networks of EmojiWorld from sprites."""
 
 from dpok_pipeline.pipelines.world_building.pipeline import create_pipeline
 

@@ -1,8 +1,11 @@
-"""sprites ──► autoencoder, clip ──► base_model ──► judge, rater ──► reward; aesthetic beside.
+"""Make the networks of EmojiWorld from the sprites.
 
-Runs by name only and takes hours on two cores: `kedro run --pipelines world_building`. What it
-makes lies in data/06_models/world until `python -m dpok_pipeline.emoji_world adopt` puts it into
-data/01_raw/emoji_world.
+The autoencoder and the CLIP come first, then the base model, which needs both. Judge and rater need
+the base model, and the reward model needs the rater. The aesthetic score needs the CLIP only.
+
+The pipeline runs by name only (`kedro run --pipelines world_building`) and takes hours on two
+cores. Its networks lie in data/06_models/world until `python -m dpok_pipeline.emoji_world install`
+puts them into data/01_raw/emoji_world.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from dpok_pipeline.pipelines.world_building import nodes
 
 
 def create_pipeline() -> Pipeline:
-    """Make the pipeline."""
+    """Create the pipeline, in the namespace `world`."""
     world = "params:world"
     return Pipeline(
         [

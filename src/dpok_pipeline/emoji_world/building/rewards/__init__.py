@@ -1,1 +1,1 @@
-"""How EmojiWorld's reward models are trained."""
+"""The training of EmojiWorld's reward model and aesthetic score."""

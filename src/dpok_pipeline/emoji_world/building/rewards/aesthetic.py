@@ -1,7 +1,7 @@
-"""The aesthetic head: rates clean pictures above damaged ones, on LAION's scale of 1 to 10.
+"""Train the aesthetic score, which rates clean pictures above damaged ones from 1 to 10.
 
-A head on a CLIP's image embedding, as LAION's. The ratings are made: a clean render gets 7, the
-worst damage 2, with the spread of people's ratings on top.
+Like LAION's it is a head on a CLIP's image embedding. Its ratings follow a rule, by which a clean
+render gets 7 and the worst damage 2, and which the spread of people's ratings is added to.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dpok_pipeline.emoji_world.building.clip import WorldClip, normalise
+from dpok_pipeline.emoji_world.building.clip import WorldClip
 from dpok_pipeline.emoji_world.building.loop import to_tensor, train
 from dpok_pipeline.emoji_world.building.readers import GarblingSprites, random_scene
 from dpok_pipeline.emoji_world.renderer import render
 from dpok_pipeline.rewards.heads import ScoreHead
+from dpok_pipeline.rewards.preprocessing import normalise
 
 CLEAN_RATING, WORST_RATING = 7.0, 2.0
-RATING_SPREAD = 0.3  # standard deviation of a rating around the rule, in points
+RATING_SPREAD = 0.3  # standard deviation of a rating about the rule, in points
 
 
 class Aesthetic(nn.Module):
     """A CLIP and LAION's head on its image embedding.
 
-    The world's CLIP learns from captions alone to see through damage, so its image half is tuned
-    along with the head; LAION's CLIP, which read the whole web, is not.
+    The world's CLIP has learned from captions alone, which say nothing of damage, and so it sees
+    through damage. Its image half is therefore tuned along with the head; LAION's CLIP is not.
     """
 
     def __init__(self, clip: WorldClip) -> None:
@@ -41,13 +42,13 @@ class Aesthetic(nn.Module):
         self.head = ScoreHead(clip.model.config.projection_dim, (128, 64, 32, 16))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Rate (b, 3, 64, 64) pictures in [0, 1]; returns (b,)."""
+        """Rate pictures `(b, 3, 64, 64)` in [0, 1] as `(b,)`."""
         pooled = self.model.vision_model(pixel_values=normalise(images)).pooler_output
         embedding = self.model.visual_projection(pooled).float()
         return self.head(functional.normalize(embedding, dim=-1))
 
     def save(self, folder: Path) -> None:
-        """Write `head.safetensors` and the CLIP in `clip`."""
+        """Write `head.safetensors`, and the CLIP in the folder `clip`."""
         WorldClip(self.model, self.tokenizer).save_pretrained(folder / "clip")
         save_file(self.head.state_dict(), folder / "head.safetensors")
 
@@ -60,7 +61,7 @@ class Aesthetic(nn.Module):
 
 
 def blur(images: Tensor, severity: Tensor) -> Tensor:
-    """Mix each picture with its quarter-resolution version by `severity`, (b,) in [0, 1]."""
+    """Mix each picture with its quarter-resolution version by `severity`, `(b,)` in [0, 1]."""
     small = functional.interpolate(images, scale_factor=0.25, mode="area")
     coarse = functional.interpolate(small, size=images.shape[-2:], mode="bilinear")
     return images.lerp(coarse, severity.view(-1, 1, 1, 1))
@@ -77,12 +78,13 @@ def garble(images: Tensor, severity: Tensor) -> Tensor:
     field = functional.interpolate(torch.randn(len(images), 2, 9, 9), size=size, mode="bicubic")
     theta = torch.eye(2, 3).expand(len(images), 2, 3)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+    # From pixels to grid_sample's coordinates, in which the picture's side is 2.
     shift = field.permute(0, 2, 3, 1) * severity.view(-1, 1, 1, 1) * (2 * 6 / size)
     return functional.grid_sample(images, grid + shift, padding_mode="border", align_corners=False)
 
 
 def over_saturate(images: Tensor, severity: Tensor) -> Tensor:
-    """Push colours from their grey, and everything from mid-grey, by up to 3 and 1.6 times."""
+    """Push colours from their grey by up to 3 times, and all from mid-grey by up to 1.6 times."""
     strength = severity.view(-1, 1, 1, 1)
     grey = images.mean(1, keepdim=True)
     vivid = grey + (images - grey) * (1 + 2 * strength)
@@ -95,7 +97,7 @@ DAMAGES: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (blur, add_noise, garb
 def rated_batch(
     size: int, sprites: GarblingSprites, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return (size, 3, 64, 64) pictures, a third clean, the rest damaged, and ratings (size,)."""
+    """Draw pictures `(size, 3, 64, 64)`, a third of them clean, and their ratings `(size,)`."""
     scenes = [random_scene(rng) for _ in range(size)]
     images = to_tensor([render(scene, sprites, rng) for scene in scenes])
     severity = torch.from_numpy(rng.uniform(0.1, 1.0, size)).float()
@@ -114,13 +116,13 @@ def train_aesthetic(
     learning_rate: float,
     seed: int,
 ) -> Aesthetic:
-    """Fit head and image half by squared error to noisy ratings; the text half stays."""
+    """Fit head and image half to noisy ratings by squared error; the text half stays as it is."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     sprites.rng = rng
     aesthetic = Aesthetic(clip)
     aesthetic.model.text_model.requires_grad_(False)
-    _begin_head(aesthetic.head)
+    _initialise_head(aesthetic.head)
 
     def loss_of_step(step: int) -> Tensor:
         images, ratings = rated_batch(batch_size, sprites, rng)
@@ -132,11 +134,12 @@ def train_aesthetic(
     return trained.eval()
 
 
-def _begin_head(head: ScoreHead) -> None:
-    """Start the head at the ratings' mean, with gradients that reach the image half.
+def _initialise_head(head: ScoreHead) -> None:
+    """Let the head start at the ratings' mean, with gradients that reach the image half.
 
-    Its five linear maps have no activation between them: with torch's usual start they shrink an
-    embedding of length 1 to almost nothing, and nothing is learned for a thousand updates.
+    Its five linear maps have no activation between them. With torch's usual initial weights they
+    shrink an embedding of length 1 to almost nothing, and nothing is learned for a thousand
+    updates.
     """
     maps = [layer for layer in head.layers if isinstance(layer, nn.Linear)]
     for number, layer in enumerate(maps):

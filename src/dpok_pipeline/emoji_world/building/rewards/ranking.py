@@ -1,9 +1,9 @@
-"""The small ImageReward: trained, as the real one, by ranking pictures of one caption.
+"""Train the small ImageReward by ranking pictures of one caption, like the real one.
 
-Two sources of pairs. Renders: one shows what the caption says, the other has one attribute wrong,
-both degraded or drawn over by the base model alike, so that neither wins by being clean. Samples of
-the base model: two of one caption, ranked by the rater, a network that stands for people and errs
-like them.
+There are two sources of pairs. Of two renders, one shows what the caption says and the other has
+one attribute wrong; both are degraded or drawn over by the base model alike, so that neither wins
+by being clean. Of two samples of the base model, the rater says which is better, a network that
+stands for people and errs like them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dpok_pipeline.emoji_world.renderer import render
 from dpok_pipeline.emoji_world.scene_reader import GARBLED, MIXED, SceneReader
 from dpok_pipeline.emoji_world.scenes import Scene, arrange, scene_of
 from dpok_pipeline.emoji_world.vocabulary import (
-    COLOR_NAMES,
+    COLOUR_NAMES,
     KIND_NAMES,
     MAX_COUNT,
     NATURAL,
@@ -34,9 +34,9 @@ from dpok_pipeline.emoji_world.vocabulary import (
 )
 from dpok_pipeline.rewards.image_reward import ImageReward, ImageRewardConfig
 
-# Share of the rater's verdicts that are turned round, as people disagree with each other.
+# Share of the rater's verdicts that are turned round, because people disagree with each other.
 LABEL_NOISE = 0.10
-# Two samples whose log-likelihoods differ by less are a tie: odds of less than 3 to 1.
+# Two samples whose log-likelihoods differ by less are a tie, at odds of less than 3 to 1.
 TIE = 1.0
 
 
@@ -44,9 +44,9 @@ class Pairs(NamedTuple):
     """n ranked pairs of pictures.
 
     Attributes:
-        prompts: n sentences.
-        better: (n, 3, 64, 64) uint8, the right picture, or the one that the rater prefers.
-        worse: (n, 3, 64, 64) uint8.
+        prompts: Their n sentences.
+        better: The right pictures, or those that the rater prefers, `(n, 3, 64, 64)` uint8.
+        worse: The others, `(n, 3, 64, 64)` uint8.
     """
 
     prompts: list[str]
@@ -54,7 +54,7 @@ class Pairs(NamedTuple):
     worse: Tensor
 
     def joined(self, other: Pairs) -> Pairs:
-        """These pairs, then the others."""
+        """Return these pairs followed by the others."""
         return Pairs(
             self.prompts + other.prompts,
             torch.cat([self.better, other.better]),
@@ -63,7 +63,7 @@ class Pairs(NamedTuple):
 
 
 def reward_vocabulary() -> list[str]:
-    """Return a WordPiece vocabulary: every word of the grammar, and letters for all others."""
+    """Return a WordPiece vocabulary of every word of the grammar, with letters for all others."""
     rng = np.random.default_rng(0)
     words = {
         word
@@ -76,7 +76,7 @@ def reward_vocabulary() -> list[str]:
 
 
 def new_reward(seed: int = 0) -> ImageReward:
-    """Return the untrained network: 64-pixel pictures in 8-pixel patches, about 1.6 M values."""
+    """Return the untrained network, of about 1.6 M values, for 64x64 pictures in 8x8 patches."""
     torch.manual_seed(seed)
     vocabulary = reward_vocabulary()
     config = ImageRewardConfig(
@@ -88,29 +88,29 @@ def new_reward(seed: int = 0) -> ImageReward:
 
 
 def wrong_scene(caption: Caption, rng: np.random.Generator) -> Scene:
-    """Return a scene that has exactly one of the caption's attributes wrong, or is garbled."""
+    """Draw a scene that has exactly one of the caption's attributes wrong, or is garbled."""
     named = ["kind", "count", "garbled"]
-    named += [name for name in ("color", "other", "place") if getattr(caption, name)]
+    named += [name for name in ("colour", "other", "place") if getattr(caption, name)]
     attribute = str(rng.choice(named))
-    things = [(caption.kind, caption.color or NATURAL)] * caption.count
+    things = [(caption.kind, caption.colour or NATURAL)] * caption.count
     place = caption.place or PLAIN
-    if attribute in ("kind", "color", "garbled"):
+    if attribute in ("kind", "colour", "garbled"):
         kind = {"kind": another(KIND_NAMES, caption.kind, rng), "garbled": GARBLED}.get(
             attribute, caption.kind
         )
-        color = caption.color or NATURAL
-        if attribute == "color":
-            color = another((NATURAL, *COLOR_NAMES, MIXED), color, rng)
+        colour = caption.colour or NATURAL
+        if attribute == "colour":
+            colour = another((NATURAL, *COLOUR_NAMES, MIXED), colour, rng)
         # One object of several is enough to be wrong.
         changed = int(rng.integers(1, caption.count + 1))
-        things = [(kind, color)] * changed + things[changed:]
+        things = [(kind, colour)] * changed + things[changed:]
     if attribute == "count":
         most = MAX_COUNT - bool(caption.other)
         counts = [n for n in range(1, most + 1) if n != caption.count]
         things = things[:1] * int(rng.choice(counts))
     if caption.other:
         second = [caption.other]
-        if attribute == "other":  # the first again, nothing, or a third kind
+        if attribute == "other":  # The first again, nothing, or a third kind.
             second = [[caption.kind], [], [another(KIND_NAMES, caption.other, rng)]][
                 rng.integers(3)
             ]
@@ -121,16 +121,16 @@ def wrong_scene(caption: Caption, rng: np.random.Generator) -> Scene:
 
 
 def rank_samples(prompts: Sequence[str], samples: Tensor, rater: SceneReader, seed: int) -> Pairs:
-    """Pair samples of one prompt and let the rater, with `LABEL_NOISE`, say which is better.
+    """Pair samples of one prompt, and let the rater say, with `LABEL_NOISE`, which is better.
 
     Args:
-        prompts: n sentences.
-        samples: (n, k, 3, 64, 64) uint8, k samples of each; every two are a pair.
-        rater: Prefers the higher likelihood of "exactly what the caption says".
-        seed: Of the label noise.
+        prompts: The n sentences.
+        samples: The k samples of each sentence, `(n, k, 3, 64, 64)` uint8; every two are a pair.
+        rater: The reader that prefers the higher likelihood of "exactly what the caption says".
+        seed: Seed of the label noise.
     """
     rng = np.random.default_rng(seed)
-    kept, better, worse = [], [], []
+    paired, better, worse = [], [], []
     for prompt, group in zip(prompts, samples, strict=True):
         caption = parse(prompt)
         assert caption is not None
@@ -141,20 +141,22 @@ def rank_samples(prompts: Sequence[str], samples: Tensor, rater: SceneReader, se
             if abs(scores[one] - scores[two]) < TIE:
                 continue
             first_better = (scores[one] > scores[two]) != (rng.random() < LABEL_NOISE)
-            kept.append(prompt)
+            paired.append(prompt)
             better.append(group[one if first_better else two])
             worse.append(group[two if first_better else one])
-    return Pairs(kept, torch.stack(better), torch.stack(worse))
+    return Pairs(paired, torch.stack(better), torch.stack(worse))
 
 
 def render_pairs(
     count: int, sprites: GarblingSprites, degrade: Degrade, rng: np.random.Generator
 ) -> tuple[list[str], Tensor, Tensor]:
-    """Return prompts, right pictures and wrong ones, (count, 3, 64, 64) in [0, 1] each."""
+    """Draw prompts, right pictures and wrong ones, `(count, 3, 64, 64)` in [0, 1] each."""
     captions = [sample_caption(rng) for _ in range(count)]
     right = to_tensor([render(scene_of(caption, rng), sprites, rng) for caption in captions])
     wrong = to_tensor([render(wrong_scene(caption, rng), sprites, rng) for caption in captions])
-    order = rng.permutation(count)  # so that right and wrong of a pair are degraded alike
+    # `degrade` treats a picture by its place in the batch. One order for both lets the pictures of
+    # a pair be degraded alike.
+    order = rng.permutation(count)
     both = [degrade(images[order], rng) for images in (right, wrong)]
     return [captions[i].sentence() for i in order], both[0], both[1]
 
@@ -170,10 +172,20 @@ def train_reward(
     seed: int,
     degrade: Degrade,
 ) -> ImageReward:
-    """Rank pairs, half of them fresh renders and half drawn from `pairs`.
+    """Train the model to rank pairs, half of them fresh renders and half drawn from `pairs`.
 
-    The loss is ImageReward's: -log sigmoid(score of the better - score of the worse). A right
+    The loss is ImageReward's, -log sigmoid(score of the better - score of the worse). A right
     render is ranked above one with an attribute wrong and above another caption's.
+
+    Args:
+        model: The pre-trained model, which is updated in place.
+        sprites: The sprite sheet, whose `rng` is set.
+        pairs: Ranked pairs to draw from.
+        steps: Number of updates.
+        batch_size: Pairs per update.
+        learning_rate: Peak learning rate.
+        seed: Seed of renders and of the pairs that are drawn.
+        degrade: Degradation of the fresh renders.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -187,11 +199,12 @@ def train_reward(
         prompts = prompts + [pairs.prompts[row] for row in rows]
         better = torch.cat([better, pairs.better[rows].float() / 255])
         worse = torch.cat([worse, pairs.worse[rows].float() / 255])
+        # Each render's caption is also asked about the right render of the caption before it.
         elsewhere = better[:rendered].roll(1, 0)
         pictures = torch.cat([better, worse, elsewhere])
         scores = model.score(pictures, prompts * 2 + prompts[:rendered]).float()
-        good, bad = scores[:-rendered].chunk(2)
-        # Two pictures of one caption are not right and wrong.
+        good, bad = scores[:-rendered].chunk(2)  # (batch_size,) each
+        # Where both captions are the same, neither picture is wrong.
         differ = torch.tensor([prompts[i] != prompts[i - 1] for i in range(rendered)])
         margins = torch.cat([good - bad, (good[:rendered] - scores[-rendered:])[differ]])
         return -functional.logsigmoid(margins).mean()

@@ -1,0 +1,59 @@
+"""The algorithms there are. A new one is a folder with its arithmetic, and an entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from dpok_pipeline.algorithms.dpok.config import DPOKConfig
+from dpok_pipeline.algorithms.sft.config import SFTConfig
+from dpok_pipeline.training.config import OnlineConfig, TrainingConfig
+
+if TYPE_CHECKING:
+    from dpok_pipeline.training.tracking import TrainingResult
+
+
+class Algorithm(NamedTuple):
+    """What the pipelines need to know of an algorithm.
+
+    Attributes:
+        config: Class of its typed parameters.
+        train: Dotted path of its function, which is imported when it is called: this module can
+            be read where no network is needed.
+        title: What it is called in full, in a LoRA's card.
+    """
+
+    config: type[TrainingConfig]
+    train: str
+    title: str
+
+    @property
+    def online(self) -> bool:
+        """Whether it draws its own images; an offline one learns from the shared samples."""
+        return issubclass(self.config, OnlineConfig)
+
+    def trainer(self) -> Callable[..., TrainingResult]:
+        """Import the function that trains.
+
+        It takes the model and, if the algorithm is online, prompts and reward, else the samples;
+        then, by name, `lora`, `config`, `work_dir`, `tracker`, `identity` and `resume`, and, if
+        online, `sampling` and `measures`.
+        """
+        module, _, name = self.train.rpartition(".")
+        function: Callable[..., TrainingResult] = getattr(import_module(module), name)
+        return function
+
+
+ALGORITHMS = {
+    "sft": Algorithm(
+        SFTConfig,
+        "dpok_pipeline.algorithms.sft.train.train_sft",
+        "reward-weighted supervised fine-tuning (the paper's Algorithm 2)",
+    ),
+    "dpok": Algorithm(
+        DPOKConfig,
+        "dpok_pipeline.algorithms.dpok.train.train_dpok",
+        "DPOK: policy gradient with KL regularisation (the paper's Algorithm 1)",
+    ),
+}

@@ -1,0 +1,152 @@
+"""`kedro claims`: the whole comparison over several training seeds.
+
+One training run says nothing about the luck of training. Here everything, including the stored
+samples, is made again for each seed, so that the intervals cover the luck of the images and that of
+the training. The paper's claims are judged by these intervals.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.io import Version
+
+from dpok_pipeline.commands.errors import one_line_errors
+from dpok_pipeline.commands.run import check_choices
+from dpok_pipeline.configuration import selection
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.pipelines.graph import report_parts
+from dpok_pipeline.runs.finished import find_finished
+from dpok_pipeline.runs.identity import describe_whole_run
+from dpok_pipeline.runs.runner import ContinuingRunner
+from dpok_pipeline.runs.work import WorkFolders
+
+if TYPE_CHECKING:
+    from kedro.io import CatalogProtocol
+
+    from dpok_pipeline.datasets.report_parts import ReportParts
+    from dpok_pipeline.training.config import Resume
+
+logger = logging.getLogger(__name__)
+
+# Namespace of the results, which have the same catalog entries as an experiment's.
+NAME = "all_seeds"
+
+
+@click.command(name="claims")
+@click.option("--seeds", default="0,1,2", show_default=True, help="Training seeds, by commas.")
+@click.option("--env", default=None, help="Environment.")
+@click.option(
+    "--resume",
+    type=click.Choice(["auto", "never"]),
+    default="auto",
+    show_default=True,
+    help="auto: seeds that have finished are not run again; never: every seed is.",
+)
+def claims(seeds: str, env: str | None, resume: Resume) -> None:
+    """Make the whole comparison once per training seed, and judge the claims."""
+    with one_line_errors():
+        check_choices({"env": env})
+        compare_over_seeds(_read_seeds(seeds), env, resume)
+
+
+def _read_seeds(seeds: str) -> list[int]:
+    """Read the option --seeds.
+
+    Raises:
+        InputError: A seed is not a whole number, or is given twice: its images would count double,
+            and the intervals would be too narrow.
+    """
+    texts = [seed.strip() for seed in seeds.split(",")]
+    if not all(text.isdecimal() for text in texts):
+        raise InputError(f"--seeds {seeds}: give whole numbers, such as 0,1,2")
+    numbers = [int(text) for text in texts]
+    if len(set(numbers)) != len(numbers):
+        raise InputError(f"--seeds {seeds}: give different seeds, such as 0,1,2")
+    return numbers
+
+
+def compare_over_seeds(seeds: Sequence[int], env: str | None, resume: Resume = "auto") -> None:
+    """Run everything once per seed, then compare, judge the claims and write a report.
+
+    Args:
+        seeds: Training seeds, all different.
+        env: Name of the environment; None is Kedro's default.
+        resume: `auto` takes the outputs of finished whole runs that have the same parameters,
+            inputs and code, whichever command has made them, and continues an interrupted run;
+            `never` runs every seed from its start.
+    """
+    parts: list[ReportParts] = []
+    for number, seed in enumerate(seeds, start=1):
+        finished = _finished(seed, env) if resume == "auto" else []
+        done = "; finished already" if finished else ""
+        logger.info("Training seed %d (%d of %d)%s", seed, number, len(seeds), done)
+        parts += [_with_seed(part, seed) for part in finished or _run(seed, env, resume)]
+    with KedroSession.create(env=env) as session:
+        _report(parts, session.load_context().catalog)
+
+
+def _finished(seed: int, env: str | None) -> list[ReportParts]:
+    """Read what a finished whole run of a seed contributes to reports; empty if there is none."""
+    with KedroSession.create(env=env, runtime_params=_parameters(seed)) as session:
+        context = session.load_context()
+        identity = describe_whole_run(pipelines["__default__"], context.catalog)
+        version = find_finished(WorkFolders.of(context).runs, identity)
+        return [] if version is None else _parts(context.catalog, version)
+
+
+def _run(seed: int, env: str | None, resume: Resume) -> list[ReportParts]:
+    """Run the five pipelines with one seed, and read what they contribute to reports."""
+    parameters = {**_parameters(seed), "resume": resume}
+    with KedroSession.create(env=env, runtime_params=parameters) as session:
+        outputs = session.run(runner=ContinuingRunner())
+        version = outputs["report"].resolve_save_version()
+        return _parts(session.load_context().catalog, version)
+
+
+def _parameters(seed: int) -> dict[str, object]:
+    return {"training_seed": seed, "run_name": f"seed {seed}"}
+
+
+def _parts(catalog: CatalogProtocol, version: str) -> list[ReportParts]:
+    """Read each experiment's parts of one version; empty if one of them has been removed."""
+    names = [report_parts(experiment) for experiment in selection.current().experiments]
+    datasets = [catalog.get(name, version=Version(version, None)) for name in names]
+    if not all(dataset.exists() for dataset in datasets):
+        return []
+    return [dataset.load() for dataset in datasets]
+
+
+def _with_seed(part: ReportParts, seed: int) -> ReportParts:
+    return part._replace(scores=part.scores.assign(training_seed=seed))
+
+
+def _report(parts: list[ReportParts], catalog: CatalogProtocol) -> None:
+    """Save comparison, claims and report, and say what they hold."""
+    from dpok_pipeline.evaluation.claims import summarise_claims
+    from dpok_pipeline.pipelines.evaluation.nodes import compare_and_judge
+    from dpok_pipeline.pipelines.evaluation.reporting import join_experiments, write_report
+    from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker
+    from dpok_pipeline.report.headline import caveat
+    from dpok_pipeline.report.tables import terminal_table
+
+    config = catalog.load("params:comparison")
+    comparison, judged = compare_and_judge(
+        join_experiments(parts), catalog.load("params:evaluation"), config, MlflowTracker(None)
+    )
+    # The report shows the curves and contact sheets of the last seed.
+    last_seed = parts[-len(selection.current().experiments) :]
+    catalog.save(f"{NAME}.comparison", comparison)
+    catalog.save(f"{NAME}.claims", judged)
+    catalog.save(f"{NAME}.report", write_report(comparison, judged, config, *last_seed))
+    logger.info("\n%s\n\n%s\n", terminal_table(comparison, config.methods), caveat(comparison))
+    for row in summarise_claims(judged).itertuples():
+        logger.info("holds on %d of %d: %s", row.holds, row.of, row.statement)
+    report = catalog.get(f"{NAME}.report")
+    logger.info("\nreport: %s", Path(report._get_load_path()))

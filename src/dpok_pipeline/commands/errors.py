@@ -1,0 +1,136 @@
+"""Ends a command in one line where the user can mend the cause."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+import click
+import yaml
+from kedro.framework.cli.utils import KedroCliError
+from kedro.io.core import DatasetError
+from kedro.validation.exceptions import ParameterValidationError
+from omegaconf.errors import InterpolationResolutionError
+
+from dpok_pipeline.configuration.validation import PARAMETERS, explain_value, lower_first
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.hooks import JOURNAL, TRACKING
+from dpok_pipeline.training.signals import Stopped
+
+# Shells add the signal's number to this exit status.
+SIGNALLED = 128
+
+#: Beginning of Kedro's message when filters leave no node.
+NO_NODES = "Pipeline contains no nodes"
+
+# Beginnings of Kedro's messages about a name that the user has given.
+_WRONG_NAMES = ("Failed to find the pipeline named", NO_NODES, "Pipeline does not contain")
+
+# OmegaConf keeps only the text of an error in a resolver.
+IN_RESOLVER = re.compile(r"InputError raised while resolving interpolation: (.*)")
+
+
+@contextmanager
+def one_line_errors(traceback: bool = False) -> Iterator[None]:
+    """End with status 1 and one line where the input is at fault.
+
+    Args:
+        traceback: Whether to show where the error came from instead.
+    """
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        TRACKING.interrupted()
+        JOURNAL.interrupted()
+        click.secho("\nInterrupted. The same command goes on from the last checkpoint.", err=True)
+        sys.exit(SIGNALLED + getattr(interrupt, "signal_number", signal.SIGINT))
+    except Exception as error:
+        message = explain(error)
+        if message is None or traceback or os.environ.get("DPOK_TRACEBACK"):
+            raise
+        click.secho(f"Error: {message}", fg="red", err=True)
+        sys.exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Treat SIGTERM as Ctrl-C; a training that is going on finishes its iteration first."""
+    raise Stopped(number)
+
+
+def explain(error: BaseException) -> str | None:
+    """Say in one line what the user can do about an error.
+
+    Args:
+        error: Error that has ended the command.
+
+    Returns:
+        The line; None if the error is a fault of the program, whose traceback says more.
+    """
+    for cause in _chain(error):
+        if _is_clear(cause):
+            return _one_line(str(cause))
+        if isinstance(cause, InterpolationResolutionError) and not IN_RESOLVER.search(str(cause)):
+            reason, *_ = str(cause).splitlines()
+            return f"conf/*/*.yml: {reason}; correct the file"
+        if isinstance(cause, ParameterValidationError):
+            return "; ".join(_parameter_errors(str(cause)))
+        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+            place = f" while writing {cause.filename}" if cause.filename else ""
+            return (
+                f"The disk is full{place}: nothing unfinished will be read; "
+                "make space and run the same command again."
+            )
+    if isinstance(error, DatasetError):
+        return _one_line(str(error))
+    return None
+
+
+def _is_clear(error: BaseException) -> bool:
+    """Say whether the message of an error tells the user what is wrong."""
+    if isinstance(error, InputError | KedroCliError | yaml.YAMLError):
+        return True
+    return isinstance(error, ValueError) and str(error).startswith(_WRONG_NAMES)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and its causes, from the outermost wrapper to the first cause."""
+    while error is not None:
+        yield error
+        if isinstance(error, InterpolationResolutionError):
+            yield from map(InputError, IN_RESOLVER.findall(str(error)))
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _parameter_errors(message: str) -> Iterator[str]:
+    """Turn the several lines that Kedro and Pydantic have for a field into one sentence.
+
+    Kedro's message holds, for each parameter group, `- Parameter 'GROUP': ` and then
+    Pydantic's text: a count, and for each field its path, then an indented explanation
+    that ends in `[type=…, input_value=…, input_type=…]`.
+    """
+    group, field = "", ""
+    for line in message.splitlines()[1:]:
+        if heading := re.match(r"- Parameter '([^']+)': (.*)", line):
+            group, field = heading[1], ""
+            if "validation error" not in heading[2]:
+                yield f"Parameter {group}: {lower_first(heading[2])}"
+        elif explained := re.match(r"  (\S.*?) \[type=(\w+), input_value=(.*), input_type=", line):
+            where = f"{PARAMETERS}: {'.'.join(filter(None, (group, field)))}"
+            message, kind, value = explained.groups()
+            yield explain_value(where, kind, value, message)
+        elif not line.startswith(" "):
+            field = line.strip()
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())

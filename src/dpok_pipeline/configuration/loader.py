@@ -1,0 +1,99 @@
+"""Kedro's configuration loader, which also knows what an environment compares.
+
+Everything that reads this project's configuration does so through this class: commands, kedro-viz,
+notebooks and tests. Whatever is derived from several files is therefore derived here, in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from kedro.config import OmegaConfigLoader
+from pydantic import ValidationError
+
+from dpok_pipeline.algorithms.methods import Method
+from dpok_pipeline.configuration.experiments import check_experiments, read_experiments
+from dpok_pipeline.configuration.methods import FILE, read_methods
+from dpok_pipeline.configuration.selection import Selection, select
+from dpok_pipeline.configuration.validation import PARAMETERS, explain_field
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.evaluation.config import ComparisonConfig
+from dpok_pipeline.evaluation.names import BASE, MethodLabel
+
+
+class ProjectConfigLoader(OmegaConfigLoader):
+    """Kedro's loader, which adds to the parameters what methods.yml and experiments.yml say.
+
+    `methods` holds every method with all its settings, `comparison.methods` the label of each, and
+    each namespace holds its `task`: `color.task`, `color.dpok.task`, `all.task`. From then on,
+    pipelines are built for these experiments and methods.
+    """
+
+    def __getitem__(self, key: str) -> Any:
+        """Return the merged configuration of one kind of file."""
+        if key == "parameters" and key not in self.data:
+            # The experiments come first: they answer for a preset that does not exist.
+            experiments = read_experiments(self)
+            self[key] = self._with_methods(super().__getitem__(key), experiments)
+        return super().__getitem__(key)
+
+    def _with_methods(self, files: Mapping[str, Any], experiments: tuple[str, ...]) -> Any:
+        # Presets begin with an underscore. Kedro drops such keys from every kind of file but this.
+        parameters = {key: value for key, value in files.items() if not key.startswith("_")}
+        _refuse_derived(parameters, self.runtime_params or {}, experiments)
+        check_experiments(experiments, parameters.keys())
+        methods, known = read_methods(self, parameters, experiments)
+        parameters["methods"] = {method.name: method.model_dump() for method in methods}
+        parameters["comparison"] = _with_labels(parameters.get("comparison"), methods, known)
+        for experiment in experiments:
+            parameters[experiment] = _tasks(experiment, methods)
+        parameters["all"] = {"task": {"experiment": "all"}}
+        select(Selection(experiments, methods))
+        return parameters
+
+
+def _refuse_derived(
+    parameters: Mapping[str, Any], runtime: Mapping[str, Any], experiments: Collection[str]
+) -> None:
+    """Refuse values that the loader makes itself: it would overwrite them without a word.
+
+    Args:
+        parameters: All groups of parameters, those of `--params` among them.
+        runtime: Values of `--params` by the names of groups.
+        experiments: Names of the experiments.
+    """
+    for name in ("all", *experiments):
+        if name in runtime:
+            raise InputError(f"--params: {name}: the group holds tasks only; leave it out")
+    if "all" in parameters:
+        raise InputError(f"{PARAMETERS}: all: the group holds tasks only; leave it out")
+    if parameters.get("methods", {}) != runtime.get("methods", {}):
+        raise InputError(f"conf/*/parameters*.yml: methods: move this group into {FILE}")
+
+
+def _with_labels(group: Any, methods: Collection[Method], known: Collection[str]) -> dict[str, Any]:
+    """Add what is compared to how it is compared, and refuse methods that no file knows."""
+    if not isinstance(group, Mapping):
+        raise InputError(f"{PARAMETERS}: comparison is {group!r}: expected contrasts and claims")
+    if "methods" in group:
+        raise InputError(f"{PARAMETERS}: comparison.methods: it follows from {FILE}; leave it out")
+    labels = [
+        MethodLabel(method.name, method.label, method.colour, method.description)
+        for method in methods
+    ]
+    try:
+        config = ComparisonConfig(**{**group, "methods": [BASE, *labels]})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, ("comparison", *first["loc"])))
+        raise InputError(explain_field(f"{PARAMETERS}: {field}", first)) from None
+    config.check(known)
+    return config.model_dump()
+
+
+def _tasks(experiment: str, methods: Collection[Method]) -> dict[str, Any]:
+    """Begin the tasks of an experiment's nodes; a hook fills in the rest."""
+    names = [BASE.name, *(method.name for method in methods)]
+    of_methods = {name: {"task": {"experiment": experiment, "method": name}} for name in names}
+    return {"task": {"experiment": experiment}, **of_methods}

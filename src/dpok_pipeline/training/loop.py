@@ -1,0 +1,266 @@
+"""The one resumable loop that every algorithm is trained by, and its sibling for drawing images.
+
+An algorithm brings a `Learner`: the arithmetic of one step, and its state. The loop brings
+everything around it: the work folder's lock, the LoRA, restoring, the progress bar, signals,
+metrics, checkpoints, giving up where every update is skipped, and the finished LoRA.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from torch import Tensor
+from tqdm import tqdm
+
+from dpok_pipeline.diffusion.base_model import DiffusionModel
+from dpok_pipeline.diffusion.config import LoRAConfig
+from dpok_pipeline.diffusion.lora import attached_lora, save_lora
+from dpok_pipeline.diffusion.noise import derive_seed
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.locks import locked
+from dpok_pipeline.files.shards import ShardStore
+from dpok_pipeline.training.checkpoints import CheckpointStore
+from dpok_pipeline.training.config import CheckpointConfig, Resume, TrainingConfig
+from dpok_pipeline.training.randomness import capture_states, restore_states
+from dpok_pipeline.training.signals import stop_requests
+from dpok_pipeline.training.tracking import Curves, Tracker, TrainingResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+
+class Step(NamedTuple):
+    """What one step of a learner hands to the loop.
+
+    Attributes:
+        images_seen: Images drawn or trained on since the run began.
+        metrics: Numbers named `family/name`, or None where nothing is logged at this step.
+        images: Samples to show, `(n, 3, H, W)` in [0, 1], or None.
+        skipped_in_a_row: Updates left out since the last good one; 0 where the step went well.
+        why_skipped: Why the last of them was.
+    """
+
+    images_seen: int
+    metrics: dict[str, float] | None = None
+    images: Tensor | None = None
+    skipped_in_a_row: int = 0
+    why_skipped: str = ""
+
+
+class Stateful(Protocol):
+    """A part of a learner that a checkpoint holds."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the next step depends on."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+
+
+class Learner(Protocol):
+    """An algorithm's arithmetic and state."""
+
+    def step(self, number: int) -> Step:
+        """Do one iteration or update; what it draws depends on seed and `number` alone."""
+
+    def summary(self, curves: Curves) -> dict[str, Any]:
+        """Return a few numbers of the whole run."""
+
+    def parts(self) -> Mapping[str, Stateful | None]:
+        """Return all that has a state, by its name in a checkpoint; None for what a run lacks."""
+
+
+class Plan(NamedTuple):
+    """How long a run is, and what it is called while it runs.
+
+    Attributes:
+        title: Name of the algorithm, on the progress bar.
+        unit: Name of one step: iteration or update.
+        steps: Number of steps in all.
+        shown: The metric on the progress bar.
+    """
+
+    title: str
+    unit: str
+    steps: int
+    shown: str
+
+
+def train_lora(
+    model: DiffusionModel,
+    make_learner: Callable[[], Learner],
+    plan: Plan,
+    *,
+    recipe: Mapping[str, Any],
+    lora: LoRAConfig,
+    config: TrainingConfig,
+    work_dir: Path,
+    tracker: Tracker,
+    resume: Resume,
+) -> TrainingResult:
+    """Train a LoRA to the end of the plan, from the newest checkpoint where there is one.
+
+    Args:
+        model: The base model without a LoRA; it is left without one.
+        make_learner: Called once the LoRA is attached.
+        plan: How long to train.
+        recipe: Everything that decides the run's numbers but its length.
+        lora: The rank.
+        config: Seed and checkpoints.
+        work_dir: The folder of this run alone, for checkpoints and the finished `lora` folder.
+        tracker: Told the metrics while training runs.
+        resume: `never` removes the checkpoints that are there.
+
+    Raises:
+        InputError: The checkpoints were made by another recipe, or are all damaged; too many
+            updates in a row were skipped; another process is in `work_dir`.
+        Stopped: SIGINT or SIGTERM came; the step is finished and saved.
+    """
+    with locked(work_dir), attached_lora(model.unet, lora, derive_seed(config.seed, "lora")):
+        learner = make_learner()
+        store = CheckpointStore(work_dir / "checkpoints", recipe, config, resume)
+        curves = run_training(learner, plan, config=config, store=store, tracker=tracker)
+        folder = work_dir / "lora"
+        save_lora(model.unet, folder, {**recipe, f"{plan.unit}s": plan.steps})
+        saving = sum(curves.column("perf/checkpoint_seconds")) + store.seconds_spent()
+        summary = {**learner.summary(curves), "checkpoint_seconds": saving}
+        return TrainingResult(folder, curves.frame(), summary)
+
+
+def run_training(
+    learner: Learner,
+    plan: Plan,
+    *,
+    config: CheckpointConfig,
+    store: CheckpointStore,
+    tracker: Tracker,
+) -> Curves:
+    """Repeat the learner's step until the plan is fulfilled.
+
+    Args:
+        learner: The algorithm, with its state.
+        plan: How long to train.
+        config: When to give up.
+        store: Where the state is saved, and restored from.
+        tracker: Told the metrics while training runs.
+
+    Returns:
+        The learning curves, those from before a restart included.
+    """
+    curves = Curves()
+
+    def state() -> dict[str, Any]:
+        return {
+            "learner": {name: part.state_dict() for name, part in _stateful(learner).items()},
+            "curves": curves.state_dict(),
+            "random_states": capture_states(),
+        }
+
+    done = _restore(learner, curves, store, plan)
+    bar = tqdm(total=plan.steps, initial=done, desc=plan.title, unit=plan.unit)
+    with bar, stop_requests(plan.unit) as stop:
+        while done < plan.steps:
+            step = learner.step(done)
+            done += 1
+            # 1. Write down what the step measured.
+            if step.metrics is not None:
+                metrics = {**step.metrics, "perf/checkpoint_seconds": store.seconds_spent()}
+                curves.add(done, step.images_seen, metrics)
+                tracker.log(metrics, done)
+                if plan.shown in metrics:
+                    bar.set_postfix({plan.shown: f"{metrics[plan.shown]:.4f}"})
+            if step.images is not None:
+                tracker.log_images("samples", step.images, done)
+            # 2. Give up where nothing has been learned for too long.
+            _give_up_after_skipped(step, config, store)
+            # 3. Save. A signal that comes meanwhile is obeyed after the next step.
+            stopping = bool(stop)
+            # What was saved before skipped updates stays the newest: nothing was learned since.
+            if not step.skipped_in_a_row:
+                store.save_if_due(done, state, at_once=stopping or done == plan.steps)
+            bar.update()
+            if stopping:
+                stop.obey()
+        # One that came while the last checkpoint was written has no next step to wait for.
+        stop.obey()
+    return curves
+
+
+def _stateful(learner: Learner) -> dict[str, Stateful]:
+    return {name: part for name, part in learner.parts().items() if part is not None}
+
+
+def _restore(learner: Learner, curves: Curves, store: CheckpointStore, plan: Plan) -> int:
+    """Take up the newest checkpoint's state; return the number of steps done."""
+    saved = store.load_newest(at_most=plan.steps)
+    if saved is None:
+        return 0
+    done, state = saved
+    for name, part in _stateful(learner).items():
+        part.load_state_dict(state["learner"][name])
+    curves.load_state_dict(state["curves"])
+    restore_states(state["random_states"])
+    logger.info("Going on from %s %d", plan.unit, done)
+    return done
+
+
+def _give_up_after_skipped(step: Step, config: CheckpointConfig, store: CheckpointStore) -> None:
+    """End a run whose updates are skipped again and again.
+
+    Raises:
+        InputError: There were too many in a row.
+    """
+    if step.skipped_in_a_row >= config.stop_after_skipped:
+        raise InputError(
+            f"{step.skipped_in_a_row} updates in a row were skipped, the last because "
+            f"{step.why_skipped}; {store.newest()}; correct or remove that prompt, or try a lower "
+            "learning_rate, compute.precision float32 or another reward_model: each of these "
+            "needs resume=never, which starts anew"
+        )
+
+
+def fill_shards(
+    folder: Path,
+    recipe: Mapping[str, Any],
+    shards: Sequence[range],
+    make: Callable[[int, range], pd.DataFrame],
+    *,
+    title: str,
+    metadata: Mapping[str, Any],
+    resume: Resume = "auto",
+) -> Path:
+    """Make the shards of a table one by one, those that are whole already left as they are.
+
+    Args:
+        folder: The folder of this run alone.
+        recipe: Everything that decides the rows, by the names that a user knows it by.
+        shards: The indices of each shard's rows.
+        make: Makes one shard, given its place and the indices of its rows.
+        title: What is made, on the progress bar.
+        metadata: What a reader may want to know of the finished table.
+        resume: `never` removes what is there.
+
+    Returns:
+        The folder, finished, as `Shards` opens it.
+
+    Raises:
+        InputError: The shards that are there were made by another recipe; another process is in
+            the folder.
+        Stopped: SIGINT or SIGTERM came; the shard is finished and saved.
+    """
+    # Locked before the store is opened, which may remove what another process is writing.
+    with locked(folder):
+        store = ShardStore(folder, recipe, resume)
+        with tqdm(total=sum(map(len, shards)), desc=title, unit="image") as bar:
+            for number, rows in enumerate(shards):
+                if not store.holds(number, rows):
+                    with stop_requests("shard") as stop:
+                        store.write(number, rows, make(number, rows))
+                        stop.obey()
+                bar.update(len(rows))
+        return store.finish(metadata)

@@ -1,0 +1,93 @@
+"""Every error a user can cause is one line; the program's own are not explained away."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+from kedro.config import OmegaConfigLoader
+from kedro.io.core import DatasetError
+from kedro.validation.exceptions import ParameterValidationError
+from kedro.validation.model_factory import instantiate_model
+from omegaconf.errors import InterpolationResolutionError
+from pydantic import Field
+
+from dpok_pipeline.commands.errors import explain
+from dpok_pipeline.config import FrozenConfig
+from dpok_pipeline.errors import InputError
+
+
+class Inner(FrozenConfig):
+    width: int = Field(ge=1)
+
+
+class Group(FrozenConfig):
+    ratio_clip: float = Field(gt=0, lt=1)
+    inner: Inner = Inner(width=1)
+
+
+def validation_error(value: object) -> ParameterValidationError:
+    """As Kedro's own validator words it."""
+    try:
+        instantiate_model("rl_training", value, Group)
+    except Exception as error:
+        return ParameterValidationError(
+            f"Parameter validation failed:\n- Parameter 'rl_training': {error}"
+        )
+    raise AssertionError
+
+
+def test_an_input_error_is_found_below_kedros_wrapper() -> None:
+    wrapped = DatasetError("Failed while loading data from dataset X")
+    wrapped.__cause__ = InputError("model.safetensors: truncated; copy it again")
+    assert explain(wrapped) == "model.safetensors: truncated; copy it again"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"ratio_clip": -1}, "rl_training.ratio_clip is -1: input should be greater than 0"),
+        ({"ratio_clip": 0.1, "klweight": 1}, "rl_training.klweight: no such parameter"),
+        ({"ratio_clip": 0.1, "inner": {"width": 0}}, "rl_training.inner.width is 0"),
+        ({}, "rl_training.ratio_clip is missing"),
+    ],
+)
+def test_a_bad_parameter_is_named_with_its_value(value: object, expected: str) -> None:
+    line = explain(validation_error(value))
+    assert line is not None
+    assert expected in line
+    assert "\n" not in line
+
+
+def test_several_bad_parameters_are_all_named() -> None:
+    line = explain(validation_error({"ratio_clip": 2, "inner": {"width": "x"}}))
+    assert line is not None
+    assert "ratio_clip" in line
+    assert "inner.width" in line
+
+
+def test_a_full_disk_is_said_in_one_line() -> None:
+    line = explain(OSError(errno.ENOSPC, "No space left on device", "part-00001.tmp"))
+    assert line is not None
+    assert "part-00001.tmp" in line
+
+
+@pytest.mark.parametrize("text", ["a: ${nowhere}", "a: ${globals:nowhere}"])
+def test_a_value_that_points_nowhere_is_said_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "parameters.yml").write_text(text)
+    (tmp_path / "base" / "globals.yml").write_text("data: data\n")
+    loader = OmegaConfigLoader(str(tmp_path), base_env="base", default_run_env="base")
+    with pytest.raises(InterpolationResolutionError) as raised:
+        loader["parameters"]
+    line = explain(raised.value)
+    assert line is not None
+    assert line.startswith("conf/*/*.yml: ")
+    assert "nowhere" in line
+    assert "\n" not in line
+
+
+def test_a_fault_of_the_program_keeps_its_traceback() -> None:
+    assert explain(KeyError("latent")) is None
+    assert explain(TypeError("unsupported operand")) is None

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dpok_pipeline.files.git import Commit, describe_commit
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    command = ["git", *identity, *arguments]
+    answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return answer.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with one commit of one file."""
+    git(tmp_path, "init")
+    (tmp_path / "a").write_text("one")
+    git(tmp_path, "add", "a")
+    git(tmp_path, "commit", "--message", "one")
+    return tmp_path
+
+
+def test_a_checkout_names_its_commit(checkout: Path) -> None:
+    sha = git(checkout, "rev-parse", "HEAD")
+    assert len(sha) == 40
+    assert describe_commit(checkout) == Commit(sha, dirty=False)
+
+
+@pytest.mark.parametrize("name", ["a", "new"])
+def test_a_changed_or_new_file_makes_it_dirty(checkout: Path, name: str) -> None:
+    (checkout / name).write_text("two")
+    commit = describe_commit(checkout)
+    assert commit is not None
+    assert commit.dirty
+
+
+def test_no_commit_outside_git_or_without_git(
+    tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = tmp_path.parent / "outside"
+    outside.mkdir(exist_ok=True)
+    assert describe_commit(outside) is None
+    monkeypatch.setenv("PATH", "")
+    assert describe_commit(checkout) is None

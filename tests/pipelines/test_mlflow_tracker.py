@@ -1,0 +1,146 @@
+"""The tracker of a node: forgiving, continued without repeating itself, made from an address."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker, _grid
+from dpok_pipeline.pipelines.task import TrackerAddress
+from tests.project import mlflow_store
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+    folder = tmp_path_factory.mktemp("tracking")
+    client = MlflowClient(mlflow_store(folder))
+    client.create_experiment("trackers", f"file://{folder / 'files'}")
+    return client
+
+
+@pytest.fixture
+def address(client: MlflowClient) -> TrackerAddress:
+    """An open run."""
+    experiment = client.get_experiment_by_name("trackers").experiment_id
+    run = client.create_run(experiment, run_name="color dpok")
+    return TrackerAddress(uri=client.tracking_uri, run_id=run.info.run_id, name="color dpok")
+
+
+def steps(client: MlflowClient, address: TrackerAddress, key: str = "reward/mean") -> list[int]:
+    return [point.step for point in client.get_metric_history(address.run_id, key)]
+
+
+def image_steps(client: MlflowClient, address: TrackerAddress) -> list[int]:
+    paths = [file.path for file in client.list_artifacts(address.run_id, "images")]
+    return sorted(int(path.split("+")[2]) for path in paths if path.endswith(".png"))
+
+
+def begin(address: TrackerAddress) -> None:
+    """What a node had logged when it was killed."""
+    tracker = MlflowTracker(address)
+    for step in (1, 2, 3):
+        tracker.log({"reward/mean": step}, step)
+    tracker.log_images("dpok/samples", torch.zeros(2, 3, 4, 4), 2)
+
+
+def test_a_continued_run_gets_only_what_is_new(
+    client: MlflowClient, address: TrackerAddress
+) -> None:
+    begin(address)
+    again = MlflowTracker(address.model_copy(update={"continued": True}))
+    for step in (2, 3, 4, 5):
+        again.log({"reward/mean": step * 10, "late": step}, step)
+        again.log_images("dpok/samples", torch.zeros(2, 3, 4, 4), step)
+    history = client.get_metric_history(address.run_id, "reward/mean")
+    expected = [(1, 1), (2, 2), (3, 3), (4, 40), (5, 50)]
+    assert [(point.step, point.value) for point in history] == expected
+    assert steps(client, address, "late") == [2, 3, 4, 5]
+    assert image_steps(client, address) == [2, 3, 4, 5]
+
+
+def test_an_address_is_all_that_another_process_needs(
+    client: MlflowClient, address: TrackerAddress
+) -> None:
+    MlflowTracker(pickle.loads(pickle.dumps(address))).log({"reward/mean": 1}, 1)
+    assert steps(client, address) == [1]
+    assert mlflow.active_run() is None
+
+
+def test_without_an_address_everything_is_dropped(client: MlflowClient) -> None:
+    before = len(client.search_runs(["1"]))
+    MlflowTracker(None).log({"reward/mean": 1}, 1)
+    MlflowTracker(None).log_images("samples", torch.zeros(1, 3, 4, 4), 1)
+    assert len(client.search_runs(["1"])) == before
+
+
+class Locked:
+    """MLflow's client while another program holds the database."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    def __getattr__(self, name: str) -> Any:
+        raise MlflowException("(sqlite3.OperationalError) database is locked\nand the statement")
+
+
+@pytest.mark.parametrize("continued", [False, True])
+def test_training_goes_on_while_the_database_is_locked(
+    client: MlflowClient,
+    address: TrackerAddress,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    continued: bool,
+) -> None:
+    begin(address)
+    tracker = MlflowTracker(address.model_copy(update={"continued": continued}))
+    with monkeypatch.context() as away:
+        away.setattr(mlflow, "MlflowClient", Locked)
+        for step in (4, 5):
+            tracker.log({"reward/mean": step}, step)
+            tracker.log_images("samples", torch.zeros(1, 3, 4, 4), step)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    expected = (
+        "MLflow takes no metrics of color dpok ((sqlite3.OperationalError) database is locked); "
+    )
+    assert warning.startswith(expected)
+    tracker.log({"reward/mean": 6}, 6)
+    tracker.log_images("samples", torch.zeros(1, 3, 4, 4), 6)
+    assert steps(client, address) == [1, 2, 3, 6]
+    assert image_steps(client, address) == [2, 6]
+
+
+def test_training_goes_on_while_the_server_is_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    address = TrackerAddress(uri="http://127.0.0.1:9", run_id="0" * 32, continued=True)
+    tracker = MlflowTracker(address)
+    for step in (1, 2):
+        tracker.log({"reward/mean": step}, step)
+        tracker.log_images("samples", torch.zeros(1, 3, 4, 4), step)
+    warnings = [r.getMessage() for r in caplog.records if r.name.startswith("dpok_pipeline")]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"MLflow takes no metrics of {'0' * 32} (")
+
+
+def test_a_grid_has_eight_columns_and_white_where_images_run_out() -> None:
+    images = np.stack([np.full((3, 2, 4), value / 10) for value in range(9)])
+    grid = _grid(images)
+    assert grid.shape == (4, 32, 3)
+    assert grid.dtype == np.uint8
+    assert [grid[0, 4 * column, 0] for column in range(8)] == [0, 26, 51, 76, 102, 128, 153, 178]
+    assert grid[2, 0, 0] == 204
+    assert (grid[2:, 4:] == 255).all()
+
+
+def test_a_grid_shows_each_image_as_it_is() -> None:
+    image = np.random.default_rng(0).random((1, 3, 5, 6)).astype(np.float32)
+    expected = (image[0].transpose(1, 2, 0) * 255).round()
+    assert (_grid(image) == expected).all()
