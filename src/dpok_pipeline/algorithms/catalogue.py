@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from dpok_pipeline.algorithms.dpok.config import DPOKConfig
+from dpok_pipeline.algorithms.rwr.config import RWRConfig
 from dpok_pipeline.algorithms.sft.config import SFTConfig
 from dpok_pipeline.training.config import OnlineConfig, TrainingConfig
 
@@ -55,5 +56,10 @@ ALGORITHMS = {
         DPOKConfig,
         "dpok_pipeline.algorithms.dpok.train.train_dpok",
         "DPOK: policy gradient with KL regularisation (the paper's Algorithm 1)",
+    ),
+    "rwr": Algorithm(
+        RWRConfig,
+        "dpok_pipeline.algorithms.rwr.train.train_rwr",
+        "online reward-weighted regression",
     ),
 }

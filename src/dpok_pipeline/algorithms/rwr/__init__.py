@@ -1,0 +1,1 @@
+"""RWR: online reward-weighted regression. Draw, weigh by the reward, regress, repeat."""
