@@ -1,1 +1,1 @@
-"""Speed and memory of the engine, each beside the limit it is measured against."""
+"""What is measured of the project: speed, memory, durability, parity, and its numbers."""

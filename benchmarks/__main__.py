@@ -9,14 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from benchmarks.cases import Setting, run_cases
+from benchmarks.cases import Setting, is_measured, run_cases
 from benchmarks.configured import Configured, random_places, read
 from benchmarks.measure import Measurement, matmul_rate
+from dpok_pipeline.algorithms.methods import Method
+from dpok_pipeline.errors import InputError
 
 
 def parse() -> argparse.Namespace:
@@ -27,14 +30,24 @@ def parse() -> argparse.Namespace:
         "--params", default="", help="as for `kedro run`, e.g. rl_training.microbatch=16"
     )
     parser.add_argument(
+        "--method",
+        action="append",
+        dest="methods",
+        metavar="NAME",
+        help="method of the environment, may be given several times; the first method of each "
+        "algorithm otherwise",
+    )
+    parser.add_argument(
         "--random",
         type=Path,
         metavar="DATA",
         help="Stable Diffusion v1.5 and ImageReward with random weights, from the published "
         "configurations in this folder (benchmarks/random_models.py); with --env paper",
     )
-    parser.add_argument("--work", type=Path, default=Path("build/benchmarks"), help="keeps those")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/benchmarks"), help="folder that keeps them"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda or mps; conf's otherwise")
     parser.add_argument("--threads", type=int, help="CPU threads; torch's default otherwise")
     parser.add_argument("--repeats", type=int, default=3, help="timed calls, the best counts")
     parser.add_argument("--json", type=Path, help="also write the numbers to a file")
@@ -42,53 +55,80 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run every case and print the table."""
-    arguments = parse()
+    """Measure what the command line says."""
+    try:
+        measure_environment(parse())
+    except InputError as error:
+        raise SystemExit(f"Error: {error}") from None
+
+
+def measure_environment(arguments: argparse.Namespace) -> None:
+    """Run every case and print the table.
+
+    Raises:
+        InputError: The environment or one of its models cannot be used.
+    """
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    device = torch.device(arguments.device)
     params = arguments.params
     if arguments.random:
         params = ",".join(filter(None, [random_places(arguments.random, arguments.work), params]))
-    configured = read(arguments.env, params)
-    model, reward = configured.open(device)
-    limit = matmul_rate(device, getattr(torch, model.precision))
-    threads = f"{torch.get_num_threads()} threads" if device.type == "cpu" else ""
-    print(f"{configured.base_model} in {model.precision} on {device_name(device)} {threads}")
+    configured = read(arguments.env, params, device=arguments.device)
+    methods = choose_methods(configured, arguments.methods)
+    setting = setting_of(configured, arguments.repeats)
+    model = setting.model
+    limit = matmul_rate(model.device, getattr(torch, model.precision))
+    threads = f"{torch.get_num_threads()} threads" if model.device.type == "cpu" else ""
+    name = device_name(model.device)
+    print(f"{model.handle.path} in {model.precision} on {name} {threads}")
     print(f"matrix products: {limit / 1e9:,.0f} GFLOP/s")
-    measurements = run_cases(model, reward, setting_of(configured, arguments.repeats))
+    measurements = run_cases(setting, methods)
     print(table(measurements, limit))
     if arguments.json:
-        write_json(arguments, measurements, limit, device)
+        write_json(arguments, measurements, limit, model.device)
+
+
+def choose_methods(configured: Configured, names: Sequence[str] | None = None) -> list[Method]:
+    """Choose the methods to measure.
+
+    Args:
+        configured: An environment.
+        names: Names of its methods; None takes the first of each algorithm that is measured.
+
+    Raises:
+        InputError: The environment has no method of a name.
+    """
+    if names:
+        return [configured.method(name) for name in names]
+    first: dict[str, Method] = {}
+    for method in filter(is_measured, configured.methods.values()):
+        first.setdefault(method.algorithm, method)
+    return list(first.values())
 
 
 def setting_of(configured: Configured, repeats: int) -> Setting:
-    """What the cases take of an environment."""
-    return Setting(
-        sampling=configured.sampling,
-        lora=configured.lora,
-        rl=configured.rl,
-        sft=configured.sft,
-        repeats=repeats,
-    )
+    """Open an environment's models for the cases."""
+    model, reward = configured.open()
+    return Setting(model, reward, configured.sampling, repeats)
 
 
 def device_name(device: torch.device) -> str:
-    """What the machine calls itself."""
+    """Return what the machine calls itself."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return platform.processor() or platform.machine()
 
 
 def table(measurements: list[Measurement], limit: float) -> str:
-    """One line per case."""
+    """Write one line per case."""
+    width = max(len(case.name) for case in measurements)
     heads = ("per second", "seconds", "GFLOP each", "GFLOP/s", "of limit", "peak")
-    lines = [f"{'case':<12}" + "{:>23}{:>10}{:>12}{:>10}{:>10}{:>10}".format(*heads)]
-    for found in measurements:
+    lines = [f"{'case':<{width}}" + "{:>23}{:>10}{:>12}{:>10}{:>10}{:>10}".format(*heads)]
+    for case in measurements:
         lines.append(
-            f"{found.name:<12} {found.per_second:>12,.2f} {found.unit + 's':<11}"
-            f"{found.seconds:>9,.2f}{found.flops / 1e9:>12,.2f}{found.rate / 1e9:>10,.0f}"
-            f"{found.rate / limit:>10.0%}{found.peak_bytes / 2**30:>7.2f} GB"
+            f"{case.name:<{width}} {case.per_second:>12,.2f} {case.unit + 's':<11}"
+            f"{case.seconds:>9,.2f}{case.flops / 1e9:>12,.2f}{case.rate / 1e9:>10,.0f}"
+            f"{case.rate / limit:>10.0%}{case.peak_bytes / 2**30:>7.2f} GB"
         )
     return "\n".join(lines)
 
@@ -99,16 +139,14 @@ def write_json(
     limit: float,
     device: torch.device,
 ) -> None:
-    """Numbers and what they were measured with, for comparison between machines and commits."""
+    """Write the numbers and what they were measured with, to compare machines and commits."""
     document = {
         "settings": {key: str(value) for key, value in vars(arguments).items() if key != "json"},
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "matmul_flop_per_second": limit,
-        "cases": [
-            {**asdict(found), "share_of_matmul": found.rate / limit} for found in measurements
-        ],
+        "cases": [{**asdict(case), "share_of_matmul": case.rate / limit} for case in measurements],
     }
     arguments.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 

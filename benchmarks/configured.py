@@ -1,4 +1,4 @@
-"""What is measured, as an environment of conf has it: the same numbers that `kedro run` takes."""
+"""Environments of conf as `kedro run` reads them: their models, scorers and methods."""
 
 from __future__ import annotations
 
@@ -6,95 +6,95 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from kedro.config import OmegaConfigLoader
+from kedro.io import DataCatalog
 from omegaconf import OmegaConf
 
 from benchmarks import random_models
-from dpok_pipeline.diffusion.base_model import (
-    DiffusionModel,
-    describe_base_model,
-    load_base_model,
-)
-from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
-from dpok_pipeline.diffusion.options import half_precision
-from dpok_pipeline.pipelines.models import ComputeConfig
-from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
-from dpok_pipeline.rewards.protocol import Scorer
+from dpok_pipeline.algorithms.methods import Method
+from dpok_pipeline.configuration.loader import ProjectConfigLoader
+from dpok_pipeline.diffusion.base_model import BaseModelHandle, DiffusionModel
+from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.pipelines.models import ComputeConfig, open_model, open_scorer
+from dpok_pipeline.rewards.load import ScorerConfig
+from dpok_pipeline.rewards.scorer import Scorer
 from dpok_pipeline.settings import CONFIG_LOADER_ARGS
-from dpok_pipeline.training.config import DPOKConfig, GenerationConfig, SFTConfig
+from dpok_pipeline.training.config import GenerationConfig
+
+_MODELS = ("base_model", "reward_model", "scorers")
 
 
 @dataclass(frozen=True)
 class Configured:
-    """An environment's models and parameters.
+    """The models and parameters of an environment.
 
     Attributes:
-        base_model: folder or hub id.
-        revision: of the hub id.
-        reward: the reward model's specification.
-        scorers: those of the evaluation, by the names of their columns.
-        compute: precision and options of the networks.
-        sampling: steps, eta and guidance.
-        lora: the rank.
-        rl: DPOK's parameters.
-        sft: SFT's.
-        generation: of SFT's images.
+        catalog: The entries that name models. Nothing is looked up before it is asked for.
+        compute: Device, precision and options of the networks.
+        sampling: Steps, η and guidance.
+        methods: What is trained, by name.
+        generation: How the images are made that offline methods learn from.
     """
 
-    base_model: str
-    revision: str | None
-    reward: ScorerConfig
-    scorers: dict[str, ScorerConfig]
+    catalog: DataCatalog
     compute: ComputeConfig
     sampling: SamplingConfig
-    lora: LoRAConfig
-    rl: DPOKConfig
-    sft: SFTConfig
+    methods: dict[str, Method]
     generation: GenerationConfig
 
-    def open(self, device: torch.device) -> tuple[DiffusionModel, Scorer]:
-        """Load base model and reward onto a device."""
-        handle = describe_base_model(self.base_model, self.revision)
-        return (
-            load_base_model(handle, device, self.precision(device), self.compute),
-            load_scorer(self.reward, device),
-        )
+    @property
+    def base_model(self) -> BaseModelHandle:
+        """The base model, whose files are checked and hashed for it."""
+        handle: BaseModelHandle = self.catalog.load("base_model")
+        return handle
 
-    def precision(self, device: torch.device) -> Any:
-        """The number type of the networks on a device."""
-        chosen = self.compute.precision
-        return half_precision(device) if chosen == "auto" else chosen
+    @property
+    def reward(self) -> ScorerConfig:
+        """The specification of the reward model."""
+        specification: ScorerConfig = self.catalog.load("reward_model")
+        return specification
+
+    @property
+    def scorers(self) -> dict[str, ScorerConfig]:
+        """The specifications of the scorers of evaluation, by the names of their columns."""
+        specifications: dict[str, ScorerConfig] = self.catalog.load("scorers")
+        return specifications
+
+    def open(self) -> tuple[DiffusionModel, Scorer]:
+        """Load base model and reward onto the device."""
+        return open_model(self.base_model, self.compute), open_scorer(self.reward, self.compute)
+
+    def method(self, name: str) -> Method:
+        """Return one of the methods.
+
+        Raises:
+            InputError: The environment has no method of that name.
+        """
+        if name not in self.methods:
+            raise InputError(f"{name}: no such method; there are {', '.join(self.methods)}")
+        return self.methods[name]
 
 
-def read(env: str, params: str, conf: Path = Path("conf")) -> Configured:
+def read(env: str, params: str = "", conf: Path = Path("conf"), device: str = "auto") -> Configured:
     """Read an environment.
 
     Args:
-        env: its folder in conf.
-        params: as for `kedro run`: `NAME=VALUE,GROUP.NAME=VALUE`.
-        conf: the configuration's folder.
+        env: Its folder in conf.
+        params: Parameters as for `kedro run`: `NAME=VALUE,GROUP.NAME=VALUE`.
+        conf: The folder of the configuration.
+        device: The device that models are opened on; `auto` leaves that to `compute.device`.
     """
-    given = OmegaConf.to_container(OmegaConf.from_dotlist(params.split(",") if params else []))
-    loader = OmegaConfigLoader(
-        conf_source=str(conf), env=env, runtime_params=given, **CONFIG_LOADER_ARGS
+    changes = OmegaConf.to_container(OmegaConf.from_dotlist(params.split(",") if params else []))
+    loader = ProjectConfigLoader(
+        conf_source=str(conf), env=env, runtime_params=changes, **CONFIG_LOADER_ARGS
     )
-    parameters, catalog = loader["parameters"], loader["catalog"]
-    base, reward = catalog["base_model"], dict(catalog["reward_model"])
-    for unused in ("type", "metadata"):
-        reward.pop(unused)
+    parameters = loader["parameters"]
+    compute: dict[str, Any] = parameters["compute"]
     return Configured(
-        base_model=base.get("path") or base["hub_id"],
-        revision=base.get("revision"),
-        reward=ScorerConfig(**reward),
-        scorers={
-            name: ScorerConfig(**given) for name, given in catalog["scorers"]["scorers"].items()
-        },
-        compute=ComputeConfig(**parameters["compute"]),
+        catalog=DataCatalog.from_config({name: loader["catalog"][name] for name in _MODELS}),
+        compute=ComputeConfig(**(compute if device == "auto" else {**compute, "device": device})),
         sampling=SamplingConfig(**parameters["sampling"]),
-        lora=LoRAConfig(**parameters["lora"]),
-        rl=DPOKConfig(**parameters["rl_training"]),
-        sft=SFTConfig(**parameters["sft_training"]),
+        methods={name: Method(**method) for name, method in parameters["methods"].items()},
         generation=GenerationConfig(**parameters["sample_generation"]),
     )
 
@@ -103,8 +103,8 @@ def random_places(data: Path, work: Path) -> str:
     """Write Stable Diffusion v1.5 and ImageReward with random weights, and name their places.
 
     Args:
-        data: published configurations, see random_models.py.
-        work: where the models are kept for the next time.
+        data: Published configurations, see random_models.py.
+        work: The folder in which the models are kept for the next time.
 
     Returns:
         What `read` takes as `params`.

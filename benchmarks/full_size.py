@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 
 from benchmarks import random_models
+from benchmarks.configured import read
+from dpok_pipeline.evaluation.names import BASE
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENT = "location"
@@ -40,7 +42,14 @@ BUDGET = (
 
 
 def make_project(folder: Path) -> Path:
-    """Put this project's configuration and prompts into a folder of their own."""
+    """Put this project's configuration and prompts into a folder of their own.
+
+    Args:
+        folder: The new project's root; what it holds is removed.
+
+    Returns:
+        The folder.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "src").mkdir(parents=True)  # Kedro wants one; the code is the installed package
     shutil.copy(ROOT / "pyproject.toml", folder)
@@ -53,7 +62,15 @@ def make_project(folder: Path) -> Path:
 
 
 def make_models(data: Path, folder: Path) -> dict[str, Path]:
-    """Write the models unless an earlier call has, and give the name of each one's place."""
+    """Write the models, unless an earlier call has.
+
+    Args:
+        data: Published configurations, see random_models.py.
+        folder: The folder that keeps the models.
+
+    Returns:
+        The place of each model by the name that `--params` knows it by.
+    """
     places = {
         "base_model": folder / "stable-diffusion-v1-5",
         "image_reward": folder / "image_reward",
@@ -70,14 +87,18 @@ def make_models(data: Path, folder: Path) -> dict[str, Path]:
     return places
 
 
-def run(project: Path, models: dict[str, Path], *more: str) -> None:
+def run(project: Path, models: dict[str, Path]) -> None:
     """Run the five pipelines as a user would, with the hub switched off.
 
+    Args:
+        project: The project's folder.
+        models: As `make_models` returns them.
+
     Raises:
-        CalledProcessError: the command failed.
+        CalledProcessError: The command failed.
     """
-    given = [*(f"{name}={path.resolve()}" for name, path in models.items()), *BUDGET, *more]
-    command = ["-m", "dpok_pipeline", "--env", "paper", "--params", ",".join(given)]
+    params = [*(f"{name}={path.resolve()}" for name, path in models.items()), *BUDGET]
+    command = ["-m", "dpok_pipeline", "--env", "paper", "--params", ",".join(params)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     subprocess.run([sys.executable, *command], cwd=project, env=environment, check=True)
 
@@ -86,39 +107,44 @@ def check(project: Path) -> list[tuple[str, str, bool]]:
     """Look at what the run has left.
 
     Returns:
-        What was checked, what was found, and whether it is as it should be.
+        What was checked, what it is, and whether it is as it should be.
     """
     import pandas as pd
     from safetensors.numpy import load_file
 
     data = project / "data" / "paper"
-    found = []
-    for method in ("sft", "rl"):
-        pattern = f"06_models/{EXPERIMENT}/{method}_lora/*/{method}_lora/*.safetensors"
+    methods = read("paper", conf=project / "conf").methods
+    rows = []
+    for method in methods:
+        pattern = f"06_models/{EXPERIMENT}/{method}/lora/*/lora/*.safetensors"
         weights = load_file(max(data.glob(pattern)))
         moved = [bool(value.any()) for name, value in weights.items() if "lora_B" in name]
-        found.append((f"{method}: lora_B != 0", f"{sum(moved)} of {len(moved)}", all(moved)))
-    scores = pd.read_parquet(max(data.glob(f"07_model_output/{EXPERIMENT}/scores.parquet/*/*")))
+        rows.append((f"{method}: lora_B != 0", f"{sum(moved)} of {len(moved)}", all(moved)))
+    outputs = data / "07_model_output" / EXPERIMENT
+    newest = [max(outputs.glob(f"{name}/scores.parquet/*/*")) for name in (BASE.name, *methods)]
+    scores = pd.concat(map(pd.read_parquet, newest))
     for name in ("image_reward", "aesthetic"):
         finite = bool(scores[name].abs().max() < float("inf")) and not scores[name].isna().any()
         spread = float(scores[name].std())
-        found.append((f"{name}: finite, varied", f"spread {spread:.2e}", finite and spread > 0))
+        rows.append((f"{name}: finite, varied", f"spread {spread:.2e}", finite and spread > 0))
     report = list(data.glob("08_reporting/report.html/*/report.html"))
-    found.append(("report", f"{len(report)} written", bool(report)))
-    return found
+    rows.append(("report", f"{len(report)} written", bool(report)))
+    return rows
 
 
 def peak_bytes() -> int:
-    """Largest resident memory of a child process so far."""
+    """Return the largest resident memory of a child process so far."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
 
 
 def main() -> int:
-    """Make, run, check, and say how it went; 0 if everything is as it should be."""
+    """Make, run, check, and say how it went; the exit status is 0 if all is as it should be."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.full_size", description=__doc__)
     parser.add_argument("data", type=Path, help="published configurations and vocabularies")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "full_size")
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / "build" / "full_size", help="folder to work in"
+    )
     arguments = parser.parse_args()
     models = make_models(arguments.data, arguments.work / "models")
     started = time.perf_counter()

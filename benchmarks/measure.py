@@ -19,12 +19,12 @@ class Measurement:
     """One benchmark's numbers.
 
     Attributes:
-        name: what ran.
-        unit: what is counted.
-        per_second: units per second, best of the repeats.
-        seconds: of that call, which makes all its units.
-        flops: floating-point operations per unit, recomputation not counted.
-        peak_bytes: highest device memory (CUDA), or of the process so far (CPU).
+        name: What ran.
+        unit: What is counted.
+        per_second: Units per second, the best of the repeats.
+        seconds: Duration of that call, which makes all its units.
+        flops: Floating-point operations per unit, recomputation not counted.
+        peak_bytes: Highest memory of the device (CUDA), or of the process so far (CPU).
     """
 
     name: str
@@ -36,7 +36,7 @@ class Measurement:
 
     @property
     def rate(self) -> float:
-        """FLOP/s reached."""
+        """Floating-point operations per second that were reached."""
         return self.per_second * self.flops
 
 
@@ -47,7 +47,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def best_seconds(function: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Shortest wall time of some calls, after one that is not counted."""
+    """Return the shortest wall time of some calls, after one that is not counted."""
     seconds = []
     for _ in range(repeats + 1):
         synchronise(device)
@@ -59,9 +59,9 @@ def best_seconds(function: Callable[[], object], device: torch.device, repeats: 
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of square matrix products: the best of five over several sizes.
+    """Return the FLOP/s of square matrix products, the best of five over several sizes.
 
-    The same number type, device and threads as the networks: what they could reach at most.
+    With the number type, device and threads of the networks it is what they could reach at most.
     """
     rates = []
     for size in MATMUL_SIZES:
@@ -72,14 +72,14 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def count_flops(function: Callable[[], object]) -> int:
-    """Operations of matrix products, convolutions and attention in one call."""
+    """Count the operations of matrix products, convolutions and attention in one call."""
     with FlopCounterMode(display=False) as counter:
         function()
     return int(counter.get_total_flops())
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Peak memory since `reset_peak`; of a CPU process, since it began."""
+    """Return the peak memory since `reset_peak`, or of a CPU process since it began."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
@@ -100,7 +100,16 @@ def measure(
     device: torch.device,
     repeats: int,
 ) -> Measurement:
-    """Count, then time a function that makes so many units."""
+    """Count the operations of a function, then time it.
+
+    Args:
+        name: Name of the case.
+        unit: What the function makes.
+        units: How many of them it makes.
+        function: What is measured.
+        device: The device that it runs on.
+        repeats: Number of timed calls.
+    """
     flops = count_flops(function) / units
     reset_peak(device)
     seconds = best_seconds(function, device, repeats)

@@ -1,23 +1,31 @@
-"""`kedro paper`: our numbers beside the paper's, in the page that holds the latter."""
+"""Put our numbers beside the paper's: `python -m benchmarks.paper_page --preset official_code`.
+
+The page is docs/stable_diffusion.md. What its table holds of other presets stays.
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
 from kedro.utils import find_kedro_project
 
+from benchmarks import paper_results
+from dpok_pipeline.commands.errors import one_line_errors
 from dpok_pipeline.errors import InputError
 
 PAGE = Path("docs", "stable_diffusion.md")
 
 
-def fill_paper_page(env: str, preset: str) -> str:
+def fill_paper_page(project: Path, env: str, preset: str) -> str:
     """Read the newest comparisons of an environment and put them into the page.
 
     Args:
+        project: The project's folder.
         env: The environment.
-        preset: What it was run with.
+        preset: The preset that it was run with.
 
     Returns:
         The table as it now stands.
@@ -25,22 +33,42 @@ def fill_paper_page(env: str, preset: str) -> str:
     Raises:
         InputError: There is no such preset, or nothing of it has been evaluated.
     """
-    from benchmarks import paper_results
-
     if preset not in paper_results.PRESETS:
         known = ", ".join(paper_results.PRESETS)
         raise InputError(f"--preset {preset}: the paper has no numbers for it; there are {known}")
     names = {result.dataset for result in paper_results.RESULTS if result.preset == preset}
-    with KedroSession.create(env=env, runtime_params={"preset": preset}) as session:
+    bootstrap_project(project)
+    parameters = {"preset": preset}
+    with KedroSession.create(project, env=env, runtime_params=parameters) as session:
         catalog = session.load_context().catalog
         comparisons = {name: catalog.load(name) for name in names if catalog.exists(name)}
-    ours = paper_results.our_numbers(preset, comparisons)
-    if not ours:
+    numbers = paper_results.our_numbers(preset, comparisons)
+    if not numbers:
         raise InputError(
             f"{', '.join(sorted(names))}: nothing of preset {preset} has been evaluated in env "
             f"{env}; run `kedro run --env {env} --params preset={preset}` first"
         )
-    page = (find_kedro_project(Path.cwd()) or Path.cwd()) / PAGE
-    filled = paper_results.fill_page(page.read_text(encoding="utf-8"), ours)
+    page = project / PAGE
+    filled = paper_results.fill_page(page.read_text(encoding="utf-8"), numbers)
     page.write_text(filled, encoding="utf-8")
     return filled.partition(paper_results.BEGIN)[2].partition(paper_results.END)[0].strip()
+
+
+def main() -> None:
+    """Fill the page of the project in the current folder, and print its table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.paper_page", description=__doc__)
+    parser.add_argument("--env", default="paper", help="environment that was run; paper otherwise")
+    parser.add_argument(
+        "--preset",
+        default="official_code",
+        help=f"preset that it was run with: {', '.join(paper_results.PRESETS)}; official_code "
+        "otherwise",
+    )
+    arguments = parser.parse_args()
+    project = Path(find_kedro_project(Path.cwd()) or Path.cwd())
+    with one_line_errors():
+        print(fill_paper_page(project, arguments.env, arguments.preset))
+
+
+if __name__ == "__main__":
+    main()

@@ -61,8 +61,9 @@ def prepare(folder: Path, data: Path) -> None:
     """Write weights, vocabulary, images and the package's configuration into `folder`.
 
     Args:
-        folder: made.
-        data: where the vocabulary and BLIP's configuration may lie; else the hub has them.
+        folder: The folder, which is made.
+        data: Where the vocabulary and BLIP's configuration may lie; otherwise they come from the
+            hub.
     """
     from tests.rewards.blip_reference import random_state
 
@@ -84,15 +85,21 @@ def prepare(folder: Path, data: Path) -> None:
     for index in range(len(PROMPTS)):
         random_image(index).save(folder / f"{index:02d}.png")
     shutil.rmtree(folder / Path(WEIGHTS).stem, ignore_errors=True)
-    torch.save(telling(random_state(ImageRewardConfig(), SCALE)), folder / WEIGHTS)
+    torch.save(make_sensitive(random_state(ImageRewardConfig(), SCALE)), folder / WEIGHTS)
 
 
-def telling(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def make_sensitive(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Scale random weights so that at full size, too, the scores depend on what is scored.
 
-    Normalisations are near one, as trained ones are, and words far apart; else attention is flat
-    and 36 layers forget what they read. The text listens to itself more than to the image, or the
-    image drowns the words.
+    Normalisations are near one, as trained ones are, and words lie far apart; otherwise attention
+    is flat and 36 layers forget what they read. The text attends to itself more than to the image,
+    because the image would drown the words.
+
+    Args:
+        state: The random weights, which are changed in place.
+
+    Returns:
+        The same weights.
     """
     factors = {
         ".attention.self.query.": 0.7,
@@ -114,7 +121,7 @@ def telling(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def random_image(index: int) -> Image.Image:
-    """A smooth random picture with some noise, of an odd size that follows from `index`."""
+    """Draw a smooth picture with some noise, of an odd size; all of it follows from `index`."""
     rng = np.random.default_rng(index)
     width, height = (2 * int(side) + 1 for side in rng.integers(60, 340, 2))
     coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
@@ -124,12 +131,12 @@ def random_image(index: int) -> Image.Image:
 
 
 def pictures(folder: Path) -> list[Image.Image]:
-    """The images, in their own modes and sizes."""
+    """Open the images, in their own modes and sizes."""
     return [Image.open(folder / f"{index:02d}.png") for index in range(len(PROMPTS))]
 
 
 def environment() -> dict[str, str]:
-    """Releases of what can move a score."""
+    """Name the releases of what can move a score."""
     names = ("torch", "transformers", "pillow", "tokenizers")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
@@ -152,7 +159,7 @@ def score_by_package(folder: Path) -> dict[str, Any]:
 
 @torch.no_grad()
 def score_by_us(folder: Path) -> dict[str, Any]:
-    """Score by our class."""
+    """Score by this project's class."""
     from dpok_pipeline.rewards.published import load_published
 
     scores = load_published(folder / WEIGHTS).score(pictures(folder), PROMPTS)
@@ -161,7 +168,7 @@ def score_by_us(folder: Path) -> dict[str, Any]:
 
 @torch.no_grad()
 def measure_changes(folder: Path) -> dict[str, Any]:
-    """What one word, another image, or tensors instead of PIL images change."""
+    """Measure what one word, another image, or tensors instead of PIL images change."""
     from dpok_pipeline.rewards.preprocessing import CLIP_STD, pixels_from_pil, pixels_from_tensor
     from dpok_pipeline.rewards.published import load_published
 
@@ -172,28 +179,29 @@ def measure_changes(folder: Path) -> dict[str, Any]:
     by_word = (model.score(images, reworded) - scores).abs()
     by_image = (model.score(images[1:] + images[:1], prompts) - scores).abs()
     size, deviation = model.config.image_size, torch.tensor(CLIP_STD).view(1, 3, 1, 1)
-    levels, moved = [], []
+    level_changes, score_changes = [], []
     for image, prompt, score in zip(images, prompts, scores, strict=True):
-        array = torch.from_numpy(np.array(image.convert("RGB")))
-        tensor = array.permute(2, 0, 1)[None].float() / 255
+        array = torch.from_numpy(np.array(image.convert("RGB")))  # (H, W, 3)
+        tensor = array.permute(2, 0, 1)[None].float() / 255  # (1, 3, H, W)
         pixels = pixels_from_tensor(tensor, size) - pixels_from_pil([image.convert("RGB")], size)
-        levels.append((pixels * deviation * 255).abs().flatten())
-        moved.append((model.score(tensor, [prompt])[0] - score).abs().item())
-    steps = torch.cat(levels)
+        # The preprocessed pixels are in standard deviations; grey levels are easier to judge.
+        level_changes.append((pixels * deviation * 255).abs().flatten())
+        score_changes.append((model.score(tensor, [prompt])[0] - score).abs().item())
+    levels = torch.cat(level_changes)
     return {
         "least_move_by_one_word": by_word.min().item(),
         "least_move_by_another_image": by_image.min().item(),
         "tensors_against_pil": {
-            "grey_levels_mean": steps.mean().item(),
-            "grey_levels_largest": steps.max().item(),
-            "score_mean": statistics.fmean(moved),
-            "score_largest": max(moved),
+            "grey_levels_mean": levels.mean().item(),
+            "grey_levels_largest": levels.max().item(),
+            "score_mean": statistics.fmean(score_changes),
+            "score_largest": max(score_changes),
         },
     }
 
 
 def compare(folder: Path) -> dict[str, Any]:
-    """Put the three runs side by side."""
+    """Put the three runs side by side, and say whether they prove that the scores are equal."""
     package, ours, ours_there, changes = (
         json.loads((folder / f"{name}.json").read_text())
         for name in ("package", "ours", "ours_there", "changes")
@@ -210,14 +218,14 @@ def compare(folder: Path) -> dict[str, Any]:
         "ours_in_the_packages_environment": ours_there,
     }
     moves = (changes["least_move_by_one_word"], changes["least_move_by_another_image"])
-    proves = spread >= LEAST_SPREAD and min(moves) > LEAST_MOVE
+    proven = spread >= LEAST_SPREAD and min(moves) > LEAST_MOVE
     for run in (ours, ours_there):
         pairs = zip(package["scores"], run["scores"], strict=True)
-        differences = [abs(theirs - mine) for theirs, mine in pairs]
+        differences = [abs(one - other) for one, other in pairs]
         run["largest_difference"] = max(differences)
         run["within_tolerance"] = sum(value <= TOLERANCE for value in differences)
-        proves &= run["within_tolerance"] == len(PROMPTS)
-    return {"proven": proves, **result}
+        proven &= run["within_tolerance"] == len(PROMPTS)
+    return {"proven": proven, **result}
 
 
 #: What each step writes into its file, `{step}.json`.
@@ -236,14 +244,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the steps meet")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="see prepare")
     parser.add_argument("--result", type=Path, help="where compare writes the table")
-    given = parser.parse_args()
-    folder = given.folder.resolve()
-    if given.step == "prepare":
-        prepare(folder, given.data)
-    elif given.step == "compare":
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
+    if arguments.step == "prepare":
+        prepare(folder, arguments.data)
+    elif arguments.step == "compare":
         result = compare(folder)
-        given.result.parent.mkdir(parents=True, exist_ok=True)
-        given.result.write_text(json.dumps(result, indent=2) + "\n")
+        arguments.result.parent.mkdir(parents=True, exist_ok=True)
+        arguments.result.write_text(json.dumps(result, indent=2) + "\n")
         for name in ("ours", "ours_in_the_packages_environment"):
             run = result[name]
             print(
@@ -251,9 +259,9 @@ def main() -> None:
                 f"largest difference {run['largest_difference']:.1e}"
             )
         if not result["proven"]:
-            raise SystemExit(f"not proven; see {given.result}")
+            raise SystemExit(f"not proven; see {arguments.result}")
     else:
-        (folder / f"{given.step}.json").write_text(json.dumps(STEPS[given.step](folder)))
+        (folder / f"{arguments.step}.json").write_text(json.dumps(STEPS[arguments.step](folder)))
 
 
 if __name__ == "__main__":

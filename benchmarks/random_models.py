@@ -27,7 +27,7 @@ def check_data(data: Path) -> None:
     """Check that the published configurations are there.
 
     Raises:
-        InputError: naming the first file that is missing.
+        InputError: A file is missing; the message names the first one.
     """
     for name in (STABLE_DIFFUSION / "unet" / "config.json", VOCABULARY, AESTHETIC_HEAD):
         if not (data / name).is_file():
@@ -40,12 +40,12 @@ def write_stable_diffusion(data: Path, folder: Path, pixels: int = 512) -> Path:
     """Write Stable Diffusion v1.5 in diffusers' format, float32, with random weights.
 
     Args:
-        data: holds the published configurations.
-        folder: made.
-        pixels: side of its images; it changes no weight.
+        data: The folder of the published configurations.
+        folder: The model's folder, which is made.
+        pixels: Side of its images; it changes no weight.
 
     Returns:
-        The folder.
+        The model's folder.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -69,7 +69,15 @@ def write_stable_diffusion(data: Path, folder: Path, pixels: int = 512) -> Path:
 
 
 def write_image_reward(data: Path, folder: Path) -> Path:
-    """Write ImageReward-v1.0 at its published size with random weights."""
+    """Write ImageReward-v1.0 at its published size with random weights.
+
+    Args:
+        data: The folder of the published configurations.
+        folder: The model's folder, which is made.
+
+    Returns:
+        The model's folder.
+    """
     from dpok_pipeline.rewards.image_reward import ImageReward, ImageRewardConfig
 
     torch.manual_seed(1)
@@ -79,7 +87,15 @@ def write_image_reward(data: Path, folder: Path) -> Path:
 
 
 def write_clip(data: Path, folder: Path) -> Path:
-    """Write OpenAI's CLIP ViT-L/14 at its published size with random weights."""
+    """Write OpenAI's CLIP ViT-L/14 at its published size with random weights.
+
+    Args:
+        data: The folder of the published configurations.
+        folder: The model's folder, which is made.
+
+    Returns:
+        The model's folder.
+    """
     from transformers import CLIPConfig, CLIPModel
 
     text = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
@@ -104,6 +120,14 @@ def write_clip(data: Path, folder: Path) -> Path:
 
 
 def write_aesthetic(data: Path, folder: Path) -> Path:
-    """Copy LAION's published head: it is small, and its weights are real."""
+    """Copy LAION's published head, which is small, so that its weights are the real ones.
+
+    Args:
+        data: The folder of the published configurations.
+        folder: The folder for the head's file, which is made.
+
+    Returns:
+        The file.
+    """
     folder.mkdir(parents=True)
     return Path(shutil.copy(data / AESTHETIC_HEAD, folder))

@@ -1,10 +1,11 @@
-"""The hyper-parameter search behind `conf/base`: one trial per method, prompt and setting.
+"""The hyper-parameter search behind `conf/base`: one trial per experiment and setting.
 
-    python -m benchmarks.search rl  learning_rate=1e-3 kl_weight=0.01 --experiments color
-    python -m benchmarks.search sft learning_rate=1e-3 sft_shift=0.1
+    python -m benchmarks.search dpok learning_rate=1e-3,6e-4 kl_weight=0.01 --experiments color
+    python -m benchmarks.search sft learning_rate=1e-3 sft_shift=0.1 images=1280
 
-Every trial trains with the values of `conf/base` but for those given, draws images on noise that
-neither the demo's training nor its evaluation uses, and adds a row to
+Every trial trains one method with the values of the environment but for those given; several values
+of a parameter, separated by commas, are tried with every combination of the others. It then draws
+images on noise that neither the demo's training nor its evaluation uses, and adds a row to
 `benchmarks/results/search.csv`.
 """
 
@@ -12,194 +13,272 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
-import subprocess
+import itertools
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import pandas as pd
 import torch
 import yaml
-from pydantic import BaseModel
+from omegaconf import OmegaConf
 
-from benchmarks import configured
-from dpok_pipeline.algorithms.dpok.train import train_dpok
-from dpok_pipeline.algorithms.sft.generation import generate_samples
-from dpok_pipeline.algorithms.sft.samples import SFTSamples
-from dpok_pipeline.algorithms.sft.train import train_sft
+from benchmarks.configured import Configured, read
+from benchmarks.training import train
+from dpok_pipeline.algorithms.methods import Method
+from dpok_pipeline.configuration.methods import group_of
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
-from dpok_pipeline.diffusion.decode import decode
 from dpok_pipeline.diffusion.lora import detach_lora, load_lora
-from dpok_pipeline.diffusion.sampler import sample
-from dpok_pipeline.pipelines.models import scorer_identity
-from dpok_pipeline.rewards.load import load_scorer
-from dpok_pipeline.training.config import DPOKConfig, SFTConfig, ValueConfig
-
-Settings = TypeVar("Settings", bound=BaseModel)
+from dpok_pipeline.diffusion.sampler import decode, sample
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.fingerprint import fingerprint, flatten
+from dpok_pipeline.files.git import describe_commit
+from dpok_pipeline.pipelines.models import open_scorer, scorer_identity
+from dpok_pipeline.training.config import OnlineConfig
 
 PROMPTS = Path("data/01_raw/prompts/paper.yml")
 LOG = Path("benchmarks/results/search.csv")
 TRAINING_SEED, EVALUATION_SEED, IMAGES = 7_000, 8_000, 64
+#: All rows are of the CPU, so that they can be compared.
+DEVICE = "cpu"
 FIELDS = (
     "method", "experiment", "ddim_steps", "images", "learning_rate", "changed", "reward",
     "image_reward_base", "image_reward", "judge_base", "judge",
     "aesthetic_base", "aesthetic", "training_seconds", "commit",
 )  # fmt: skip
 
-
-def main() -> None:
-    """Run one setting on every experiment asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("method", choices=("rl", "sft"))
-    parser.add_argument("changed", nargs="*", metavar="NAME=VALUE", help="e.g. learning_rate=2e-3")
-    parser.add_argument("--experiments", default="color,composition,count,location")
-    chosen = parser.parse_args()
-    changed = {name: _number(value) for name, value in (c.split("=") for c in chosen.changed)}
-    _check_names(parser, chosen.method, changed)
-    for experiment in chosen.experiments.split(","):
-        row = Trial(chosen.method, experiment, changed).run()
-        print({key: row[key] for key in FIELDS if key != "commit"}, flush=True)
-        _append(row)
+Changes = dict[str, str]
 
 
-def _check_names(parser: argparse.ArgumentParser, method: str, changed: dict[str, Any]) -> None:
-    """Stop at a name that no part of the trial would read."""
-    method_config = DPOKConfig if method == "rl" else SFTConfig
-    known = {*method_config.model_fields, *SamplingConfig.model_fields, *LoRAConfig.model_fields}
-    known |= (
-        {f"value.{name}" for name in ValueConfig.model_fields} if method == "rl" else {"images"}
-    )
-    unknown = sorted(set(changed) - known)
-    if unknown:
-        parser.error(f"no such parameter of {method}: {', '.join(unknown)}")
+@dataclass(frozen=True)
+class Study:
+    """What a search varies.
+
+    Attributes:
+        env: Environment in conf.
+        method: Name of one of its methods.
+    """
+
+    env: str
+    method: str
+
+    def configure(self, changes: Changes) -> Configured:
+        """Read the environment with some parameters changed.
+
+        Raises:
+            InputError: There is no such method or parameter, or a value is out of range.
+        """
+        if unknown := sorted(changes.keys() - self._places.keys()):
+            raise InputError(f"no such parameter of {self.method}: {', '.join(unknown)}")
+        values = {"seed": str(TRAINING_SEED), **changes}
+        params = [f"{self._places[name]}={value}" for name, value in values.items()]
+        return read(self.env, ",".join(params), device=DEVICE)
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        """What `--params` calls each parameter that a trial reads."""
+        method = read(self.env).method(self.method)
+        settings = f"methods.{method.name}"
+        training = f"{settings}.{group_of(method.algorithm)}"
+        places = {name: f"sampling.{name}" for name in SamplingConfig.model_fields}
+        places |= {name: f"{settings}.lora.{name}" for name in LoRAConfig.model_fields}
+        places |= {name: f"{training}.{name}" for name in flatten(method.training.model_dump())}
+        if not method.online:
+            places["images"] = "sample_generation.images"
+        return {**places, "seed": "training_seed"}  # of training and its samples alike
 
 
 class Trial:
-    """One setting of one method on one experiment's training prompt."""
+    """One setting of a method on one experiment's training prompts."""
 
-    def __init__(self, method: str, experiment: str, changed: dict[str, Any]) -> None:
-        """Read `conf/base` and load the world.
+    def __init__(self, study: Study, experiment: str, changes: Changes) -> None:
+        """Read the configuration.
 
         Args:
-            method: `rl` or `sft`.
-            experiment: one of the paper's, in `data/01_raw/prompts/paper.yml`.
-            changed: parameters that differ from `conf/base`.
+            study: Method and environment.
+            experiment: One of the paper's, in `data/01_raw/prompts/paper.yml`.
+            changes: The parameters that differ from the environment's.
+
+        Raises:
+            InputError: There is no such method, parameter or experiment.
         """
-        self.method, self.experiment, self.changed = method, experiment, changed
-        self.base = configured.read("base", "")
+        self.study, self.experiment, self.changes = study, experiment, changes
+        self.configured = study.configure(changes)
+        self.method: Method = self.configured.method(study.method)
         prompts = yaml.safe_load(PROMPTS.read_text(encoding="utf-8"))
-        self.prompt: str = prompts[experiment]["train"][0]
-        self.sampling = _with(self.base.sampling, changed)
-        self.lora = _with(self.base.lora, changed)
-        self.model, self.reward = self.base.open(torch.device("cpu"))
-        self.scorers = {name: load_scorer(spec) for name, spec in self.base.scorers.items()}
+        if experiment not in prompts:
+            raise InputError(f"{experiment}: no such experiment; there are {', '.join(prompts)}")
+        self.prompts: list[str] = prompts[experiment]["train"]
 
     def run(self) -> dict[str, Any]:
         """Train, and score the tuned model against the base model on the same noise."""
-        before = self._scores()
-        train = self._train_rl if self.method == "rl" else self._train_sft
+        model, _ = self.configured.open()
+        before = self._score_images()
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
-            trained = train(Path(folder))
+            result = train(
+                self.method,
+                model,
+                self.prompts,
+                sampling=self.configured.sampling,
+                load_reward=lambda: self.configured.open()[1],
+                find_samples=self._samples,
+                work_dir=Path(folder, "work"),
+            )
             seconds = time.perf_counter() - started
-            load_lora(self.model.unet, trained)
-            after = self._scores()
-            detach_lora(self.model.unet)
+            load_lora(model.unet, result.lora_folder)
+        try:
+            after = self._score_images()
+        finally:
+            detach_lora(model.unet)
         return {
-            "method": self.method, "experiment": self.experiment, **self._settings(),
-            "training_seconds": round(seconds, 1),
-            "commit": _commit(), **{f"{name}_base": value for name, value in before.items()},
+            **self._settings(),
+            **{f"{name}_base": value for name, value in before.items()},
             **after,
-        }  # fmt: skip
+            "training_seconds": round(seconds, 1),
+            "commit": _commit(),
+        }
 
     def _settings(self) -> dict[str, Any]:
-        """What tells this trial from the others, also once `conf/base` is another."""
-        if self.method == "rl":
-            config: Any = _with(self.base.rl, self.changed)
-            images = config.iterations * config.images_per_iteration
-        else:
-            config = _with(self.base.sft, self.changed)
-            images = self.changed.get("images", self.base.generation.images)
+        """Return what tells this trial from the others, also once the environment is another."""
+        training, env = self.method.training, self.study.env
+        images = (
+            training.iterations * training.images_per_iteration
+            if isinstance(training, OnlineConfig)
+            else self.configured.generation.images
+        )
+        changes = self.changes if env == "base" else {"env": env, **self.changes}
         return {
-            "ddim_steps": self.sampling.ddim_steps,
+            "method": self.method.name,
+            "experiment": self.experiment,
+            "ddim_steps": self.configured.sampling.ddim_steps,
             "images": images,
-            "learning_rate": config.learning_rate,
-            "changed": " ".join(f"{name}={value}" for name, value in self.changed.items()),
-            "reward": scorer_identity(self.base.reward)["files"][:8],
+            "learning_rate": training.learning_rate,
+            "changed": " ".join(f"{name}={_typed(value)}" for name, value in changes.items()),
+            "reward": self._reward["files"][:8],
         }
 
-    def _train_rl(self, folder: Path) -> Path:
-        value = _with(self.base.rl.value, _under("value.", self.changed))
-        config = _with(self.base.rl, {"seed": TRAINING_SEED, "value": value, **self.changed})
-        return train_dpok(
-            self.model, [self.prompt], self.reward, sampling=self.sampling,
-            lora=self.lora, config=config, work_dir=folder,
-        ).lora_folder  # fmt: skip
+    @cached_property
+    def _reward(self) -> dict[str, Any]:
+        return scorer_identity(self.configured.reward)
 
-    def _train_sft(self, folder: Path) -> Path:
-        config = _with(self.base.sft, {"seed": TRAINING_SEED, **self.changed})
-        return train_sft(
-            self.model, self._samples(), lora=self.lora, config=config, work_dir=folder
-        ).lora_folder
+    def _samples(self) -> Path:
+        """Draw an offline method's images, once for all trials that learn from the same ones."""
+        from dpok_pipeline.algorithms.sft.generation import generate_samples
 
-    def _samples(self) -> SFTSamples:
-        """SFT's images, kept between trials: they depend on neither learning rate nor γ."""
-        given = {name: self.changed[name] for name in ("images", "seed") if name in self.changed}
-        config = _with(self.base.generation, {"seed": TRAINING_SEED, **given})
-        reward = scorer_identity(self.base.reward)
-        made_by = (self.prompt, self.sampling, config, self.model.handle.content_hash, reward)
-        name = hashlib.sha256(repr(made_by).encode()).hexdigest()[:16]
-        cache = Path(tempfile.gettempdir()) / f"dpok_search_{name}"
-        cache.mkdir(exist_ok=True)
-        shards = generate_samples(
-            self.model, [("prompt", self.prompt)], self.reward,
-            sampling=self.sampling, config=config, work_dir=cache,
-        )  # fmt: skip
-        return SFTSamples.from_frame(pd.concat(shards))
+        model, reward = self.configured.open()
+        sampling, generation = self.configured.sampling, self.configured.generation
+        recipe = {
+            "prompts": self.prompts,
+            "sampling": sampling.numbers(),
+            "generation": generation.numbers(),
+            "base_model": model.handle.content_hash,
+            "precision": model.precision,
+            "reward": self._reward,
+        }
+        return generate_samples(
+            model,
+            [(f"{self.experiment}-{number}", text) for number, text in enumerate(self.prompts)],
+            reward,
+            sampling=sampling,
+            config=generation,
+            work_dir=Path(tempfile.gettempdir(), f"dpok_search_{fingerprint(recipe)[:16]}"),
+            identity=self._reward,
+        )
 
     @torch.no_grad()
-    def _scores(self) -> dict[str, float]:
-        texts = [self.prompt] * IMAGES
-        drawn = sample(
-            self.model, texts, self.sampling, seed=EVALUATION_SEED, indices=range(IMAGES)
+    def _score_images(self) -> dict[str, float]:
+        """Score images of the model as it is, on the noise of all trials."""
+        model, _ = self.configured.open()
+        texts = list(itertools.islice(itertools.cycle(self.prompts), IMAGES))
+        samples = sample(
+            model, texts, self.configured.sampling, seed=EVALUATION_SEED, indices=range(IMAGES)
         )
-        images = decode(self.model, drawn.latents)
+        images = decode(model, samples.latents)
+        scorers = {
+            name: open_scorer(specification, self.configured.compute)
+            for name, specification in self.configured.scorers.items()
+        }
         return {
             name: round(scorer.score(images, texts).mean().item(), 3)
-            for name, scorer in self.scorers.items()
+            for name, scorer in scorers.items()
         }
 
 
-def _with(config: Settings, changed: dict[str, Any]) -> Settings:
-    """The same settings but for those among `changed` that they have."""
-    given = {name: value for name, value in changed.items() if name in type(config).model_fields}
-    return type(config)(**{**config.model_dump(), **given})
-
-
-def _under(prefix: str, changed: dict[str, Any]) -> dict[str, Any]:
-    return {n.removeprefix(prefix): v for n, v in changed.items() if n.startswith(prefix)}
-
-
-def _number(text: str) -> Any:
+def main() -> None:
+    """Run every combination of the settings on every experiment asked for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.search",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("method", help="name of a method of the environment, such as dpok")
+    parser.add_argument(
+        "changes", nargs="*", metavar="NAME=VALUE[,VALUE]", help="e.g. learning_rate=1e-3,6e-4"
+    )
+    parser.add_argument(
+        "--experiments",
+        default="color,composition,count,location",
+        help="the paper's four otherwise",
+    )
+    parser.add_argument("--env", default="base", help="environment in conf whose values are varied")
+    arguments = parser.parse_args()
+    study = Study(arguments.env, arguments.method)
     try:
-        return float(text) if "e-" in text else int(text)
-    except ValueError:
-        return yaml.safe_load(text)
+        grid = list(combinations(parse_changes(arguments.changes)))
+        # All of them are read before the first one is trained.
+        experiments = arguments.experiments.split(",")
+        trials = [Trial(study, name, changes) for changes in grid for name in experiments]
+        for trial in trials:
+            row = trial.run()
+            print({key: row[key] for key in FIELDS if key in row and key != "commit"}, flush=True)
+            _append(row)
+    except InputError as error:
+        raise SystemExit(f"Error: {error}") from None
+
+
+def parse_changes(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Read `NAME=VALUE,VALUE` as the values of each name.
+
+    Raises:
+        InputError: A text has another form.
+    """
+    changes = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not (name and equals and all(values.split(","))):
+            raise InputError(f"{text}: give NAME=VALUE, or NAME=VALUE,VALUE to try several")
+        changes[name] = values.split(",")
+    return changes
+
+
+def combinations(changes: Mapping[str, Sequence[str]]) -> Iterator[Changes]:
+    """Combine every value of each parameter with all those of the others."""
+    for values in itertools.product(*changes.values()):
+        yield dict(zip(changes, values, strict=True))
+
+
+def _typed(text: str) -> Any:
+    """Read a value as the configuration does: the log writes 0.001, however it was given."""
+    return OmegaConf.from_dotlist([f"value={text}"]).value
 
 
 def _commit() -> str:
-    return subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True).strip()
+    commit = describe_commit(Path())
+    return commit.sha[:7] if commit else ""
 
 
-def _append(row: dict[str, Any]) -> None:
+def _append(row: Mapping[str, Any]) -> None:
+    LOG.parent.mkdir(parents=True, exist_ok=True)
     fresh = not LOG.exists()
-    with LOG.open("a", newline="") as file:
+    with LOG.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, FIELDS)
         if fresh:
             writer.writeheader()
-        writer.writerow({field: row[field] for field in FIELDS})
+        writer.writerow({field: row.get(field, "") for field in FIELDS})
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.stress.batches import compare_batch_sizes
-from benchmarks.stress.budgets import BUDGETS, Kind
+from benchmarks.stress.budgets import BUDGETS, KINDS
 from benchmarks.stress.checkpoints import checkpoint_cost
 from benchmarks.stress.disk import Unavailable, fill_disk
 from benchmarks.stress.generation import generate_many
@@ -27,68 +28,78 @@ from benchmarks.stress.kills import kill_and_restart
 RESULTS = Path(__file__).parents[1] / "results" / "stress.json"
 PARTS = ("kills", "disk", "generation", "checkpoints", "batches")
 SETTINGS = ("kills", "images", "budget", "seed")
-KINDS: tuple[Kind, ...] = ("rl", "sft", "generation")
 
 Case = Callable[[], dict[str, Any]]
 
 
 def parse() -> argparse.Namespace:
-    """Command-line options."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all")
-    parser.add_argument("--kills", type=int, default=20, help="kills, and fillings of the disk")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of these alone")
-    parser.add_argument("--images", type=int, default=20_000, help="of the part generation")
     parser.add_argument(
-        "--budget", choices=BUDGETS, default="demo", help="of generation, checkpoints and batches"
+        "parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all otherwise"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the random moments")
-    parser.add_argument("--folder", type=Path, default=Path("build/stress"), help="to work in")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON that is written")
+    parser.add_argument(
+        "--kills", type=int, default=20, help="number of kills, and of fillings of the disk"
+    )
+    parser.add_argument(
+        "--kinds", nargs="+", choices=KINDS, default=KINDS, help="what is killed and starved"
+    )
+    parser.add_argument(
+        "--images", type=int, default=20_000, help="number of images of the part generation"
+    )
+    parser.add_argument(
+        "--budget",
+        choices=BUDGETS,
+        default="demo",
+        help="budget of generation, checkpoints and batches",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("build/stress"), help="folder to work in"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON file of the results")
     parser.add_argument("--fresh", action="store_true", help="do finished cases again")
-    chosen = parser.parse_args()
-    unknown = [part for part in chosen.parts if part not in PARTS]
+    arguments = parser.parse_args()
+    unknown = [part for part in arguments.parts if part not in PARTS]
     if unknown:
         parser.error(f"{unknown[0]}: no such part; there are {', '.join(PARTS)}")
-    return chosen
+    return arguments
 
 
-def cases(chosen: argparse.Namespace) -> Iterator[tuple[str, Case]]:
-    """Every case of the chosen parts by its name."""
-    folder, kills, seed = chosen.folder.resolve(), chosen.kills, chosen.seed
-    for part in chosen.parts or PARTS:
-        alone: dict[str, Case] = {
-            "generation": lambda: generate_many(
-                folder / "generation", chosen.images, seed, chosen.budget
-            ),
-            "batches": lambda: compare_batch_sizes(seed, chosen.budget),
-        }
-        if part in alone:
-            yield part, alone[part]
-            continue
-        for kind in chosen.kinds:
-            if part == "checkpoints" and kind == "generation":  # it has shards instead
-                continue
-            place = folder / part / kind
-            run: dict[str, Case] = {
-                "kills": lambda k=kind, p=place: kill_and_restart(k, p, kills, seed),
-                "disk": lambda k=kind, p=place: fill_disk(k, p, kills, seed),
-                "checkpoints": lambda k=kind, p=place: checkpoint_cost(k, p, chosen.budget),
-            }
-            yield f"{part} {kind}", run[part]
+def cases(arguments: argparse.Namespace) -> Iterator[tuple[str, Case]]:
+    """Yield every case of the parts that the command line names, with its name."""
+    folder, seed, budget = arguments.folder.resolve(), arguments.seed, arguments.budget
+    for part in arguments.parts or PARTS:
+        if part == "generation":
+            yield part, partial(generate_many, folder / part, arguments.images, seed, budget)
+        elif part == "batches":
+            yield part, partial(compare_batch_sizes, seed, budget)
+        else:
+            for kind in arguments.kinds:
+                place = folder / part / kind
+                case: Case
+                if part == "kills":
+                    case = partial(kill_and_restart, kind, place, arguments.kills, seed)
+                elif part == "disk":
+                    case = partial(fill_disk, kind, place, arguments.kills, seed)
+                elif kind == "generation":  # it has shards instead of checkpoints
+                    continue
+                else:
+                    case = partial(checkpoint_cost, kind, place, budget)
+                yield f"{part} {kind}", case
 
 
 def main() -> int:
-    """Run the cases that are not finished; status 1 where one fails."""
-    chosen = parse()
+    """Run the cases that are not finished; the exit status is 1 where one fails."""
+    arguments = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the worker is ended, too
-    found: dict[str, Any] = {}
-    if chosen.results.is_file():
-        found = json.loads(chosen.results.read_text(encoding="utf-8"))
-    for name, case in cases(chosen):
-        wanted = {setting: getattr(chosen, setting) for setting in SETTINGS}
-        known = found.get(name, {})
-        if known.get("settings") == wanted and known["passed"] and not chosen.fresh:
+    outcomes: dict[str, Any] = {}
+    if arguments.results.is_file():
+        outcomes = json.loads(arguments.results.read_text(encoding="utf-8"))
+    for name, case in cases(arguments):
+        settings = {setting: getattr(arguments, setting) for setting in SETTINGS}
+        known = outcomes.get(name, {})
+        if known.get("settings") == settings and known["passed"] and not arguments.fresh:
             print(f"{name}: done already")
             continue
         print(f"{name} …", flush=True)
@@ -100,28 +111,28 @@ def main() -> int:
         except RuntimeError as error:  # a worker that ended as it should not
             outcome = {"error": str(error), "passed": False}
         outcome["wall_seconds"] = round(time.monotonic() - started, 1)
-        found[name] = {**outcome, "settings": wanted, "machine": machine()}
-        write(chosen.results, found)
+        outcomes[name] = {**outcome, "settings": settings, "machine": machine()}
+        write(arguments.results, outcomes)
         print(f"{name}: {json.dumps(outcome)}", flush=True)
-    failed = [name for name, outcome in found.items() if not outcome["passed"]]
+    failed = [name for name, outcome in outcomes.items() if not outcome["passed"]]
     for name in failed:
         print(f"{name}: FAILED", file=sys.stderr)
     return 1 if failed else 0
 
 
 def machine() -> str:
-    """What the figures were measured on."""
+    """Describe what the figures were measured on."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{platform.machine()}, {cores} core(s), torch {torch.__version__}"
 
 
-def write(path: Path, found: dict[str, Any]) -> None:
+def write(path: Path, outcomes: dict[str, Any]) -> None:
     """Write the results so that an interruption leaves the old ones."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(outcomes, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
 
 

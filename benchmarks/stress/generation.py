@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stress.budgets import BUDGETS
-from benchmarks.stress.processes import Worker
+from benchmarks.stress.processes import Worker, listed_shards
 
 MEMORY_LIMIT = 2 * 1024**3  # above the loaded model
 _POLL = 0.2
@@ -19,10 +19,13 @@ def generate_many(folder: Path, images: int, seed: int, budget: str) -> dict[str
     """Generate, with one kill at a random shard, and start again.
 
     Args:
-        folder: of this part alone.
-        images: how many.
-        seed: of the moment.
-        budget: whose steps, precision and shards.
+        folder: The folder of this part alone.
+        images: Number of images.
+        seed: Seed of the moment of the kill.
+        budget: The name of the budget, whose steps, precision and shards are taken.
+
+    Returns:
+        The figures for the results.
     """
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
@@ -47,16 +50,18 @@ def generate_many(folder: Path, images: int, seed: int, budget: str) -> dict[str
         status, errors, report = worker.finish()
     if status != 0:
         raise RuntimeError(f"generation ended with status {status}: {errors[-2000:]}")
-    return _found(work, before, report, max(peak, report["peak_bytes"])) | {
+    return _figures(work, before, report, max(peak, report["peak_bytes"])) | {
         "seconds_until_kill": round(killed - first, 1),
         "seconds": round(time.monotonic() - first, 1),
         "images_per_second": round(images / (time.monotonic() - first), 2),
     }
 
 
-def _found(work: Path, before: dict[str, int], report: dict[str, Any], peak: int) -> dict[str, Any]:
+def _figures(
+    work: Path, before: dict[str, int], report: dict[str, Any], peak: int
+) -> dict[str, Any]:
     after = _finished(work)
-    redone = sum(after[name] != made for name, made in before.items())
+    redone = sum(after[name] != written for name, written in before.items())
     above = peak - report["loaded_bytes"]
     # The killed process was at work on one more shard at most.
     return {
@@ -74,13 +79,12 @@ def _found(work: Path, before: dict[str, int], report: dict[str, Any], peak: int
 
 
 def _finished(work: Path) -> dict[str, int]:
-    """When each shard that has its description was written, in nanoseconds."""
-    described = sorted(work.glob("shard-*.json"))
-    return {path.stem: path.with_suffix(".parquet").stat().st_mtime_ns for path in described}
+    """Return when each shard that the manifest lists was written, in nanoseconds."""
+    return {name: (work / name).stat().st_mtime_ns for name in listed_shards(work)}
 
 
 def _peak_of(worker: Worker) -> int:
-    """Highest memory of a process that is about to be killed."""
+    """Return the highest memory of a process that is about to be killed."""
     try:
         status = Path(f"/proc/{worker.process.pid}/status").read_text()
     except OSError:  # no such folder on this system, or it has ended

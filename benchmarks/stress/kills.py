@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stress.budgets import Kind
-from benchmarks.stress.processes import Worker, results, run_to_the_end, whole_checkpoints
+from benchmarks.stress.processes import Worker, results, run_to_the_end, whole_state
 
 _SHARE_IN_START = 0.1  # of the kills hit a process that is still loading
 
 
 def reference(kind: Kind, folder: Path) -> dict[str, Any]:
-    """The uninterrupted run, with SFT's images before it."""
+    """Do the uninterrupted run, with SFT's images before it, and return its report."""
     shutil.rmtree(folder, ignore_errors=True)
     if kind == "sft":
         run_to_the_end("generation", folder / "samples", "--images", "48")
@@ -25,19 +25,19 @@ def kill_and_restart(kind: Kind, folder: Path, kills: int, seed: int) -> dict[st
     """Kill so many times, over as many runs as that takes, and compare each finished run.
 
     Args:
-        kind: what runs.
-        folder: of this part and kind alone.
-        kills: how often.
-        seed: of the moments.
+        kind: What runs.
+        folder: The folder of this part and kind alone.
+        kills: How often it is killed.
+        seed: Seed of the moments.
 
     Returns:
-        What was found, for the results.
+        The figures for the results.
     """
     whole = reference(kind, folder)
     expected = results(folder / "whole")
     moments = random.Random(f"{seed}/{kind}")
-    # On average a killed process gets through its share of the work, so that one run takes
-    # about as many kills as are wanted.
+    # On average a killed process gets through its share of the work, so that one run takes about
+    # `kills` kills.
     longest = 2 * whole["seconds"] / max(kills, 1)
     done, finished, same, with_state = 0, 0, 0, 0
     work = folder / "killed"
@@ -45,7 +45,7 @@ def kill_and_restart(kind: Kind, folder: Path, kills: int, seed: int) -> dict[st
         killed = done < kills and _start_and_kill(kind, work, moments, longest, whole)
         if killed:
             done += 1
-            with_state += bool(whole_checkpoints(work))
+            with_state += bool(whole_state(work))
             print(f"  {kind}: kill {done} of {kills}, {_newest(work)}", flush=True)
             continue
         if done >= kills:
@@ -70,7 +70,7 @@ def kill_and_restart(kind: Kind, folder: Path, kills: int, seed: int) -> dict[st
 def _start_and_kill(
     kind: Kind, work: Path, moments: random.Random, longest: float, whole: dict[str, Any]
 ) -> bool:
-    """Start and kill at a random moment; False where the run finished before it."""
+    """Start and kill at a random moment; return False where the run finished before it."""
     with Worker(kind, work) as worker:
         if moments.random() < _SHARE_IN_START:
             return worker.sleep(moments.uniform(0, whole["start_seconds"]))
@@ -84,5 +84,5 @@ def _start_and_kill(
 
 
 def _newest(work: Path) -> str:
-    names = whole_checkpoints(work)
+    names = whole_state(work)
     return f"newest whole: {names[-1]}" if names else "nothing saved yet"

@@ -33,15 +33,15 @@ JOINT = comparison(
         ),
         ("all", "mean", "train", "image_reward", "base", -0.25),
         ("all", "mean", "unseen", "image_reward", "base", 9.0),
-        ("all", "mean", "train", "image_reward", "rl", 1.5),
+        ("all", "mean", "train", "image_reward", "dpok", 1.5),
     ]
 )
-MOON = comparison([("location", "a-dog", "train", "aesthetic", "rl", 5.0)])
+MOON = comparison([("location", "a-dog", "train", "aesthetic", "dpok", 5.0)])
 
 
 def test_our_numbers_are_those_of_the_training_prompts_mean() -> None:
-    found = our_numbers("official_code", {"comparison": JOINT, "location.comparison": MOON})
-    assert {row[1:4]: value for row, value in found.items()} == {
+    numbers = our_numbers("official_code", {"comparison": JOINT, "location.comparison": MOON})
+    assert {row[1:4]: value for row, value in numbers.items()} == {
         ("the four single prompts, mean", "Base", "ImageReward"): "−0.25 (−0.75 to 0.25)",
         ("the four single prompts, mean", "DPOK", "ImageReward"): "1.50 (1.00 to 2.00)",
         ("A dog on the moon.", "DPOK", "Aesthetic score"): "5.00 (4.50 to 5.50)",

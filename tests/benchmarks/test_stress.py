@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from benchmarks.stress import __main__ as stress
 from benchmarks.stress import disk, kills
+from benchmarks.stress.budgets import KINDS, SMALL, demo
 from benchmarks.stress.disk import Unavailable
-from benchmarks.stress.processes import results, whole_checkpoints
+from benchmarks.stress.processes import listed_shards, results, whole_state
 
+from dpok_pipeline.files.shards import ShardStore
 from dpok_pipeline.training.checkpoints import CheckpointStore
 from dpok_pipeline.training.config import CheckpointConfig
 
@@ -21,9 +24,40 @@ def test_whole_checkpoints_are_told_from_damaged_ones(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path / "checkpoints", {}, CheckpointConfig())
     store.save(1, {})
     store.save(2, {})
-    assert whole_checkpoints(tmp_path) == ["step-00000001", "step-00000002"]
+    assert whole_state(tmp_path) == ["step-00000001", "step-00000002"]
     (tmp_path / "checkpoints" / "step-00000002" / "state.json").write_text("{}")
-    assert whole_checkpoints(tmp_path) == ["step-00000001"]
+    assert whole_state(tmp_path) == ["step-00000001"]
+
+
+def test_whole_shards_are_told_from_damaged_and_unlisted_ones(tmp_path: Path) -> None:
+    store = ShardStore(tmp_path, {})
+    for number in range(3):
+        store.write(number, range(number, number + 1), pd.DataFrame({"index": [number]}))
+    # They count while the folder is unfinished: this is what a killed process leaves.
+    assert whole_state(tmp_path) == ["shard-00000", "shard-00001", "shard-00002"]
+    shards = [tmp_path / f"shard-{number:05d}.parquet" for number in range(4)]
+    shards[1].write_bytes(shards[1].read_bytes()[:-1] + b"?")
+    shards[2].unlink()
+    shards[3].write_bytes(shards[0].read_bytes())
+    assert whole_state(tmp_path) == ["shard-00000"]
+    assert listed_shards(tmp_path) == [path.name for path in shards[:3]]
+    assert listed_shards(tmp_path / "nothing") == []
+
+
+def test_a_full_disk_must_spoil_no_shard_nor_the_newest_checkpoint() -> None:
+    first, second = ["shard-00000", "shard-00001"], ["shard-00001"]
+    assert disk._is_still_whole("generation", second, first)
+    assert not disk._is_still_whole("generation", first, second)
+    assert disk._is_still_whole("sft", ["step-00000003"], ["step-00000004"])
+    assert not disk._is_still_whole("sft", ["step-00000003"], ["step-00000002"])
+    assert not disk._is_still_whole("dpok", ["step-00000003"], [])
+    assert disk._is_still_whole("dpok", [], [])
+
+
+def test_every_kind_but_generation_is_a_method_of_each_budget() -> None:
+    assert set(KINDS) - {"generation"} == set(SMALL.methods)
+    assert set(SMALL.methods) <= set(demo().methods)
+    assert SMALL.with_images(7).generation.images == 7
 
 
 class FakeWorker:
@@ -48,10 +82,10 @@ def test_other_bytes_after_a_kill_fail(
 ) -> None:
     monkeypatch.setattr(kills, "run_to_the_end", FakeWorker(same).start)
     monkeypatch.setattr(kills, "_start_and_kill", lambda *arguments: True)
-    found = kills.kill_and_restart("rl", tmp_path, kills=3, seed=0)
-    assert found["kills"] == 3
-    assert found["passed"] == same
-    assert found["bit_identical_runs"] == int(same)
+    outcome = kills.kill_and_restart("dpok", tmp_path, kills=3, seed=0)
+    assert outcome["kills"] == 3
+    assert outcome["passed"] == same
+    assert outcome["bit_identical_runs"] == int(same)
 
 
 def test_results_are_the_lora_and_the_shards(tmp_path: Path) -> None:
@@ -71,16 +105,16 @@ def test_finished_cases_are_not_done_again_and_skipped_ones_say_why(
 
     monkeypatch.setattr(stress, "fill_disk", unavailable)
     file = tmp_path / "stress.json"
-    monkeypatch.setattr(sys, "argv", ["stress", "disk", "--kinds", "rl", "--results", str(file)])
+    monkeypatch.setattr(sys, "argv", ["stress", "disk", "--kinds", "dpok", "--results", str(file)])
     assert stress.main() == 0
     assert stress.main() == 0
-    assert calls == ["rl"]
-    assert json.loads(file.read_text())["disk rl"]["skipped"] == "no tmpfs: permission denied"
-    assert "disk rl: done already" in capsys.readouterr().out
+    assert calls == ["dpok"]
+    assert json.loads(file.read_text())["disk dpok"]["skipped"] == "no tmpfs: permission denied"
+    assert "disk dpok: done already" in capsys.readouterr().out
     file.write_text(json.dumps({**json.loads(file.read_text()), "other": {"passed": True}}))
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--fresh"])
     assert stress.main() == 0
-    assert calls == ["rl", "rl"]
+    assert calls == ["dpok", "dpok"]
     assert "other" in json.loads(file.read_text())
 
 
