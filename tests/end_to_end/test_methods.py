@@ -44,6 +44,8 @@ def added(
     """
     folder = project / "conf" / environment(ENV)
     (folder / "experiments.yml").write_text("experiments: [color, count]\n")
+    # Its runs are not to be taken for those of the whole run, which other tests look at.
+    (folder / "mlflow.yml").write_text(f"experiment_name: {ENV}\n")
     assert kedro_run(env=ENV).exit_code == 0
     before = {path: path.read_bytes() for path in versions(project, ENV)}
     (folder / "methods.yml").write_text(METHODS)
@@ -95,7 +97,7 @@ def test_it_is_in_every_table_figure_claim_and_report(
 
 def test_it_has_its_runs_in_mlflow(added: tuple[str, dict[Path, bytes]], project: Path) -> None:
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("dpok_pipeline_smoke")
+    experiment = client.get_experiment_by_name(ENV)
     runs = client.search_runs([experiment.experiment_id], f"tags.method = '{NEW}'")
     assert {run.info.run_name for run in runs} == {f"color {NEW}", f"count {NEW}"}
     for run in runs:
