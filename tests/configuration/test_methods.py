@@ -55,6 +55,22 @@ def test_what_wins_from_weak_to_strong() -> None:
     assert (methods["free"].lora.rank, methods["dpok"].lora.rank) == (2, 8)
 
 
+def test_a_method_without_description_is_described_by_what_differs() -> None:
+    methods = resolve(
+        {
+            "free": {"like": "dpok", "rl_training": {"kl_weight": 0.0, "value": {"minibatch": 4}}},
+            "small": {"like": "free", "label": "Small", "lora": {"rank": 2}},
+            "told": {"like": "dpok", "lora": {"rank": 2}, "description": "is told."},
+        },
+        {"free": {"rl_training": {"iterations": 5}}},
+    )
+    assert methods["dpok"].description == ""
+    assert methods["free"].description == "is DPOK with iterations 5, kl_weight 0.0 and minibatch 4"
+    assert methods["told"].description == "is told."
+    # What the command line changes is the one method's own; the one like it keeps the file's.
+    assert methods["small"].description == "is free with rank 2 and iterations 20"
+
+
 def test_a_method_like_one_that_is_like_another_has_the_differences_of_both() -> None:
     methods = resolve(
         {

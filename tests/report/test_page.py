@@ -154,6 +154,14 @@ def test_one_experiment_has_no_mean_and_no_tally():
     assert "On “A green colored rabbit.” DPOK" in page.text
 
 
+def test_every_sentence_of_the_lead_has_one_full_stop():
+    methods = [METHODS[0], METHODS[1]._replace(description="trains once"), METHODS[2]]
+    text = Page(make_report(("color",), methods=methods)).text
+    assert "on the prompt “A green colored rabbit.” SFT trains once. DPOK" in text
+    assert ".." not in text
+    assert ".”." not in text
+
+
 def test_without_judge_its_columns_and_claim_are_absent():
     page = Page(make_report(("color",), judge=False))
     assert "judge" not in page.text.lower()

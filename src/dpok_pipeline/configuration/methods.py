@@ -7,7 +7,7 @@ it is `like` first; `--params methods.NAME.rl_training.…`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -20,7 +20,7 @@ from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.configuration.names import reason_against
 from dpok_pipeline.configuration.validation import PARAMETERS, advise, explain_field
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.evaluation.names import MethodLabel, method_labels
+from dpok_pipeline.evaluation.names import MethodLabel, join_words, method_labels
 
 FILE = "conf/*/methods.yml"
 #: Fields that say how a method is shown. A method that is like another one does not inherit them.
@@ -103,7 +103,7 @@ def resolve_methods(
         for label in labels
     ]
     _refuse_equal_settings(methods)
-    return tuple(methods)
+    return _describe_by_differences(methods, listed)
 
 
 def group_of(algorithm: str) -> str:
@@ -173,6 +173,34 @@ def _make_method(
         return Method(**label._asdict(), algorithm=algorithm, lora=lora, training=training)
     except ValidationError as error:
         raise InputError(_explain(error, name, entry, override)) from None
+
+
+def _describe_by_differences(
+    methods: Sequence[Method], listed: Mapping[str, Entry]
+) -> tuple[Method, ...]:
+    """Describe each method that is like another one, and has no description, by what it changes."""
+    by_name = {method.name: method for method in methods}
+    described: list[Method] = []
+    for method in methods:
+        sentence = method.description
+        if not sentence and "like" in listed[method.name]:
+            original = by_name[listed[method.name]["like"]]
+            numbers = method.numbers() | {"name": original.name}
+            changes = join_words(_list_changes(original.numbers(), numbers))
+            sentence = f"is {original.label} with {changes}"
+        described.append(method.model_copy(update={"description": sentence}))
+    return tuple(described)
+
+
+def _list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """List the values that differ between two trees of settings, such as `kl_weight 0.0`."""
+    changes: list[str] = []
+    for field, value in new.items():
+        if isinstance(value, Mapping) and isinstance(old.get(field), Mapping):
+            changes += _list_changes(old[field], value)
+        elif value != old.get(field):
+            changes.append(f"{field} {value}")
+    return changes
 
 
 def _explain(

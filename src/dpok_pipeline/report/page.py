@@ -95,6 +95,7 @@ def render_report(
     )
     environment.filters["in_words"] = headline.count_in_words
     environment.filters["upper_first"] = lambda text: text[:1].upper() + text[1:]
+    environment.filters["ended"] = _ended
     return environment.get_template("report.html.j2").render(
         joint=comparison[comparison["experiment"] != "all"]["experiment"].nunique() > 1,
         subject=_subject(_train_prompts(comparison)),
@@ -139,6 +140,11 @@ def least_width(figure: go.Figure) -> int:
         return 0
     groups = len({label for trace in figure.data for label in trace.x})
     return GROUP_WIDTH * (groups + 1) if 2 < groups <= MOST_LEVEL_LABELS else 0
+
+
+def _ended(text: str) -> str:
+    """End a sentence that has no end yet; a quotation may bring its own."""
+    return text if not text or text.rstrip("”").endswith((".", "!", "?")) else f"{text}."
 
 
 def _subject(prompts: Sequence[str]) -> str:
