@@ -11,7 +11,6 @@ from dpok_pipeline.report.frontier import reward_against_kl
 from dpok_pipeline.report.plots import score_bars, value_range
 from tests.evaluation.synthetic import (
     MANY,
-    MANY_EFFECTS,
     METHODS,
     compare_all,
     make_curves,
@@ -133,18 +132,6 @@ def test_smoothing_keeps_a_constant_and_the_length():
 def test_figures_are_plain_json(comparison):
     figure = score_bars(comparison, "image_reward", METHODS)
     assert json.loads(figure.to_json())["data"][0]["type"] == "bar"
-
-
-@pytest.fixture(scope="module")
-def joint():
-    scores = make_scores(images=12, effects=MANY_EFFECTS)
-    return compare_all(*scores, methods=MANY, replicates=100)
-
-
-@pytest.fixture(scope="module")
-def single():
-    scores = make_scores(("color",), images=12, effects=MANY_EFFECTS)
-    return compare_all(*scores, methods=MANY, replicates=100)
 
 
 class TestManyMethods:

@@ -101,18 +101,6 @@ def test_a_missing_method_has_no_column():
     assert "SFT" not in text
 
 
-@pytest.fixture(scope="module")
-def joint():
-    scores = make_scores(images=12, effects=MANY_EFFECTS)
-    return compare_all(*scores, methods=MANY, replicates=100)
-
-
-@pytest.fixture(scope="module")
-def single():
-    scores = make_scores(("color",), images=12, effects=MANY_EFFECTS)
-    return compare_all(*scores, methods=MANY, replicates=100)
-
-
 class TestManyMethods:
     """More methods than columns have room for are rows."""
 
