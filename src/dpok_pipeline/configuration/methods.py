@@ -21,6 +21,7 @@ from dpok_pipeline.configuration.names import reason_against
 from dpok_pipeline.configuration.validation import PARAMETERS, advise, explain_field
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.names import MethodLabel, join_words, method_labels
+from dpok_pipeline.files.fingerprint import flatten
 
 FILE = "conf/*/methods.yml"
 #: Fields that say how a method is shown. A method that is like another one does not inherit them.
@@ -185,22 +186,21 @@ def _describe_by_differences(
         sentence = method.description
         if not sentence and "like" in listed[method.name]:
             original = by_name[listed[method.name]["like"]]
-            numbers = method.numbers() | {"name": original.name}
-            changes = join_words(_list_changes(original.numbers(), numbers))
+            changes = join_words(_list_changes(original, method))
             sentence = f"is {original.label} with {changes}"
         described.append(method.model_copy(update={"description": sentence}))
     return tuple(described)
 
 
-def _list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """List the values that differ between two trees of settings, such as `kl_weight 0.0`."""
-    changes: list[str] = []
-    for field, value in new.items():
-        if isinstance(value, Mapping) and isinstance(old.get(field), Mapping):
-            changes += _list_changes(old[field], value)
-        elif value != old.get(field):
-            changes.append(f"{field} {value}")
-    return changes
+def _list_changes(original: Method, method: Method) -> list[str]:
+    """List the settings in which a method differs from another one, such as `kl_weight 0.0`."""
+    before = flatten(original.numbers())
+    after = flatten(method.numbers() | {"name": original.name})
+    return [
+        f"{path.rpartition('.')[2]} {value}"
+        for path, value in after.items()
+        if path not in before or value != before[path]
+    ]
 
 
 def _explain(
