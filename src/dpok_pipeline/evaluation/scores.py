@@ -19,7 +19,7 @@ from dpok_pipeline.evaluation.drawing import decode_images
 from dpok_pipeline.files.fingerprint import fingerprint
 from dpok_pipeline.files.shards import Shards
 from dpok_pipeline.rewards.clip import ClipEmbedder
-from dpok_pipeline.rewards.scorer import Scorer, one_number_each
+from dpok_pipeline.rewards.scorer import Scorer, ask
 
 logger = logging.getLogger(__name__)
 
@@ -101,20 +101,26 @@ def score_columns(
         batch_size: Images that go through a scorer at once; halved when memory runs out.
 
     Returns:
-        One row per image, one column per scorer, and `saturation`.
+        One row per image, one column per scorer, and `saturation`. A score that is not finite is
+        NaN, which no mean counts.
 
     Raises:
-        InputError: A scorer gave anything but one number per image.
+        InputError: A scorer failed, or gave anything but one number per image.
     """
 
     def column(name: str, scorer: Scorer) -> NDArray[np.float32]:
-        def score(part: slice) -> Tensor:
-            texts = prompts[part]
-            return one_number_each(scorer.score(images[part], texts), len(texts), name)
-
         task = f"scoring images by {name} on {images.device}"
-        scores = _numbers(in_parts(score, len(images), batch_size, task))
-        unscored = int((~np.isfinite(scores)).sum())
+        scores = _numbers(
+            in_parts(
+                lambda part: ask(scorer, images[part], prompts[part], name),
+                len(images),
+                batch_size,
+                task,
+            )
+        )
+        # An infinite score is none: one of them would make every mean infinite.
+        scores = np.where(np.isfinite(scores), scores, np.float32(np.nan))
+        unscored = int(np.isnan(scores).sum())
         if unscored:
             logger.warning("%s gave %d of %d images no finite score", name, unscored, len(images))
         return scores

@@ -7,10 +7,16 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.rewards.scorer import Scorer, one_number_each
+from dpok_pipeline.rewards.scorer import (
+    Scorer,
+    ask,
+    describe_failure,
+    one_number_each,
+)
 
 
 class FunctionScorer:
@@ -27,7 +33,8 @@ class FunctionScorer:
         Raises:
             InputError: The function returned anything but one number per image.
         """
-        return one_number_each(self.function(images, prompts), len(images), self.name)
+        count = len(images)  # counted first: the function may change its arguments
+        return one_number_each(self.function(images, prompts), count, self.name)
 
 
 def load_own(dotted: str, path: str | None) -> Scorer:
@@ -63,19 +70,30 @@ def _build(kind: Any, dotted: str, path: str | None) -> Any:
         if not hasattr(kind, "from_folder"):
             raise InputError(f"scorer `{dotted}`: `path` is set but there is no from_folder")
         return kind.from_folder(path)
-    except TypeError as error:
-        raise InputError(f"scorer `{dotted}`: cannot be built: {error}") from error
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        raise InputError(
+            f"scorer `{dotted}`: cannot be built: {describe_failure(error)}"
+        ) from error
 
 
 def _import(dotted: str) -> Any:
     """Import `package.module.name`."""
     module_name, _, attribute = dotted.rpartition(".")
+    if not all(part.isidentifier() for part in dotted.split(".")):
+        raise InputError(f"scorer `{dotted}`: no dotted path; write package.module.name")
     try:
-        return getattr(importlib.import_module(module_name), attribute)
+        module = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError(f"scorer `{dotted}`: cannot be imported: {error}") from error
-    except AttributeError as error:
-        raise InputError(f"scorer `{dotted}`: `{module_name}` has no `{attribute}`") from error
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+        raise InputError(
+            f"scorer `{dotted}`: cannot be imported: {describe_failure(error)}"
+        ) from error
+    if not hasattr(module, attribute):
+        raise InputError(f"scorer `{dotted}`: `{module_name}` has no `{attribute}`")
+    return getattr(module, attribute)
 
 
 def _check_signature(function: Callable[..., Any], name: str) -> None:
@@ -86,3 +104,24 @@ def _check_signature(function: Callable[..., Any], name: str) -> None:
         raise InputError(f"scorer `{name}`: not callable as (images, prompts): {error}") from error
     except ValueError:  # A builtin has no signature; a wrong one shows at the first call.
         return
+
+
+def try_out(
+    scorer: Scorer, prompts: Sequence[str], side: int, device: torch.device | str = "cpu"
+) -> None:
+    """Let a scorer score images of noise once, so that it does not fail after hours of work.
+
+    Args:
+        scorer: The scorer.
+        prompts: One text for each image.
+        side: Side of the images in pixels.
+        device: Where the images are.
+
+    Raises:
+        InputError: The scorer failed, or returned anything but one number per image.
+    """
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand((len(prompts), 3, side, side), generator=generator)
+    # Random numbers that the scorer draws here must not be missing later.
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        ask(scorer, images.to(device), prompts)

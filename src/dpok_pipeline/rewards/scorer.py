@@ -1,8 +1,10 @@
-"""The protocol of a scorer, the check of what one returns, and scorers made of other scorers."""
+"""The protocol of a scorer, the way to ask one, and scorers made of other scorers."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -61,13 +63,60 @@ class WeightedSum:
         """Return the weighted sum `(b,)` in float32, differentiable in `images` if its parts are.
 
         Raises:
-            InputError: A part returned anything but one number per image.
+            InputError: A part failed, or returned anything but one number per image.
         """
         total = torch.zeros(len(images), device=images.device)  # (b,)
         for name, (weight, scorer) in self.parts.items():
-            scores = one_number_each(scorer.score(images, prompts), len(images), name)
-            total = total + weight * scores.to(images.device)
+            total = total + weight * ask(scorer, images, prompts, name).to(images.device)
         return total
+
+
+def scorer_name(scorer: Scorer) -> str:
+    """Return the name by which messages call a scorer."""
+    return str(getattr(scorer, "name", type(scorer).__name__))
+
+
+def ask(scorer: Scorer, images: Tensor, prompts: Sequence[str], name: str | None = None) -> Tensor:
+    """Let a scorer score images. Whatever it does to its arguments, the caller's stay as they are.
+
+    A scorer may be anybody's code: it may write into the images, keep the tensor that it returns
+    and fill it again at the next call, or leave the program.
+
+    Args:
+        scorer: The scorer.
+        images: Images `(b, 3, h, w)` with values in [0, 1].
+        prompts: The prompts of the b images.
+        name: What messages call the scorer; None takes its own name.
+
+    Returns:
+        `(b,)` float32 on the scorer's device, a tensor of the caller's own.
+
+    Raises:
+        InputError: The scorer raised an error or called `sys.exit`, or returned anything but one
+            number per image.
+    """
+    name = scorer_name(scorer) if name is None else name
+    try:
+        scores = scorer.score(images.clone(), list(prompts))
+    except (InputError, torch.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise InputError(f"reward `{name}`: {describe_failure(error)}") from error
+    return one_number_each(scores, len(prompts), name).clone()
+
+
+def describe_failure(error: BaseException) -> str:
+    """Say in one line what foreign code raised, and in which line of a user's file."""
+    reason = str(error).partition("\n")[0] or "no message"
+    frames = traceback.extract_tb(error.__traceback__)
+    package = str(Path(__file__).parents[1])
+    own = [
+        frame
+        for frame in frames
+        if "site-packages" not in frame.filename and not frame.filename.startswith((package, "<"))
+    ]
+    place = f" in {own[-1].filename}, line {own[-1].lineno}" if own else ""
+    return f"raised {type(error).__name__}{place} ({reason}); correct it"
 
 
 def one_number_each(scores: Any, count: int, name: str) -> Tensor:
@@ -82,7 +131,10 @@ def one_number_each(scores: Any, count: int, name: str) -> Tensor:
         InputError: The result is anything but one number per image.
     """
     try:
-        tensor = torch.as_tensor(scores, dtype=torch.float32)
+        tensor = torch.as_tensor(scores)
+        if tensor.is_complex():  # torch would drop the imaginary parts.
+            raise TypeError("complex numbers")
+        tensor = tensor.to(torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"reward `{name}`: returned no numbers: {error}") from error
     if tensor.shape != (count,):

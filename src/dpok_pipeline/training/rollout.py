@@ -16,7 +16,7 @@ from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 from dpok_pipeline.diffusion.sampler import Samples, decode, sample
-from dpok_pipeline.rewards.scorer import Scorer
+from dpok_pipeline.rewards.scorer import Scorer, scorer_name
 from dpok_pipeline.training.alarms import Measure, Watch
 from dpok_pipeline.training.config import OnlineConfig
 from dpok_pipeline.training.loop import Step
@@ -27,7 +27,6 @@ from dpok_pipeline.training.scoring import (
     Scores,
     not_finite,
     score_rewards,
-    scorer_name,
 )
 from dpok_pipeline.training.tracking import Curves
 

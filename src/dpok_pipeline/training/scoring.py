@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dpok_pipeline.diffusion.memory import in_parts
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.rewards.scorer import Scorer
+from dpok_pipeline.rewards.scorer import Scorer, ask, scorer_name
 
 _SHOWN = 60  # characters of a prompt in a message
 
@@ -47,12 +47,12 @@ def score_rewards(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Sco
         prompts: n texts.
 
     Raises:
-        InputError: The scorer gave another shape, or does not fit in memory.
+        InputError: The scorer failed or gave another shape, or does not fit in memory.
         NoFiniteReward: It gave no finite number at all.
     """
     count, name = len(prompts), scorer_name(reward)
     scores = in_parts(
-        lambda part: _checked_scores(reward, images[part], prompts[part]),
+        lambda part: ask(reward, images[part], prompts[part]).to(images.device),
         count,
         count,
         f"scoring images by {name} on {images.device}",
@@ -63,23 +63,6 @@ def score_rewards(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Sco
             f"reward {name} gave no finite score for {_quoted(prompts)}; check its model files"
         )
     return Scores(torch.where(finite, scores, scores[finite].mean()), finite)
-
-
-def _checked_scores(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Tensor:
-    """Return what the reward says, `(n,)` float32 on the images' device, if its shape is right."""
-    scores: Any = reward.score(images, prompts)
-    if not isinstance(scores, Tensor) or scores.shape != (len(prompts),):
-        answer = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise InputError(
-            f"reward {scorer_name(reward)} gave {answer} for {len(prompts)} images; it must give "
-            f"a tensor of shape ({len(prompts)},)"
-        )
-    return scores.to(images.device, torch.float32)
-
-
-def scorer_name(reward: Scorer) -> str:
-    """Return the name by which messages call a scorer."""
-    return str(getattr(reward, "name", type(reward).__name__))
 
 
 def not_finite(reward: str, rewards: Tensor, prompts: Sequence[str]) -> str:

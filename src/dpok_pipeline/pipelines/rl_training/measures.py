@@ -11,6 +11,7 @@ from dpok_pipeline.diffusion.memory import in_parts
 from dpok_pipeline.evaluation.scores import saturation
 from dpok_pipeline.pipelines.models import ComputeConfig, open_embedder, open_scorer
 from dpok_pipeline.rewards.load import ScorerConfig
+from dpok_pipeline.rewards.scorer import ask
 from dpok_pipeline.training.alarms import Measure
 
 MEASURES = ("saturation", "aesthetic", "diversity")
@@ -46,7 +47,7 @@ def make_measures(
         def aesthetic(images: Tensor, prompts: Sequence[str]) -> Tensor:
             count, task = len(images), f"scoring images by aesthetic on {device}"
             return in_parts(
-                lambda part: scorer.score(images[part], prompts[part]), count, count, task
+                lambda part: ask(scorer, images[part], prompts[part]), count, count, task
             )
 
         measures["aesthetic"] = aesthetic
