@@ -79,7 +79,7 @@ def test_truncated_clip_weights_are_refused(clip_folder, tmp_path):
     folder = Path(shutil.copytree(clip_folder, tmp_path / "clip"))
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-64])
-    with pytest.raises(InputError, match="not a whole CLIP folder"):
+    with pytest.raises(InputError, match="no whole CLIPModel"):
         CLIPScore.from_folder(folder)
 
 

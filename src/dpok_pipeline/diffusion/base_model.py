@@ -6,7 +6,8 @@ components. Between pipeline nodes only a `BaseModelHandle` travels, never modul
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from dpok_pipeline.diffusion.components import check_components, hash_components
 from dpok_pipeline.diffusion.config import PLAIN, NetworkOptions, Precision
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import verify_checksums
+from dpok_pipeline.files.networks import load_clip_tokenizer, load_network, reason_of
+
+# Latents' side in the check of a loaded model: networks that fit at this size fit at any.
+_TRIED_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,42 @@ class DiffusionModel:
         return (int(self.unet.config.in_channels), int(size), int(size))
 
     @property
+    def image_side(self) -> int:
+        """Side of the decoded images in pixels."""
+        # Each block of the autoencoder but the last doubles the side.
+        doublings = len(self.vae.config.block_out_channels) - 1
+        return int(self.latent_shape[1] * 2**doublings)
+
+    @property
     def token_limit(self) -> int:
         """Length of the longest prompt in tokens, start and end token included."""
         return min(
             int(self.tokenizer.model_max_length),
             int(self.text_encoder.config.max_position_embeddings),
         )
+
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Compute in float32 for a while, with the weights as they have been rounded.
+
+        It tells apart what a network computes from what its number type rounds.
+        """
+        rounded = [
+            (module, module.weight.dtype)
+            for module in self.unet.modules()
+            if isinstance(module, nn.Conv2d | nn.Linear) and module.weight.dtype != torch.float32
+        ]
+        precision, self.precision = self.precision, "float32"
+        for module, _ in rounded:
+            module.float()
+        try:
+            # Compiled kernels are of the other number type.
+            with torch.compiler.set_stance("force_eager"):
+                yield
+        finally:
+            self.precision = precision
+            for module, dtype in rounded:
+                module.to(dtype)  # exact: the values are of this type already
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return the context in which the networks run."""
@@ -129,11 +164,12 @@ def load_base_model(
         options: Compilation, memory order and gradient checkpointing.
 
     Raises:
-        InputError: The files are not whole, or no longer those that the handle names.
+        InputError: The files are not whole, or no longer those that the handle names; a tensor is
+            missing, unknown or of another shape; the components do not fit together.
     """
-    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.models.attention_processor import AttnProcessor
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextModel
 
     folder = resolve_folder(handle.path, handle.revision)
     check_components(folder)
@@ -142,21 +178,23 @@ def load_base_model(
             f"{handle.path}: the files have changed since the model was described; "
             "run the pipeline from the start"
         )
-    weights: dict[str, Any] = {"use_safetensors": True, "torch_dtype": torch.float32}
+    text_encoder = load_network(CLIPTextModel, folder / "text_encoder", dtype=torch.float32)
     model = DiffusionModel(
-        unet=UNet2DConditionModel.from_pretrained(folder / "unet", **weights),
-        vae=AutoencoderKL.from_pretrained(folder / "vae", **weights),
-        text_encoder=CLIPTextModel.from_pretrained(
-            folder / "text_encoder", use_safetensors=True, dtype=torch.float32
-        ),
-        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-        scheduler=DDIMScheduler.from_pretrained(folder / "scheduler"),
+        unet=load_network(UNet2DConditionModel, folder / "unet", torch_dtype=torch.float32),
+        vae=load_network(AutoencoderKL, folder / "vae", torch_dtype=torch.float32),
+        text_encoder=text_encoder,
+        tokenizer=load_clip_tokenizer(folder / "tokenizer", text_encoder.config.vocab_size),
+        scheduler=_load_scheduler(folder / "scheduler"),
         handle=handle,
-        precision=precision,
         options=options,
     )
     for module in (model.unet, model.vae, model.text_encoder):
-        module.requires_grad_(False).eval().to(device)
+        module.requires_grad_(False).eval()
+    check_fit(model, folder)
+    for module in (model.unet, model.vae, model.text_encoder):
+        module.to(device)
+    model.prompt_cache.clear()  # what the check has encoded is not on the device
+    model.precision = precision
     if precision != "float32":
         _round_weights(model.unet, getattr(torch, precision))
         if model.device.type == "cpu":
@@ -167,18 +205,80 @@ def load_base_model(
     return model
 
 
-def half_precision(device: str | torch.device) -> Precision:
-    """Return the number type that a device computes fastest in without spoiling the training.
+def check_fit(model: DiffusionModel, folder: Path) -> None:
+    """Check that the components belong to one model, by numbers that must agree and by one step.
 
-    This is bfloat16 on a GPU that has it, float16 (whose losses are scaled) on an older one, and
-    float32 on anything else.
+    Args:
+        model: The components, on the CPU.
+        folder: Where they come from, for messages.
+
+    Raises:
+        InputError: Two components do not fit together, or the networks cannot be run.
     """
-    if torch.device(device).type != "cuda":
-        return "float32"
-    # Emulated bfloat16 is slower than float32.
-    if torch.cuda.is_bf16_supported(including_emulation=False):
-        return "bfloat16"
-    return "float16"
+    unet, vae = model.unet.config, model.vae.config
+    size = unet.sample_size
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise InputError(
+            f"{folder / 'unet' / 'config.json'}: sample_size is {size!r}; give the side of a "
+            "square latent, such as 64"
+        )
+    for name, value, other, needed in (
+        ("unet: out_channels", unet.out_channels, "its in_channels", unet.in_channels),
+        ("vae: latent_channels", vae.latent_channels, "the UNet's in_channels", unet.in_channels),
+        (
+            "unet: cross_attention_dim",
+            unet.cross_attention_dim,
+            "the text encoder's hidden_size",
+            model.text_encoder.config.hidden_size,
+        ),
+    ):
+        if value != needed:
+            raise InputError(
+                f"{folder}: {name} is {value}, {other} {needed}; the components are of different "
+                "models, copy the whole folder again"
+            )
+    try:
+        _run_once(model)
+    except InputError:
+        raise
+    except Exception as error:  # whatever networks raise that were not made for one another
+        raise InputError(
+            f"{folder}: the components do not work together ({reason_of(error)}); copy the whole "
+            "folder again"
+        ) from error
+
+
+@torch.no_grad()
+def _run_once(model: DiffusionModel) -> None:
+    """Encode a text, denoise a small latent, and decode it."""
+    from dpok_pipeline.diffusion.prompt_encoder import encode
+
+    channels, side = model.latent_shape[0], min(model.latent_shape[1], _TRIED_SIDE)
+    latent = torch.zeros(1, channels, side, side)
+    times = torch.ones(1, dtype=torch.int64)
+    model.unet(latent, times, encode(model, [""]), return_dict=False)
+    model.vae.decode(latent / model.vae.config.scaling_factor, return_dict=False)
+
+
+def _load_scheduler(folder: Path) -> Any:
+    """Load the noise schedule."""
+    from diffusers import DDIMScheduler
+
+    try:
+        return DDIMScheduler.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the library raises many kinds for a wrong value
+        raise InputError(f"{folder}: no noise schedule for DDIM ({reason_of(error)})") from error
+
+
+def half_precision(device: str | torch.device) -> Precision:
+    """Return the number type that a device computes fast in without spoiling the training.
+
+    This is float16, whose losses are scaled, on a GPU, and float32 on anything else. bfloat16 is as
+    fast as float16, but has an eighth of its precision: at Stable Diffusion's latent size and the
+    paper's ratio clip of 1e-4, the rounding alone puts about half of an update's rows outside the
+    clip, where they lose their gradient.
+    """
+    return "float16" if torch.device(device).type == "cuda" else "float32"
 
 
 def _apply_options(unet: Any, vae: Any, options: NetworkOptions) -> None:

@@ -6,10 +6,12 @@ import hashlib
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.files.hub import find_files
+from dpok_pipeline.files.networks import load_clip_tokenizer, reason_of
 
 CONFIGS = (
     "unet/config.json",
@@ -52,9 +54,11 @@ def check_components(folder: Path) -> None:
             )
     for name in CONFIGS:
         try:
-            json.loads((folder / name).read_text(encoding="utf-8"))
-        except ValueError as error:
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{folder / name}: not JSON ({error}); copy the file again") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{folder / name}: no names and values; copy the file again")
     for name in WEIGHTS:
         check_safetensors(folder / name)
 
@@ -83,6 +87,31 @@ def check_safetensors(path: Path) -> None:
         raise InputError(
             f"{path}: truncated, {size} bytes of {expected}; copy or download it again"
         )
+
+
+def load_tokenizer(folder: Path) -> tuple[Any, int]:
+    """Load a base model's tokenizer without its networks.
+
+    Args:
+        folder: The base model's folder.
+
+    Returns:
+        The tokenizer, and the number of tokens that the text encoder takes, start and end token
+        included.
+
+    Raises:
+        InputError: The tokenizer cannot be read, or is another model's.
+    """
+    from transformers import CLIPTextConfig
+
+    try:
+        config = CLIPTextConfig.from_pretrained(folder / "text_encoder", local_files_only=True)
+        size, positions = int(config.vocab_size), int(config.max_position_embeddings)
+    except Exception as error:  # the library raises many kinds for a wrong value
+        name = folder / "text_encoder" / "config.json"
+        raise InputError(f"{name}: no text encoder's ({reason_of(error)})") from error
+    tokenizer = load_clip_tokenizer(folder / "tokenizer", size)
+    return tokenizer, min(int(tokenizer.model_max_length), positions)
 
 
 def hash_components(folder: Path) -> str:

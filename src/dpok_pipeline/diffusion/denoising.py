@@ -87,7 +87,7 @@ class DDIMTransitions:
         Raises:
             InputError: The scheduler does what these Gaussians cannot express.
         """
-        _check_scheduler(scheduler.config)
+        _check_scheduler(scheduler.config, sampling)
         scheduler.set_timesteps(sampling.ddim_steps)
         timesteps = scheduler.timesteps.to("cpu", torch.int64)
         previous = timesteps - scheduler.config.num_train_timesteps // sampling.ddim_steps
@@ -105,6 +105,11 @@ class DDIMTransitions:
         noise_weight = (1 - alpha_previous - std**2).clamp(min=0).sqrt()
         noise_weight = noise_weight - latent_weight * (1 - alpha).sqrt()
         columns = (latent_weight, noise_weight, std)
+        if not all(bool(column.isfinite().all()) for column in columns):
+            raise InputError(
+                "scheduler_config.json: the noise schedule has a step that is not finite; correct "
+                "its betas"
+            )
         return cls(timesteps.to(device), *(c.float().to(device) for c in columns))
 
     def __len__(self) -> int:
@@ -178,12 +183,20 @@ def _rows(values: Tensor) -> Tensor:
     return values.reshape(-1, 1, 1, 1)  # (b,) → (b, 1, 1, 1), to be multiplied with latents
 
 
-def _check_scheduler(config: Any) -> None:
+def _check_scheduler(config: Any, sampling: SamplingConfig) -> None:
     for field, needed in (("prediction_type", "epsilon"), ("clip_sample", False)):
         if config[field] != needed:
             raise InputError(
                 f"scheduler_config.json: {field} is {config[field]!r}; DDIM transitions with a "
                 f"log-probability need {needed!r}, as Stable Diffusion 1.x has it"
             )
+    # The offset shifts every time; the last one of the network's must not be passed.
+    times, offset = config["num_train_timesteps"], config["steps_offset"]
+    spacing = times // sampling.ddim_steps
+    if spacing < 1 or not 0 <= (sampling.ddim_steps - 1) * spacing + offset < times:
+        raise InputError(
+            f"sampling.ddim_steps is {sampling.ddim_steps}, the base model's schedule has {times} "
+            f"training times and starts at {offset}; take fewer steps"
+        )
     if config.get("thresholding"):
         raise InputError("scheduler_config.json: thresholding is not supported; set it to false")

@@ -40,7 +40,7 @@ class PromptTable:
         """Encode n prompts.
 
         Raises:
-            InputError: A prompt has more tokens than the text encoder takes.
+            InputError: A prompt is too long, or cannot be tokenised.
         """
         hidden, pooled = zip(*(_features(model, prompt) for prompt in prompts), strict=True)
         return cls(torch.stack(hidden), torch.stack(pooled), encode(model, [""]))
@@ -57,7 +57,7 @@ def encode(model: DiffusionModel, prompts: Sequence[str]) -> Tensor:
         `(n, tokens, dim)` float32 on the model's device.
 
     Raises:
-        InputError: A prompt has more tokens than the text encoder takes.
+        InputError: A prompt is too long, or cannot be tokenised.
     """
     return torch.stack([_features(model, prompt)[0] for prompt in prompts])
 
@@ -74,12 +74,19 @@ def _features(model: DiffusionModel, prompt: str) -> tuple[Tensor, Tensor]:
 
 def _tokenize(model: DiffusionModel, prompt: str) -> Tensor:
     """Return the token numbers of a prompt, `(1, tokens)`, padded to the encoder's length."""
-    limit, length = model.token_limit, len(model.tokenizer(prompt).input_ids)
+    tokens = model.tokenizer(prompt).input_ids
+    limit, length = model.token_limit, len(tokens)
+    if model.tokenizer.eos_token_id in tokens[1:-1]:
+        # The encoder would take what comes before it for the whole prompt.
+        raise InputError(
+            f"prompt {prompt[:_SHOWN]!r} holds the tokenizer's end token, or a character that it "
+            "does not know; reword it, or copy the base model's tokenizer again"
+        )
     if length > limit:
         raise InputError(
             f"prompt {prompt[:_SHOWN]!r} has {length} tokens, the text encoder takes {limit}; "
             "shorten it"
         )
     batch = model.tokenizer([prompt], padding="max_length", max_length=limit, return_tensors="pt")
-    tokens: Tensor = batch.input_ids.to(model.device)
-    return tokens
+    numbers: Tensor = batch.input_ids.to(model.device)
+    return numbers

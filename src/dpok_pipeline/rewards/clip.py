@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPModel, CLIPTokenizer
 
-from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.networks import load_clip_tokenizer, load_network
 from dpok_pipeline.rewards.folders import require_file
 from dpok_pipeline.rewards.preprocessing import pixels_from_tensor
 
@@ -47,18 +47,14 @@ class ClipEmbedder(nn.Module):
         """Load a `CLIPModel` and its `CLIPTokenizer`, both saved in one folder.
 
         Raises:
-            InputError: A file is missing or truncated.
+            InputError: A file is missing or truncated, a tensor is missing, unknown or of another
+                shape, or the tokenizer is another model's.
         """
         folder = Path(folder)
         for name in CLIP_FILES:
             require_file(folder / name, "point the CLIP path at a saved CLIPModel")
-        try:
-            model = CLIPModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # transformers raises many kinds for a damaged folder
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{folder}: not a whole CLIP folder ({reason})") from error
-        return cls(model, tokenizer)
+        model = load_network(CLIPModel, folder, dtype=torch.float32)
+        return cls(model, load_clip_tokenizer(folder, model.config.text_config.vocab_size))
 
     @property
     def device(self) -> torch.device:

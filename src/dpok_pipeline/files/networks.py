@@ -1,0 +1,91 @@
+"""Load networks of diffusers and transformers, every tensor of which must come from the file.
+
+The libraries' own loaders fill what a file lacks with random numbers and pass over what they do
+not know, with a warning at most. Such a network runs, and two loads of it give two results.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dpok_pipeline.errors import InputError
+
+#: What a loader says of a file's tensors, and what it means.
+_FAULTS = {
+    "missing_keys": "is missing in the file",
+    "unexpected_keys": "is not part of this network",
+    "mismatched_keys": "has another shape than config.json says",
+}
+
+# Characters of a library's message that are shown.
+_SHOWN = 200
+
+
+def load_network(kind: Any, folder: Path, **options: Any) -> Any:
+    """Load a network from its folder.
+
+    Args:
+        kind: Class of the network, with `from_pretrained`.
+        folder: Folder with the configuration and the weights in safetensors format.
+        options: Further arguments of `from_pretrained`, such as the number type.
+
+    Raises:
+        InputError: The folder does not hold such a network, a tensor is missing, unknown or of
+            another shape, or a weight is not finite.
+    """
+    try:
+        network, report = kind.from_pretrained(
+            folder,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
+        )
+    except Exception as error:  # the libraries raise many kinds for a damaged folder
+        raise InputError(f"{folder}: no whole {kind.__name__} ({reason_of(error)})") from error
+    for fault, meaning in _FAULTS.items():
+        if report[fault]:
+            # Some loaders list a shape beside the name.
+            names = sorted(key if isinstance(key, str) else str(key[0]) for key in report[fault])
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise InputError(
+                f"{folder}: no whole {kind.__name__}: tensor `{names[0]}`{more} {meaning}; "
+                "copy the folder again, or correct config.json"
+            )
+    for name, weight in network.named_parameters():
+        if not weight.isfinite().all():
+            raise InputError(f"{folder}: tensor `{name}` is not finite; copy the folder again")
+    return network
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error says in one short line, or its kind where it says nothing."""
+    words = " ".join(str(error).split())
+    return words[:_SHOWN] + "…" * (len(words) > _SHOWN) if words else type(error).__name__
+
+
+def load_clip_tokenizer(folder: Path, vocabulary: int) -> Any:
+    """Load the tokenizer of a CLIP text encoder.
+
+    Args:
+        folder: Folder with the tokenizer's files.
+        vocabulary: Number of tokens that the text encoder has an embedding for.
+
+    Raises:
+        InputError: The files hold no such tokenizer, or one with more tokens.
+    """
+    from transformers import CLIPTokenizer
+
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        largest = max(tokenizer.get_vocab().values())
+        tokenizer("a")
+    except Exception as error:  # the library raises many kinds for a damaged folder
+        raise InputError(f"{folder}: no whole CLIPTokenizer ({reason_of(error)})") from error
+    if largest >= vocabulary:
+        raise InputError(
+            f"{folder}: the tokenizer has tokens up to number {largest}, the text encoder's "
+            f"vocabulary ends at {vocabulary - 1}; take the tokenizer of the same model"
+        )
+    return tokenizer
