@@ -6,6 +6,7 @@ process; files and folders go to the datasets that read them, below the same las
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -50,7 +51,7 @@ class Trap:
 def damage(folder: Path, row: Row) -> None:
     """Do to a folder's files what a row says."""
     for step in row.get("damage", []):
-        path = folder / next(value for key, value in step.items() if key != "text")
+        path = folder / next(iter(step.values()))
         content = path.read_bytes() if path.is_file() else b""
         if "remove" in step and path.exists():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -64,6 +65,45 @@ def damage(folder: Path, row: Row) -> None:
             path.write_bytes(pickle.dumps(Trap(folder / "sprung"), protocol=2))
         elif "write" in step:
             path.write_text(step["text"])
+        elif "json" in step:
+            path.write_text(json.dumps(json.loads(content) | step["set"]))
+        elif "tensors" in step:
+            change_tensors(path, step)
+
+
+def change_tensors(path: Path, step: Row) -> None:
+    """Take away, rename or reshape the first tensor whose name holds a word."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(path)
+    verb = next(verb for verb in ("drop", "rename", "halve", "spoil") if verb in step)
+    name = next(name for name in sorted(tensors) if step[verb] in name)
+    tensor = tensors.pop(name)
+    if verb == "rename":
+        tensors[f"{name}.old"] = tensor
+    elif verb == "halve":
+        tensors[name] = tensor[: len(tensor) // 2].clone()
+    elif verb == "spoil":
+        tensors[name] = tensor * float("nan")
+    save_file(tensors, path)
+
+
+def opening(**datasets: Any) -> Callable[[], None]:
+    """What a run does with models before its first node."""
+    import pandas as pd
+    from kedro.io import DataCatalog, MemoryDataset
+    from kedro.pipeline import Node, Pipeline
+
+    from dpok_pipeline.hooks.opening import open_models
+
+    parameters = {
+        "params:compute": {"device": "cpu"},
+        "params:sampling": {"ddim_steps": 4, "guidance_scale": 2.0},
+    }
+    memory = {name: MemoryDataset(value) for name, value in parameters.items()}
+    node = Node(lambda *_: None, [*datasets, *parameters], "done", name="done")
+    prompts = pd.DataFrame({"text": ["a cat", "a dog"]})
+    return lambda: open_models(Pipeline([node]), DataCatalog({**datasets, **memory}), prompts)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -136,7 +176,7 @@ def test_a_bad_base_model(tiny_model_folder: Path, tmp_path: Path, row: Row) -> 
     shutil.copytree(tiny_model_folder, folder)
     damage(folder, row)
     given = {"hub_id": row["hub_id"]} if "hub_id" in row else {"path": str(folder)}
-    refused(row, tmp_path, BaseModelDataset(**given).check)
+    refused(row, tmp_path, opening(base_model=BaseModelDataset(**given)))
 
 
 @pytest.fixture(scope="module")
@@ -147,17 +187,35 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @rows("rewards")
-def test_a_bad_scorer(world: Path, tmp_path: Path, row: Row) -> None:
+def test_a_bad_scorer(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: Row
+) -> None:
     from dpok_pipeline.datasets.models import ScorerDataset
 
+    if "module" in row:
+        (tmp_path / "careless.py").write_text(row["module"])
+        monkeypatch.syspath_prepend(tmp_path)
     folder = tmp_path / "world"
     shutil.copytree(world, folder)
     damage(folder, row)
     given = row["given"] | (
         {"path": str(folder / row["given"]["path"])} if "path" in row["given"] else {}
     )
-    refused(row, tmp_path, ScorerDataset(**given).check)
+    refused(row, tmp_path, opening(reward_model=ScorerDataset(**given)))
     assert not (folder / "sprung").exists()
+
+
+@rows("clips")
+def test_a_bad_clip(world: Path, tmp_path: Path, row: Row) -> None:
+    from dpok_pipeline.datasets.models import ModelFolderDataset
+
+    folder = tmp_path / "world"
+    shutil.copytree(world, folder)
+    damage(folder / "clip", row)
+    if "instead" in row:
+        shutil.rmtree(folder / "clip")
+        (folder / row["instead"]).rename(folder / "clip")
+    refused(row, tmp_path, opening(embedder=ModelFolderDataset(path=str(folder / "clip"))))
 
 
 @rows("folders")

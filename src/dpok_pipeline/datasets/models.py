@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,8 +12,6 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import verify_checksums
 from dpok_pipeline.files.hub import find_files, is_hub_id
 
-logger = logging.getLogger(__name__)
-
 
 class NamedDataset(AbstractDataset[NoReturn, Any]):
     """A catalog entry of a model that exists already and is never written."""
@@ -22,10 +19,6 @@ class NamedDataset(AbstractDataset[NoReturn, Any]):
     def __init__(self, *, metadata: dict[str, Any] | None = None, **fields: Any) -> None:
         self._fields = fields
         self.metadata = metadata
-
-    def check(self) -> None:
-        """Open the model, so that a run does not fail at it hours later."""
-        self.load()
 
     def save(self, data: Any) -> NoReturn:
         """Refuse to write, because the entry names a model that exists."""
@@ -107,14 +100,6 @@ class ScorerDataset(NamedDataset):
         """
         return _scorer_config("reward_model", self._fields)
 
-    def check(self) -> None:
-        """Load the scorer, to see that it can be loaded, and drop it again."""
-        from dpok_pipeline.rewards.load import load_scorer
-
-        spec = self.load()
-        _announce_foreign_code("reward_model", spec.kind)
-        load_scorer(spec)
-
 
 class ScorersDataset(NamedDataset):
     """The specifications of several scorers, by the columns that hold their scores."""
@@ -127,14 +112,6 @@ class ScorersDataset(NamedDataset):
     def load(self) -> dict[str, Any]:
         """Return the `ScorerConfig` of each scorer, by the names of their columns."""
         return {name: _scorer_config(name, fields) for name, fields in self._fields.items()}
-
-    def check(self) -> None:
-        """Load each scorer, to see that it can be loaded, and drop it again."""
-        from dpok_pipeline.rewards.load import load_scorer
-
-        for name, spec in self.load().items():
-            _announce_foreign_code(name, spec.kind)
-            load_scorer(spec)
 
 
 class ModelFolderDataset(FolderOrHubDataset):
@@ -171,12 +148,6 @@ def _check_pinned(name: str, hub_id: str, revision: str | None) -> None:
             f"{name} {hub_id}: no revision; set the hub's commit that you mean, so that nobody "
             "can change the model under you"
         )
-
-
-def _announce_foreign_code(name: str, kind: str) -> None:
-    """Log that a dotted path runs code of the user's; no other kind of model does."""
-    if "." in kind and not kind.startswith("dpok_pipeline."):
-        logger.info("%s: code of your own is imported and run, %s", name, kind)
 
 
 def _scorer_config(name: str, fields: dict[str, Any]) -> Any:

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import Precision, SamplingConfig
-from dpok_pipeline.diffusion.lora import WEIGHTS_NAME, detach_lora, load_lora
+from dpok_pipeline.diffusion.lora import WEIGHTS_NAME, detach_lora, load_lora, read_metadata
 from dpok_pipeline.diffusion.sampler import decode, png_bytes, sample
+from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.config import EvaluationConfig
 from dpok_pipeline.evaluation.divergence import divergence_along
 from dpok_pipeline.files.checksums import file_sha256
@@ -91,8 +92,8 @@ def draw_method_images(
         The folder of the finished shards, as `files.shards.Shards` opens it.
 
     Raises:
-        InputError: The shards that are there were made with other inputs; the LoRA does not fit;
-            another process is in `work_dir`.
+        InputError: The shards that are there were made with other inputs; the LoRA was trained on
+            another base model, or does not fit; another process is in `work_dir`.
         Stopped: SIGINT or SIGTERM came; the shard is finished and saved.
     """
     recipe = drawing_recipe(model.handle.content_hash, model.precision, prompts, sampling, config)
@@ -104,6 +105,7 @@ def draw_method_images(
         return _draw_prompt(model, method, prompts.iloc[number], sampling, config, lora is None)
 
     if lora is not None:
+        check_trained_on(model, lora)
         load_lora(model.unet, lora)
     try:
         return fill_shards(
@@ -117,6 +119,22 @@ def draw_method_images(
         )
     finally:
         detach_lora(model.unet)
+
+
+def check_trained_on(model: DiffusionModel, lora: Path) -> None:
+    """Refuse a LoRA that says of itself that it was trained on another base model.
+
+    One of the same shape would load, and draw images of nothing that anybody has trained.
+
+    Raises:
+        InputError: The base models differ.
+    """
+    trained_on = read_metadata(lora).get("base_model")
+    if trained_on not in (None, model.handle.content_hash):
+        raise InputError(
+            f"{lora}: trained on the base model {trained_on:.12}, this one is "
+            f"{model.handle.content_hash:.12}; take the LoRA's own base model, or train it anew"
+        )
 
 
 def decode_images(column: pd.Series) -> Tensor:

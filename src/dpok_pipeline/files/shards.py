@@ -160,6 +160,8 @@ class Shards:
     Attributes:
         folder: Where they are; Hugging Face `datasets` opens it as `parquet`.
         metadata: What the manifest says of them, the number of `rows` among it.
+        recipe: Everything that decides the rows, as the store was told; empty for shards of
+            another origin.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -173,6 +175,8 @@ class Shards:
         self.metadata = {
             name: value for name, value in manifest.metadata.items() if name != _PROGRESS
         }
+        progress = manifest.metadata.get(_PROGRESS)
+        self.recipe = dict(progress.get("recipe", {})) if isinstance(progress, dict) else {}
         self._files = manifest.files
 
     def __iter__(self) -> Iterator[pd.DataFrame]:

@@ -1,28 +1,89 @@
-"""Checks, before any work starts, of what only several inputs of a run show together."""
+"""Checks, before any work starts, of what only several inputs of a run show together.
+
+What an earlier command has made is taken up by later ones: samples, LoRAs, images, scores. A result
+would be wrong, and nothing would show it, if those had been made from other prompts, with another
+base model or with other settings than the configuration has now.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.configuration import selection
-from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.configuration.methods import group_of
+from dpok_pipeline.diffusion.config import Precision, SamplingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.config import EvaluationConfig
+from dpok_pipeline.evaluation.names import BASE
 from dpok_pipeline.files.fingerprint import changes
 from dpok_pipeline.files.manifest import read_manifest
-from dpok_pipeline.pipelines.models import ComputeConfig, scoring_identity, select_prompts
+from dpok_pipeline.files.shards import Shards
+from dpok_pipeline.pipelines.models import (
+    ComputeConfig,
+    scorer_identity,
+    scoring_identity,
+    select_prompts,
+)
+from dpok_pipeline.training.config import GenerationConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN_DIFFERENCES = 3
 
 
-def check_methods(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+def present_prompts(pipeline: Pipeline, catalog: CatalogProtocol) -> pd.DataFrame:
+    """Return the prompts table that the pipeline works with, whether it is made already or not.
+
+    Raises:
+        InputError: The prompts that the sources hold cannot be used, or the table that an earlier
+            command has made of them is no longer what they hold.
+    """
+    import pandas as pd
+
+    from dpok_pipeline.pipelines.prompt_preparation.nodes import prepare_prompts
+
+    if "prompts" in pipeline.all_outputs():
+        return prepare_prompts(catalog.load("prompt_sources"), catalog.load("base_model"))
+    if "prompts" not in pipeline.inputs():
+        return pd.DataFrame(columns=["text", "experiment", "split", "prompt_id"])
+    table = catalog.load("prompts")
+    version = getattr(catalog.get("prompts"), "_version", None)
+    if version is None or version.load is None:  # --load-versions asks for a certain table.
+        _check_sources(table, catalog)
+    return table
+
+
+def _check_sources(table: pd.DataFrame, catalog: CatalogProtocol) -> None:
+    """Refuse a table of other prompts than the sources hold now."""
+    from dpok_pipeline.pipelines.prompt_preparation.nodes import prepare_prompts
+
+    try:
+        present = prepare_prompts(catalog.load("prompt_sources"), catalog.load("base_model"))
+    except (InputError, DatasetError):
+        return  # The table is all that is needed; its sources may lie on another machine.
+    before, now = ({"prompts": _rows(rows)} for rows in (table, present))
+    differences = list(changes(before, now))
+    if differences:
+        raise InputError(
+            f"prompts: made from other sources than the catalog names now: {differences[0]}; put "
+            "the old sources back, or make it anew: `kedro run --pipelines prompt_preparation`"
+        )
+
+
+def _rows(table: pd.DataFrame) -> list[list[str]]:
+    columns = ["experiment", "split", "text"]
+    return [list(map(str, row)) for row in table[columns].itertuples(index=False)]
+
+
+def check_methods(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
     """Let every method that is to be trained check the sampling and the number of prompts.
 
     Raises:
@@ -33,10 +94,10 @@ def check_methods(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     if not trained:
         return
     sampling = SamplingConfig.model_validate(catalog.load("params:sampling"))
-    prompts = _training_prompts(pipeline, catalog)
+    counts = Counter(prompts[prompts["split"] == "train"]["experiment"])
     for experiment, name in trained:
         # An experiment without prompts is refused where the prompts are read.
-        if count := prompts[experiment]:
+        if count := counts[experiment]:
             _check_method(methods[name], sampling, count, experiment)
 
 
@@ -51,59 +112,114 @@ def _check_method(method: Method, sampling: SamplingConfig, prompts: int, experi
         raise InputError(f"{experiment}.{method.name}: {error}") from None
 
 
-def _training_prompts(pipeline: Pipeline, catalog: CatalogProtocol) -> Counter[str]:
-    """Count the training prompts of each experiment, in the table or in the sources to prepare."""
-    if "prompts" not in pipeline.all_outputs():
-        table = catalog.load("prompts")
-        return Counter(table[table["split"] == "train"]["experiment"])
-    rows = catalog.load("prompt_sources")
-    return Counter(row.experiment for row in rows if row.split == "train")
-
-
-def check_comparable(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-    """Refuse to compare with images and scores that earlier commands have made otherwise.
-
-    A comparison takes the newest finished version of every method that it does not compute anew.
-    It would be wrong, and nothing would show it, if those images had other prompts, noise or
-    scorers.
+def check_origins(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
+    """Refuse inputs that earlier commands have made otherwise than the configuration has it now.
 
     Raises:
         InputError: A dataset was made from other inputs. The message names the dataset, the
             differences and the remedy.
     """
-    inputs = sorted(name for name in pipeline.inputs() if not name.startswith("params:"))
-    for name in inputs:
-        if name.endswith(".images"):
+    checks = {
+        "sft_samples": _check_samples,
+        "lora": _check_lora,
+        "images": _check_images,
+        "scores": _check_scores,
+    }
+    for name in sorted(pipeline.inputs()):
+        kind = name.rpartition(".")[2]
+        if kind in checks and not name.startswith("params:"):
             path = Path(catalog.get(name)._get_load_path())
-            _check_recipe(name, read_manifest(path).metadata, catalog)
-        elif name.endswith(".scores"):
-            _check_scores(name, Path(catalog.get(name)._get_load_path()), catalog)
+            checks[kind](name, path, catalog, prompts)
 
 
-def _check_recipe(name: str, metadata: Mapping[str, Any], catalog: CatalogProtocol) -> None:
+def _check_samples(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
+    from dpok_pipeline.algorithms.sft.generation import samples_recipe
+
+    rows = select_prompts(prompts, name.partition(".")[0], "train")
+    expected = samples_recipe(
+        catalog.load("base_model").content_hash,
+        _precision(catalog),
+        list(zip(rows["prompt_id"], rows["text"], strict=True)),
+        SamplingConfig.model_validate(catalog.load("params:sampling")),
+        GenerationConfig.model_validate(catalog.load("params:sample_generation")),
+        scorer_identity(catalog.load("reward_model")),
+    )
+    _refuse_changes(name, Shards(path).recipe, expected, "sample_generation")
+
+
+def _check_lora(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
+    from dpok_pipeline.diffusion.lora import read_metadata
+
+    _check_training(name, read_metadata(path), catalog, prompts)
+
+
+def _check_images(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
     from dpok_pipeline.evaluation.drawing import drawing_recipe
 
-    experiment = name.partition(".")[0]
-    compute = ComputeConfig.model_validate(catalog.load("params:compute"))
     expected = drawing_recipe(
         catalog.load("base_model").content_hash,
-        compute.resolved_precision(),
-        select_prompts(catalog.load("prompts"), experiment, None),
+        _precision(catalog),
+        select_prompts(prompts, name.partition(".")[0], None),
         SamplingConfig.model_validate(catalog.load("params:sampling")),
         EvaluationConfig.model_validate(catalog.load("params:evaluation")),
     )
-    _refuse_changes(name, metadata.get("recipe", {}), expected)
+    metadata = read_manifest(path).metadata
+    _refuse_changes(name, metadata.get("recipe", {}), expected, "evaluation")
+    if name.split(".")[1] != BASE.name:
+        _check_training(name, metadata.get("training", {}), catalog, prompts)
 
 
-def _check_scores(name: str, path: Path, catalog: CatalogProtocol) -> None:
+def _check_scores(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
     import pandas as pd
 
     scored_by = pd.read_parquet(path, columns=[]).attrs.get("scored_by", {})
     present = scoring_identity(catalog.load("scorers"), catalog.load("embedder"))
-    _refuse_changes(name, scored_by, present)
+    _refuse_changes(name, scored_by, present, "evaluation")
 
 
-def _refuse_changes(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _check_training(
+    name: str, before: Mapping[str, Any], catalog: CatalogProtocol, prompts: pd.DataFrame
+) -> None:
+    """Compare how a LoRA was trained with how its method would train one now."""
+    experiment, key, _ = name.split(".")
+    (method,) = (method for method in selection.current().methods if method.name == key)
+    texts = list(select_prompts(prompts, experiment, "train")["text"])
+    numbers, lasting = method.training.numbers(), method.training.numbers(length=False)
+    length = {key: value for key, value in numbers.items() if key not in lasting}
+    expected = {
+        "algorithm": method.algorithm,
+        group_of(method.algorithm): lasting,
+        **length,
+        "lora": method.lora.numbers(),
+        "base_model": catalog.load("base_model").content_hash,
+        "compute": {"precision": _precision(catalog)},
+        "prompts": texts,
+    }
+    if method.online:
+        expected["sampling"] = SamplingConfig.model_validate(
+            catalog.load("params:sampling")
+        ).numbers()
+        expected["reward_model"] = scorer_identity(catalog.load("reward_model"))
+    compared = {key: before[key] for key in expected if key in before}
+    maker = "rl_training" if method.online else "sft_training"
+    _refuse_changes(name, compared, expected, maker)
+
+
+def _precision(catalog: CatalogProtocol) -> Precision:
+    return ComputeConfig.model_validate(catalog.load("params:compute")).resolved_precision()
+
+
+def _refuse_changes(
+    name: str, before: Mapping[str, Any], now: Mapping[str, Any], maker: str
+) -> None:
+    """Refuse a dataset whose recipe has changed since.
+
+    Args:
+        name: The dataset's name.
+        before: The recipe that it was made by.
+        now: The recipe that the configuration gives.
+        maker: Pipeline that makes it.
+    """
     differences = list(changes(before, now))
     if differences:
         hidden = len(differences) - SHOWN_DIFFERENCES
@@ -112,5 +228,5 @@ def _refuse_changes(name: str, before: Mapping[str, Any], now: Mapping[str, Any]
         experiment = name.partition(".")[0]
         raise InputError(
             f"{name}: made with other inputs: {shown}{more}; put the old value "
-            f"back, or make it anew: `kedro run --pipelines evaluation --namespaces {experiment}`"
+            f"back, or make it anew: `kedro run --pipelines {maker} --namespaces {experiment}`"
         )

@@ -17,9 +17,9 @@ from kedro.pipeline import Pipeline
 
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.configuration.validation import PARAMETERS, advise
-from dpok_pipeline.datasets.models import NamedDataset
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.hooks.checks import check_comparable, check_methods
+from dpok_pipeline.hooks.checks import check_methods, check_origins, present_prompts
+from dpok_pipeline.hooks.opening import open_models
 
 RESUME = ("auto", "never")
 #: Groups of parameters that the loader derives from other files.
@@ -62,12 +62,10 @@ class PreconditionHooks:
             env = run_params["env"]
             remedies = (_remedy(name, catalog.get(name), env) for name in missing)
             raise InputError("; ".join(remedies))
-        for name in inputs:
-            dataset = catalog.get(name)
-            if isinstance(dataset, NamedDataset):
-                dataset.check()
-        check_methods(pipeline, catalog)
-        check_comparable(pipeline, catalog)
+        prompts = present_prompts(pipeline, catalog)
+        check_methods(pipeline, catalog, prompts)
+        check_origins(pipeline, catalog, prompts)
+        open_models(pipeline, catalog, prompts)
 
 
 def _check_mapping(file: Path) -> None:

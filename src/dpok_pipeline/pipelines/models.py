@@ -61,6 +61,13 @@ class ComputeConfig(NetworkOptions):
         return half_precision(self.torch_device()) if self.precision == "auto" else self.precision
 
 
+def open_tokenizer(base_model: BaseModelHandle) -> tuple[Any, int]:
+    """Load the base model's tokenizer; return it with the number of tokens that are read."""
+    from dpok_pipeline.diffusion.components import load_tokenizer, resolve_folder
+
+    return load_tokenizer(resolve_folder(base_model.path, base_model.revision))
+
+
 # The nodes of a command follow one another in one thread and use the same few models. Each node
 # leaves a model as it was: it detaches the LoRA that it has attached.
 @lru_cache(maxsize=1)

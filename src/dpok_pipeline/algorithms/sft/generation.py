@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
-from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.diffusion.config import Precision, SamplingConfig
 from dpok_pipeline.diffusion.lora import reference_policy
 from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.diffusion.sampler import decode, png_bytes, sample
@@ -67,20 +67,43 @@ def generate_samples(
     starts = range(0, config.images, config.shard_size)
     return fill_shards(
         work_dir,
-        {
-            "sample_generation": config.numbers(),
-            "sampling": sampling.numbers(),
-            "base_model": model.handle.content_hash,
-            "compute": {"precision": model.precision},
-            "reward_model": identity,
-            "prompts": [list(pair) for pair in prompts],
-        },
+        samples_recipe(
+            model.handle.content_hash, model.precision, prompts, sampling, config, identity
+        ),
         [range(start, min(start + config.shard_size, config.images)) for start in starts],
         lambda number, rows: _make_shard(model, prompts, reward, sampling, config, rows),
         title="SFT data",
         metadata=metadata,
         resume=resume,
     )
+
+
+def samples_recipe(
+    base_model: str,
+    precision: Precision,
+    prompts: Sequence[tuple[str, str]],
+    sampling: SamplingConfig,
+    config: GenerationConfig,
+    identity: str | Mapping[str, object],
+) -> dict[str, Any]:
+    """Return everything that decides the samples.
+
+    Args:
+        base_model: The base model's content hash.
+        precision: What its networks compute in.
+        prompts: Pairs of prompt_id and text.
+        sampling: Steps, η and guidance.
+        config: How many images, in how large shards.
+        identity: What identifies the reward model.
+    """
+    return {
+        "sample_generation": config.numbers(),
+        "sampling": sampling.numbers(),
+        "base_model": base_model,
+        "compute": {"precision": precision},
+        "reward_model": identity,
+        "prompts": [list(pair) for pair in prompts],
+    }
 
 
 def _make_shard(

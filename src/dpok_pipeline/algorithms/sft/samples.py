@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.shards import Shards
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,16 +31,23 @@ class SFTSamples:
         rewards: `(n,)` float32.
         prompts: The distinct texts.
         prompt_numbers: Index of each image's prompt in `prompts`, `(n,)` int64.
+        base_model: Content hash of the model that drew the images; None where it is not known.
     """
 
     latents: Tensor
     rewards: Tensor
     prompts: list[str]
     prompt_numbers: Tensor
+    base_model: str | None = None
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> SFTSamples:
-        """Read what `generate_samples` made, all shards in one frame.
+    def from_shards(cls, shards: Shards) -> SFTSamples:
+        """Read what `generate_samples` made; it fails like `from_frame`."""
+        return cls.from_frame(shards.frame(COLUMNS), shards.recipe.get("base_model"))
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, base_model: str | None = None) -> SFTSamples:
+        """Take all shards in one frame.
 
         Images without a finite reward are left out, with a warning.
 
@@ -69,6 +77,7 @@ class SFTSamples:
             rewards=torch.from_numpy(rewards),
             prompts=prompts,
             prompt_numbers=torch.tensor([numbers[prompt] for prompt in frame["prompt"]]),
+            base_model=base_model,
         )
 
     def __len__(self) -> int:

@@ -137,15 +137,20 @@ def train_sft(
         resume: `never` removes the checkpoints that are there.
 
     Raises:
-        InputError: The samples are of another latent shape, or none has a positive weight; the
-            checkpoints were made with other arguments, or are all damaged; too many updates in
-            a row had no finite gradient; another process is in `work_dir`.
+        InputError: The samples are another base model's, of another latent shape, or all without a
+            positive weight; the checkpoints were made with other arguments, or are all damaged;
+            too many updates in a row had no finite gradient; another process is in `work_dir`.
         Stopped: SIGINT or SIGTERM came; the update is finished and saved.
     """
     if tuple(samples.latents.shape[1:]) != model.latent_shape:
         raise InputError(
             f"sft_samples: latents of shape {tuple(samples.latents.shape[1:])}, the base model's "
             f"are {model.latent_shape}; run sample_generation with this base model"
+        )
+    if samples.base_model not in (None, model.handle.content_hash):
+        raise InputError(
+            f"sft_samples: drawn by the base model {samples.base_model:.12}, this one is "
+            f"{model.handle.content_hash:.12}; run sample_generation with this base model"
         )
     recipe: dict[str, Any] = {
         "algorithm": "sft",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ import pandas as pd
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.datasets.prompts.formats import SPLITS, PromptRow
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.pipelines.models import open_tokenizer
 
 if TYPE_CHECKING:
     from dpok_pipeline.diffusion.base_model import BaseModelHandle
@@ -129,14 +129,7 @@ def drop_too_long(
 
 def token_counter(base_model: BaseModelHandle) -> tuple[Callable[[str], int], int]:
     """Return a function that counts a text's tokens, and the number that the text encoder takes."""
-    from transformers import CLIPTokenizer
-
-    from dpok_pipeline.diffusion.components import resolve_folder
-
-    folder = resolve_folder(base_model.path, base_model.revision)
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    config = json.loads((folder / "text_encoder" / "config.json").read_text(encoding="utf-8"))
-    limit = min(int(tokenizer.model_max_length), int(config["max_position_embeddings"]))
+    tokenizer, limit = open_tokenizer(base_model)
     return lambda text: len(tokenizer(text).input_ids), limit
 
 

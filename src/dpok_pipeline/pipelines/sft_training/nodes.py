@@ -27,9 +27,9 @@ def train_offline_lora(
     Returns:
         The folder of the finished LoRA, and the learning curves.
     """
-    from dpok_pipeline.algorithms.sft.samples import COLUMNS, SFTSamples
+    from dpok_pipeline.algorithms.sft.samples import SFTSamples
 
-    data = SFTSamples.from_frame(samples.frame(COLUMNS))
+    data = SFTSamples.from_shards(samples)
     result = method.entry.trainer()(
         open_model(base_model, compute),
         data,

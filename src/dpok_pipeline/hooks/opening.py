@@ -1,0 +1,104 @@
+"""Opens, before any work starts, every model that a run reads, and tries a user's own rewards.
+
+Nodes open the same models again, from the memory of `pipelines.models`. Whatever is wrong with a
+model is therefore said before the first node, and not after hours of training.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from dpok_pipeline.datasets.models import NamedDataset
+from dpok_pipeline.pipelines.models import (
+    ComputeConfig,
+    open_embedder,
+    open_model,
+    open_scorer,
+    open_tokenizer,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dpok_pipeline.diffusion.base_model import BaseModelHandle
+    from dpok_pipeline.rewards.load import ScorerConfig
+
+logger = logging.getLogger(__name__)
+
+COMPUTE = "params:compute"
+# Side in pixels of the images that a reward is tried with where the run opens no base model.
+TRIED_SIDE = 64
+
+
+def open_models(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
+    """Open each model that is among the pipeline's inputs.
+
+    Args:
+        pipeline: The nodes that are to run.
+        catalog: Catalog of the run.
+        prompts: The prompts table; a reward of the user's own is tried with its first texts.
+
+    Raises:
+        InputError: A model cannot be opened, a reward of the user's own fails, or the base model's
+            noise schedule has fewer steps than sampling takes.
+    """
+    names = sorted(name for name in pipeline.inputs() if _is_model(catalog, name))
+    if not names:
+        return
+    compute = ComputeConfig.model_validate(catalog.load(COMPUTE))
+    side = TRIED_SIDE
+    for name in names:
+        loaded = catalog.load(name)
+        if hasattr(loaded, "content_hash"):
+            # It comes first in the alphabet: rewards are tried with images of its size.
+            side = _open_base_model(loaded, compute, pipeline, catalog) or side
+        elif isinstance(loaded, Path):
+            open_embedder(loaded, compute)
+        else:
+            scorers = loaded if isinstance(loaded, dict) else {name: loaded}
+            for key, spec in scorers.items():
+                _open_scorer(key, spec, compute, list(prompts["text"][:2]), side)
+
+
+def _is_model(catalog: CatalogProtocol, name: str) -> bool:
+    return isinstance(catalog.get(name), NamedDataset)
+
+
+def _open_base_model(
+    handle: BaseModelHandle, compute: ComputeConfig, pipeline: Pipeline, catalog: CatalogProtocol
+) -> int | None:
+    """Open the base model where a node runs it; return the side of its images in pixels.
+
+    Preparing prompts takes the tokenizer alone, and no minutes of loading.
+    """
+    open_tokenizer(handle)
+    runs = [node for node in pipeline.nodes if {"base_model", COMPUTE} <= set(node.inputs)]
+    if not runs:
+        return None
+    model = open_model(handle, compute)
+    if "params:sampling" in pipeline.inputs():
+        from dpok_pipeline.diffusion.config import SamplingConfig
+        from dpok_pipeline.diffusion.denoising import DDIMTransitions
+
+        sampling = SamplingConfig.model_validate(catalog.load("params:sampling"))
+        DDIMTransitions.build(model.scheduler, sampling)
+    return model.image_side
+
+
+def _open_scorer(
+    name: str, spec: ScorerConfig, compute: ComputeConfig, prompts: list[str], side: int
+) -> None:
+    from dpok_pipeline.rewards.own import try_out
+
+    kinds: list[Any] = [spec.kind, *(part.kind for part in (spec.parts or {}).values())]
+    foreign = [kind for kind in kinds if "." in kind and not kind.startswith("dpok_pipeline.")]
+    for kind in foreign:
+        logger.info("%s: code of your own is imported and run, %s", name, kind)
+    scorer = open_scorer(spec, compute)
+    if foreign and prompts:
+        try_out(scorer, prompts, side, compute.torch_device())
