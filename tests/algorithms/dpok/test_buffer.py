@@ -57,6 +57,34 @@ def test_rows_are_drawn_without_replacement() -> None:
     assert len(filled(2).draw(5, generator)) == 5
 
 
+def test_the_last_steps_can_be_left_out() -> None:
+    buffer, generator = filled(2), torch.Generator().manual_seed(0)
+    drawn = buffer.draw(100, generator, last_left_out=1)
+    assert len(set(drawn.tolist())) == len(drawn) == 8
+    assert buffer.rows(drawn).step.max() == 1
+
+
+def test_leaving_nothing_out_draws_the_same_rows_as_ever() -> None:
+    drawn = filled(2).draw(7, torch.Generator().manual_seed(3))
+    assert (
+        drawn.tolist()
+        == torch.randperm(12, generator=torch.Generator().manual_seed(3))[:7].tolist()
+    )
+
+
+def test_whole_images_bring_all_their_steps() -> None:
+    buffer, generator = filled(2), torch.Generator().manual_seed(0)
+    rows = buffer.rows(buffer.draw_images(7, generator))
+    assert rows.step.tolist() == [0, 1, 2, 0, 1, 2]  # two images of three steps fit into 7 rows
+    images = rows.image.view(2, 3)
+    assert (images == images[:, :1]).all()
+    assert images[0, 0] != images[1, 0]
+    fewer = buffer.rows(buffer.draw_images(7, generator, last_left_out=1))
+    assert fewer.step.tolist() == [0, 1] * 3
+    assert len(buffer.draw_images(1, generator)) == 3  # one image at least
+    assert len(buffer.draw_images(100, generator)) == 12  # and no more than there are
+
+
 def test_every_latent_is_stored_once() -> None:
     buffer = TransitionBuffer(2, steps=50, images=10, latent_shape=(4, 64, 64))
     assert buffer.trajectory.nbytes == 2 * 51 * 10 * 16384 * 4

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from dpok_pipeline.algorithms.dpok import update
-from dpok_pipeline.algorithms.dpok.ratio_guard import check_options
+from dpok_pipeline.algorithms.dpok import ratio_guard, update
+from dpok_pipeline.algorithms.dpok.ratio_guard import RatioGuard, check_options, rounded_share
 from dpok_pipeline.algorithms.dpok.update import clip_band
 from dpok_pipeline.diffusion.base_model import (
     DiffusionModel,
     describe_base_model,
     load_base_model,
 )
-from dpok_pipeline.diffusion.config import NetworkOptions
+from dpok_pipeline.diffusion.config import NetworkOptions, Precision
 from dpok_pipeline.errors import InputError
-from tests.algorithms.support import largest_difference, lora_tensors, run_dpok
+from tests.algorithms.support import (
+    largest_difference,
+    lora_bytes,
+    lora_tensors,
+    run_dpok,
+)
 from tests.small_memory import SmallMemory
 
 BAND = clip_band(1e-4, 16384, False, False)
@@ -35,6 +43,115 @@ def test_more_is_refused_with_the_options_and_the_remedies() -> None:
         check_options(both, 2e-5, BAND, recomputed=False)
     with pytest.raises(InputError, match=r"to false$"):
         check_options(NetworkOptions(compile=True), 2e-5, BAND, recomputed=True)
+
+
+class Rounded:
+    """Stands in for the updater: its log-probabilities are what they are told to be.
+
+    It is asked for the moved weights' in the trained number type, then in float32, and last for
+    those of the weights before, in float32.
+    """
+
+    def __init__(self, trained: list[float], exact: list[float], before: list[float]) -> None:
+        weights = torch.nn.Parameter(torch.ones(1))
+        self.optimiser = SimpleNamespace(parameters=[weights])
+        self.model = SimpleNamespace(
+            in_float32=nullcontext, precision="bfloat16", options=NetworkOptions()
+        )
+        self.answers = [torch.tensor(values) for values in (trained, exact, before)]
+        self.microbatch, self.band, self.latent_size = 4, BAND, 16384
+        self.config = SimpleNamespace(log_prob="mean")
+
+    def log_probs(self, buffer: object, numbers: Tensor) -> tuple[Tensor, bool]:
+        self.microbatch = 1  # as if memory had run out
+        return self.answers.pop(0)[: len(numbers)], False
+
+
+class Stored:
+    """Stands in for the buffer of one rollout, whose log-probabilities are all 0."""
+
+    newest_slot = 0
+
+    def slots(self, numbers: Tensor) -> Tensor:
+        return torch.zeros_like(numbers)
+
+    def rows(self, numbers: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(log_prob=torch.zeros(len(numbers)))
+
+
+def test_a_row_is_lost_to_rounding_if_it_is_outside_the_band_in_the_trained_type_alone() -> None:
+    updater = Rounded(
+        trained=[2e-4, 5e-5, 3e-4, -2e-4],
+        exact=[1.00001, 1.0, 1.0003, 0.9999],
+        before=[1.0, 1.0, 1.0, 0.99999],
+    )
+    # Of the rows outside in the trained type, the third is outside in float32 as well.
+    share = rounded_share(updater, Stored(), torch.arange(4), [torch.zeros(1)])  # type: ignore[arg-type]
+    assert share == 0.5
+    assert updater.optimiser.parameters[0].item() == 1.0
+    assert updater.microbatch == 4
+
+
+@pytest.mark.parametrize(
+    ("lost", "outcome"), [(4, "taken"), (15, "warned"), (46, "refused"), (100, "refused")]
+)
+def test_how_many_lost_rows_are_too_many(
+    lost: int, outcome: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ratio_guard, "_ROWS", 100)
+    trained = [1e-3] * lost + [0.0] * (100 - lost)
+    updater = Rounded(trained, exact=[0.0] * 100, before=[0.0] * 100)
+    guard = RatioGuard(updater, recomputed=True)  # type: ignore[arg-type]
+    assert guard.moved_is_due
+    expected = pytest.raises(InputError) if outcome == "refused" else nullcontext()
+    with expected as raised:
+        guard.look_at_moved(Stored(), torch.arange(100), [torch.zeros(1)])  # type: ignore[arg-type]
+    assert ("rounding of bfloat16" in caplog.text) == (outcome == "warned")
+    if raised is not None:
+        assert f"puts {lost}% of the rows outside the clip's band of ±1.0e-04" in str(raised.value)
+        assert "set it to float16 or float32" in str(raised.value)
+    assert not guard.moved_is_due
+
+
+@pytest.mark.parametrize(("precision", "looked"), [("bfloat16", 1), ("float32", 0)])
+def test_training_looks_at_its_first_update(
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: Precision,
+    looked: int,
+) -> None:
+    shares: list[float] = []
+
+    def share(*arguments: Any) -> float:
+        shares.append(rounded_share(*arguments))
+        return 0.0
+
+    monkeypatch.setattr(ratio_guard, "rounded_share", share)
+    model = load_base_model(describe_base_model(tiny_model_folder), precision=precision)
+    run_dpok(model, tmp_path, ratio_clip=0.5)
+    assert len(shares) == looked
+    assert shares == [0.0] * looked  # so wide a band takes any rounding
+
+
+def test_the_guard_changes_no_number(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_base_model(describe_base_model(tiny_model_folder), precision="bfloat16")
+    watched = run_dpok(model, tmp_path / "watched", ratio_clip=0.5)
+    monkeypatch.setattr(RatioGuard, "look_at_moved", lambda *_: None)
+    unwatched = run_dpok(model, tmp_path / "unwatched", ratio_clip=0.5)
+    assert lora_bytes(watched) == lora_bytes(unwatched)
+
+
+def test_most_rows_clipped_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    guard = RatioGuard(Rounded([], [], []), recomputed=True)  # type: ignore[arg-type]
+    guard.look_at_clipped(0.4)
+    assert not caplog.records
+    guard.look_at_clipped(0.6)
+    guard.look_at_clipped(0.7)
+    (record,) = caplog.records
+    assert "60 % of an iteration's rows are outside the clip's band" in record.message
 
 
 def test_training_with_options_gives_the_plain_lora(

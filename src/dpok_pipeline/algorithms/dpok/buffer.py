@@ -78,18 +78,41 @@ class TransitionBuffer:
         self.prompts[slot].copy_(prompts)
         self.added += 1
 
-    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+    def draw(self, count: int, generator: torch.Generator, last_left_out: int = 0) -> Tensor:
         """Draw row numbers of the whole buffer without replacement, fewer if it holds fewer.
 
         Args:
             count: Number of rows.
             generator: The CPU generator of this draw.
+            last_left_out: Number of last steps whose rows are not drawn.
 
         Returns:
             `(count,)` int64 on the CPU.
         """
+        kept = self._rows_of_steps(last_left_out).flatten()
         # On the CPU, so that the same rows are drawn whatever the device.
-        return torch.randperm(len(self), generator=generator)[:count]
+        return kept[torch.randperm(len(kept), generator=generator)[:count]]
+
+    def draw_images(self, count: int, generator: torch.Generator, last_left_out: int = 0) -> Tensor:
+        """Draw images of the whole buffer without replacement, and take all rows of each.
+
+        Args:
+            count: Number of rows at most; there are at least those of one image.
+            generator: The CPU generator of this draw.
+            last_left_out: Number of last steps whose rows are not taken.
+
+        Returns:
+            `(images · steps,)` int64 on the CPU, image by image.
+        """
+        rows = self._rows_of_steps(last_left_out)  # (slots, steps, images)
+        by_image = rows.permute(0, 2, 1).flatten(0, 1)  # (slots · images, steps)
+        images = max(count // by_image.shape[1], 1)
+        return by_image[torch.randperm(len(by_image), generator=generator)[:images]].flatten()
+
+    def _rows_of_steps(self, last_left_out: int) -> Tensor:
+        """Return the numbers of all rows but those of the last steps, `(slots, steps, images)`."""
+        numbers = torch.arange(len(self)).view(-1, self.steps, self.images)
+        return numbers[:, : self.steps - last_left_out]
 
     def rows(self, numbers: Tensor) -> Transitions:
         """Gather rows.

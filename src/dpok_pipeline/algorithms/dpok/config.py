@@ -22,6 +22,8 @@ AdvantageScale = Literal["none", "group", "prompt"]
 """What the advantage is divided by: nothing, the standard deviation of the rewards of the buffer's
 images of the same prompt, or that of all of the prompt's rewards since the run began."""
 
+RowDraw = Literal["random", "whole_images"]
+
 ClipRule = Literal["clamp", "ppo_minimum"]
 
 
@@ -52,6 +54,17 @@ class DPOKConfig(OnlineConfig):
     )
     transitions_per_update: int = Field(
         default=48, ge=1, description="Rows (transitions) per policy update, drawn at random."
+    )
+    rows: RowDraw = Field(
+        default="random",
+        description="Which rows an update takes: `random` ones (official code), or all steps of "
+        "some `whole_images` (paper, equation 9), as many as transitions_per_update holds.",
+    )
+    last_steps_left_out: int = Field(
+        default=0,
+        ge=0,
+        description="Number of last denoising steps whose rows no update takes. Their noise hardly "
+        "changes an image, and their log-probabilities round the most.",
     )
     buffer_rollouts: int = Field(
         default=2, ge=1, description="Rollouts that rows are drawn from, the newest ones."
@@ -116,10 +129,16 @@ class DPOKConfig(OnlineConfig):
             prompts: Number of training prompts.
 
         Raises:
-            InputError: Sampling has no randomness, or most advantages would be exactly 0.
+            InputError: Sampling has no randomness, no step is left to learn from, or most
+                advantages would be exactly 0.
         """
         if sampling.eta == 0:
             raise InputError("sampling: eta is 0, a policy without randomness; set it to 1")
+        if self.last_steps_left_out >= sampling.ddim_steps:
+            raise InputError(
+                f"rl_training.last_steps_left_out is {self.last_steps_left_out}, of "
+                f"{sampling.ddim_steps} sampling.ddim_steps; leave some for the updates"
+            )
         if self.log_prob == "sum" and self.literal_ratio_clip:
             logger.warning(
                 "ratio_clip %g is taken literally with summed log-probabilities, where it clips "

@@ -16,7 +16,7 @@ from dpok_pipeline.algorithms.dpok.buffer import TransitionBuffer
 from dpok_pipeline.algorithms.dpok.config import DPOKConfig
 from dpok_pipeline.algorithms.dpok.old_policies import OldPolicies
 from dpok_pipeline.algorithms.dpok.ratio_guard import RatioGuard
-from dpok_pipeline.algorithms.dpok.update import PolicyUpdater
+from dpok_pipeline.algorithms.dpok.update import PolicyUpdate, PolicyUpdater
 from dpok_pipeline.algorithms.dpok.value import Critic, make_critic
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
@@ -72,7 +72,7 @@ class DPOKLearner:
         self.optimiser = LoRAOptimiser(model, config)
         table = PromptTable.encode(model, prompts)
         self.policy = PolicyUpdater(model, table, sampling, config, self.optimiser)
-        self.ratio_guard = RatioGuard(model.options, self.policy.band, config.recompute_log_probs)
+        self.ratio_guard = RatioGuard(self.policy, config.recompute_log_probs)
         self.old_policies: OldPolicies | None = None
         if config.recompute_log_probs:
             weights = self.optimiser.parameters
@@ -122,21 +122,33 @@ class DPOKLearner:
         # 5. Policy: several updates, each on random transitions of the last rollouts.
         # Drawn before any update, because old log-probabilities are recomputed for all at once.
         policy_rows = counter_generator(config.seed, "policy rows", number)
+        draw = buffer.draw if config.rows == "random" else buffer.draw_images
         draws = [
-            buffer.draw(config.transitions_per_update, policy_rows)
+            draw(config.transitions_per_update, policy_rows, config.last_steps_left_out)
             for _ in range(config.updates_per_iteration)
         ]
         halved = self._refresh_log_probs(draws, metrics)
-        updates = [self.policy.update(buffer, rows, self.advantages) for rows in draws]
+        updates = [self._update(rows) for rows in draws]
         metrics |= finite_mean([update.metrics for update in updates])
         # Only in the first update have the weights not moved since the rollout.
         metrics["policy/fresh_log_ratio"] = updates[0].metrics["policy/fresh_log_ratio"]
         measured = to_numbers(metrics)  # all in one wait for the device
         halved = halved or any(update.halved for update in updates)
         self.ratio_guard.look(measured["policy/fresh_log_ratio"], halved)
+        self.ratio_guard.look_at_clipped(measured["policy/clip_fraction"])
         seconds = time.perf_counter() - rollout.finished
         measured["perf/transitions_per_second"] = sum(map(len, draws)) / seconds
         return self.rollouts.report(rollout, number, measured, self.optimiser)
+
+    def _update(self, rows: Tensor) -> PolicyUpdate:
+        """Update the policy on some rows; the first update shows what rounding does to them."""
+        before = None
+        if self.ratio_guard.moved_is_due:
+            before = [weight.detach().clone() for weight in self.optimiser.parameters]
+        update = self.policy.update(self.buffer, rows, self.advantages)
+        if before is not None and not update.halved:
+            self.ratio_guard.look_at_moved(self.buffer, rows, before)
+        return update
 
     def _refresh_log_probs(self, draws: Sequence[Tensor], metrics: dict[str, Tensor]) -> bool:
         """Recompute old log-probabilities where asked to; return whether memory ran out."""

@@ -69,6 +69,7 @@ class PolicyUpdater:
 
     Attributes:
         band: Lowest and highest importance ratio that keep their gradient.
+        microbatch: Rows through the network at once; halved when memory runs out.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class PolicyUpdater:
         self.band = clip_band(
             config.ratio_clip, self.latent_size, config.log_prob == "sum", config.literal_ratio_clip
         )
-        self._microbatch = min(config.microbatch, config.transitions_per_update)
+        self.microbatch = min(config.microbatch, config.transitions_per_update)
 
     def update(
         self, buffer: TransitionBuffer, numbers: Tensor, advantage: Advantage
@@ -118,12 +119,12 @@ class PolicyUpdater:
             return sums
 
         task = f"updating the policy on {self.model.device}"
-        before = self._microbatch
-        sums, self._microbatch = halve_until_fits(attempt, before, task, gradients=True)
+        before = self.microbatch
+        sums, self.microbatch = halve_until_fits(attempt, before, task, gradients=True)
         norm = self.optimiser.step()
         means = dict(zip(METRICS, (sums[:-1] / len(numbers)).unbind(), strict=True))
         metrics = {**means, "policy/fresh_log_ratio": sums[-1], "grad/norm": norm}
-        return PolicyUpdate(metrics, halved=self._microbatch != before)
+        return PolicyUpdate(metrics, halved=self.microbatch != before)
 
     def _add_gradient(
         self, rows: Transitions, advantage: Advantage, total: int, sums: Tensor
@@ -186,9 +187,9 @@ class PolicyUpdater:
             return torch.cat(values)
 
         task = f"recomputing log-probabilities on {self.model.device}"
-        before = self._microbatch
-        log_probs, self._microbatch = halve_until_fits(attempt, before, task)
-        return log_probs, self._microbatch != before
+        before = self.microbatch
+        log_probs, self.microbatch = halve_until_fits(attempt, before, task)
+        return log_probs, self.microbatch != before
 
     def _noise(self, rows: Transitions) -> Tensor:
         """Predict each row's guided noise, `(b, c, h, w)`, with the LoRA as it is."""
