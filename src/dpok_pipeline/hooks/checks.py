@@ -18,6 +18,7 @@ from dpok_pipeline.evaluation.config import EvaluationConfig
 from dpok_pipeline.files.fingerprint import changes
 from dpok_pipeline.files.manifest import read_manifest
 from dpok_pipeline.pipelines.models import ComputeConfig, scoring_identity, select_prompts
+from dpok_pipeline.training.config import GenerationConfig
 
 SHOWN_DIFFERENCES = 3
 
@@ -58,6 +59,27 @@ def _training_prompts(pipeline: Pipeline, catalog: CatalogProtocol) -> Counter[s
         return Counter(table[table["split"] == "train"]["experiment"])
     rows = catalog.load("prompt_sources")
     return Counter(row.experiment for row in rows if row.split == "train")
+
+
+def check_sample_number(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Refuse to draw fewer images for offline training than an experiment has training prompts.
+
+    The prompts without an image would count as trained on all the same.
+
+    Raises:
+        InputError: There are too few. The message names the experiment.
+    """
+    drawn = [node.namespace for node in pipeline.nodes if "generate_sft_samples" in node.name]
+    if not drawn:
+        return
+    images = GenerationConfig.model_validate(catalog.load("params:sample_generation")).images
+    prompts = _training_prompts(pipeline, catalog)
+    for experiment in drawn:
+        if images < prompts[experiment]:
+            raise InputError(
+                f"sample_generation.images is {images}, but {experiment} has {prompts[experiment]} "
+                "training prompts: give an image to each of them at least, or take fewer prompts"
+            )
 
 
 def check_comparable(pipeline: Pipeline, catalog: CatalogProtocol) -> None:

@@ -19,7 +19,7 @@ from dpok_pipeline.configuration import selection
 from dpok_pipeline.configuration.validation import PARAMETERS, advise
 from dpok_pipeline.datasets.models import NamedDataset
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.hooks.checks import check_comparable, check_methods
+from dpok_pipeline.hooks.checks import check_comparable, check_methods, check_sample_number
 
 RESUME = ("auto", "never")
 #: Groups of parameters that the loader derives from other files.
@@ -67,6 +67,7 @@ class PreconditionHooks:
             if isinstance(dataset, NamedDataset):
                 dataset.check()
         check_methods(pipeline, catalog)
+        check_sample_number(pipeline, catalog)
         check_comparable(pipeline, catalog)
 
 
