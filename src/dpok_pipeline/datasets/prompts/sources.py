@@ -107,8 +107,13 @@ class PromptSourcesDataset(AbstractDataset[NoReturn, list[PromptRow]]):
         raise DatasetError("Prompt sources are only read.")
 
     def _config(self, name: str) -> PromptSource:
+        given = self._sources[name]
+        if not isinstance(given, dict):
+            raise InputError(
+                f"{CATALOG}: prompt_sources.{name} is {given!r}: give `{{path: …, format: …}}`"
+            )
         try:
-            return PromptSource.model_validate(self._sources[name])
+            return PromptSource.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in (name, *first["loc"]))
