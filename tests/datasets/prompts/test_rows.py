@@ -102,7 +102,8 @@ def test_a_value_that_is_no_text_is_named_however_large_it_is() -> None:
 
 
 def test_a_place_can_always_be_printed_and_kept() -> None:
-    assert row("a cat", "a\x1b[2J\udcff.txt, line 1").place == "a\\x1b[2J\\udcff.txt, line 1"
+    made = make_row("\udcff.csv", "a\x1b[2J\udcff.txt, line 1", "a cat")
+    assert (made.source, made.place) == ("\\udcff.csv", "a\\x1b[2J\\udcff.txt, line 1")
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=30))

@@ -73,7 +73,9 @@ def make_row(
         shown = repr(text) if small else f"a {type(text).__name__}"
         raise InputError(f"{source}: {place}: {shown} is not text; put it in quotes")
     # Where a row stands is printed and kept; names of files and of keys hold anything.
-    place = DAMAGE.sub(lambda damage: ascii(damage[0])[1:-1], place)
+    source, place = (
+        DAMAGE.sub(lambda damage: ascii(damage[0])[1:-1], name) for name in (source, place)
+    )
     return PromptRow(
         text=clean_text(text or ""),
         experiment=clean_text(experiment),
