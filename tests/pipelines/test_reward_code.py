@@ -58,6 +58,7 @@ def test_a_change_of_what_a_reward_imports_is_another_reward(
         "own_bystander": "",
     }
     write(**modules)
+    imported = set(sys.modules)
     before = code_hash("own_reward.score")
     write(own_bystander="x = 1")
     assert code_hash("own_reward.score") == before
@@ -65,7 +66,7 @@ def test_a_change_of_what_a_reward_imports_is_another_reward(
     assert code_hash("own_reward.score") != before
     write(**modules)
     assert code_hash("own_reward.score") == before
-    assert not {name for name in sys.modules if name.startswith("own_")}
+    assert not {name for name in sys.modules if name.startswith("own_")} - imported
 
 
 def test_a_helper_beside_a_reward_in_a_package(write: Write, tmp_path: Path) -> None:
