@@ -44,6 +44,10 @@ def test_an_input_error_is_found_below_kedros_wrapper() -> None:
     assert explain(wrapped) == "model.safetensors: truncated; copy it again"
 
 
+def test_a_line_has_no_escape_codes_of_what_it_quotes() -> None:
+    assert explain(InputError("a\x1b[2Jb.csv:\nwrong\x9b")) == "a [2Jb.csv: wrong"
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
 
 from dpok_pipeline.datasets.pictures import PageDataset
@@ -68,6 +71,40 @@ def test_a_version_that_was_cut_short_is_not_there(
     reader = dataset(kind, tmp_path, SECOND)
     assert same(reader.load(), CONTENTS[kind])
     assert reader.resolve_load_version() == FIRST
+
+
+@pytest.mark.parametrize("sign", [*"=+-@\t\r＝", "'=", "''+"])
+def test_no_text_of_a_csv_is_a_formula(tmp_path: Path, sign: str) -> None:
+    text = f"{sign}HYPERLINK(A1)"
+    table = pd.DataFrame(
+        {"prompt": ["a cat", text, "it's"], text: [1, -2, 3], "mean": [-0.5, 1, 0]}
+    )
+    written = dataset(CSVDataset, tmp_path, FIRST)
+    written.save(table)
+    with (tmp_path / "kept" / FIRST / "kept").open(newline="") as file:
+        names, *rows = csv.reader(file)
+    assert names == ["prompt", f"'{text}", "mean"]
+    assert rows == [["a cat", "1", "-0.5"], [f"'{text}", "-2", "1.0"], ["it's", "3", "0.0"]]
+    assert written.load().equals(table)
+    assert written.preview()["data"][1] == [text, -2, 1.0]
+
+
+TEXTS = st.one_of(
+    st.sampled_from(
+        ["NA", "null", "", "'", "5", "'5", "1e5", "inf", "True", "-", "'=", "a,b", '"', "a\rb"]
+    ),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+)
+
+
+@given(st.lists(st.tuples(TEXTS, st.floats(), st.integers(-5, 5), st.booleans()), min_size=1))
+def test_a_csv_gives_back_the_table_that_was_saved(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, float, int, bool]]
+) -> None:
+    table = pd.DataFrame(rows, columns=["prompt", "mean", "images", "holds"])
+    written = dataset(CSVDataset, tmp_path_factory.mktemp("csv"), FIRST)
+    written.save(table)
+    pd.testing.assert_frame_equal(written.load(), table)
 
 
 def test_tables_and_json_have_previews(tmp_path: Path) -> None:

@@ -103,8 +103,9 @@ def test_second_lora_is_refused(tiny_model: DiffusionModel) -> None:
         attach_lora(tiny_model.unet, RANK, seed=1)
 
 
-def test_round_trip_and_equal_bytes(tiny_model: DiffusionModel, tmp_path: Path) -> None:
-    attach_lora(tiny_model.unet, RANK, seed=1)
+@pytest.mark.parametrize("rank", [2, 64], ids=["usual", "above the layers' width"])
+def test_round_trip_and_equal_bytes(tiny_model: DiffusionModel, tmp_path: Path, rank: int) -> None:
+    attach_lora(tiny_model.unet, LoRAConfig(rank=rank), seed=1)
     randomise(tiny_model)
     tuned = output(tiny_model)
     for name in ("one", "two"):

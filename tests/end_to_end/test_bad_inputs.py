@@ -94,7 +94,7 @@ def opening(**datasets: Any) -> Callable[[], None]:
     from kedro.io import DataCatalog, MemoryDataset
     from kedro.pipeline import Node, Pipeline
 
-    from dpok_pipeline.hooks.opening import open_models
+    from dpok_pipeline.pipelines.opening import open_models
 
     parameters = {
         "params:compute": {"device": "cpu"},

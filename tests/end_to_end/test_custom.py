@@ -26,6 +26,9 @@ image_reward: {WORLD}/image_reward
 clip: {WORLD}/clip
 """
 
+TRAIN = "[a cat on the moon, a green dog]"
+EIGHT = "[a, b, c, d, a cat, a dog, a moon, a park]"
+
 
 @pytest.fixture(scope="module")
 def write(project: Path):
@@ -98,7 +101,7 @@ def sixteen_prompts() -> str:
     """As shipped, 16 prompts at 16 images an iteration gave every image an advantage of 0."""
     places = ("on the moon", "in the park", "and a dog", "and a rabbit")
     texts = [f"a {colour} cat {place}" for colour in ("green", "red", "b", "c") for place in places]
-    prompts = OWN.replace("[a cat on the moon, a green dog]", f"[{', '.join(texts)}]")
+    prompts = OWN.replace(TRAIN, f"[{', '.join(texts)}]")
     return prompts.replace(
         "images: 7, images_per_iteration: 4", "images: 16, images_per_iteration: 16"
     )
@@ -134,10 +137,17 @@ def test_groups_of_one_that_could_not_learn_are_refused_before_any_work(
     ("before", "after", "message"),
     [
         ("sft_updates: 2", "sft_update: 2", "custom.yml: budget.sft_updates: Field required"),
+        (TRAIN, '["a \\0 cat"]', "custom.yml: prompts.train, prompt 1: holds U+0000, a control"),
+        (
+            TRAIN,
+            "[a cat, A Cat]",
+            "custom.yml: prompts.train, prompt 2: duplicate of prompts.train",
+        ),
+        (TRAIN, EIGHT, "sample_generation.images is 7, but custom has 8 training prompts"),
         ("images: 7", "images: many", "custom.yml: budget.images: Input should be a valid integer"),
         ("settings: emoji_world", "settings: sd", "custom.yml: settings: Input should be 'emoji"),
-        ("[a cat on the moon, a green dog]", "[]", "custom.yml: prompts.train"),
-        ("[a cat on the moon, a green dog]", "[a cat, a cat]", "prompt 2: duplicate of prompts.tr"),
+        (TRAIN, "[]", "custom.yml: prompts.train"),
+        (TRAIN, "[a cat, a cat]", "prompt 2: duplicate of prompts.tr"),
         ("reward: tests.algorithms", "reward: [", "custom.yml, line 5: not valid YAML"),
         (f"base_model: {WORLD}/base_model", "base_model: data/nothing", "data/nothing"),
         ("support.Brightness", "support.Darkness", "has no `Darkness`"),

@@ -38,7 +38,7 @@ def test_tables_labels_and_sheets_take_any_prompt(prompt: str, comparison: pd.Da
     lines = terminal_table(named, METHODS).splitlines()
     assert max(map(len, lines)) <= 120
     assert len(lines) == len(terminal_table(comparison, METHODS).splitlines())
-    assert "\x1b" not in "".join(lines)
+    assert not set("\x1b\u202e") & set("".join(lines))
     labels = score_bars(named, "image_reward", METHODS).data[0].x
     assert all("<" not in label.replace("<br>", "") for label in labels)
     images = {"base": [Image.new("RGB", (8, 8))]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pandas as pd
@@ -42,6 +43,19 @@ def test_a_scorer_is_what_its_specification_files_and_module_say(own_reward: Pat
     own_reward.write_text(OWN.replace("mean", "amax"))
     seen.add(str(scorer_identity(spec)))
     assert len(seen) == 4
+
+
+def test_a_scorer_is_what_its_helper_modules_say(own_reward: Path) -> None:
+    helper = own_reward.with_name("own_helper_of_a_test.py")
+    own_reward.write_text(f"import own_helper_of_a_test\n{OWN}")
+    part = {"kind": "own_reward_of_a_test.score", "weight": 1.0}
+    specs = ScorerConfig(kind=part["kind"]), ScorerConfig(kind="weighted_sum", parts={"a": part})
+    for spec in specs:
+        helper.write_text("FACTOR = 1\n")
+        importlib.invalidate_caches()
+        before = scorer_identity(spec)
+        helper.write_text("FACTOR = 2\n")
+        assert scorer_identity(spec) != before
 
 
 def test_files_that_a_scorer_does_not_name_do_not_matter(own_reward: Path) -> None:

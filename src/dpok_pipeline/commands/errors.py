@@ -133,4 +133,5 @@ def _parameter_errors(message: str) -> Iterator[str]:
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split())
+    # A message may quote what a file by others holds, such as a terminal's escape codes.
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", message).split())

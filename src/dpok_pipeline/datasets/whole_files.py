@@ -6,14 +6,19 @@ and the next command would load it as the newest version.
 
 from __future__ import annotations
 
+import csv
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import pandas as pd
 from kedro_datasets import json as kedro_json
 from kedro_datasets import pandas as kedro_pandas
 
 from dpok_pipeline.files.durable import save_whole
+
+# A spreadsheet computes a cell that begins with one of these; the last four are full-width.
+FORMULA_SIGNS = "=+-@\t\r\n＝＋－＠"
 
 
 class ParquetDataset(kedro_pandas.ParquetDataset):
@@ -25,11 +30,53 @@ class ParquetDataset(kedro_pandas.ParquetDataset):
 
 
 class CSVDataset(kedro_pandas.CSVDataset):
-    """A table in a CSV file."""
+    """A table in a CSV file, whose texts are texts to spreadsheets and to pandas.
+
+    One that would be taken for a formula, a number or a missing value is written with an apostrophe
+    before it, as people write it in spreadsheets, and is loaded without.
+    """
+
+    # Only an empty cell is a missing value: a prompt may be the word `null` or `NA`.
+    DEFAULT_LOAD_ARGS: ClassVar[dict[str, Any]] = {"keep_default_na": False, "na_values": [""]}
+
+    def load(self) -> pd.DataFrame:
+        """Read the table."""
+        table: Any = pd.read_csv(str(self._get_load_path()), **self._load_args)
+        return _map_texts(
+            table, lambda text: text[1:] if text[:1] == "'" and _is_taken_for_more(text) else text
+        )
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the table."""
-        save_whole(self._get_save_path(), data.to_csv(None, **self._save_args).encode())
+        table = _map_texts(data, lambda text: f"'{text}" if _is_taken_for_more(text) else text)
+        content = table.to_csv(None, **self._save_args)
+        if "\r" in content:  # Python before 3.13 does not quote it by itself.
+            content = table.to_csv(None, **self._save_args, quoting=csv.QUOTE_NONNUMERIC)
+        save_whole(self._get_save_path(), content.encode())
+
+
+def _map_texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """Return a table with each of its texts changed, the names of columns among them."""
+
+    def changed(value: Any) -> Any:
+        return change(value) if isinstance(value, str) else value
+
+    texts = table.select_dtypes(exclude=["number", "bool"]).columns
+    return table.assign(**{name: table[name].map(changed) for name in texts}).rename(
+        columns=changed
+    )
+
+
+def _is_taken_for_more(text: str) -> bool:
+    """Say whether a cell with this text, apostrophes before it or none, is more than a text."""
+    bare = text.lstrip("'")
+    if not bare or bare[0] in FORMULA_SIGNS or bare.lower() in ("true", "false"):
+        return True
+    try:
+        float(bare)
+    except ValueError:
+        return False
+    return True
 
 
 class JSONDataset(kedro_json.JSONDataset):

@@ -36,6 +36,9 @@ class MethodLabel(NamedTuple):
         return "the base model" if self.name == BASE.name else self.label
 
 
+#: Control characters, halves of surrogate pairs, and marks of the direction of writing.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+
 #: The base model itself, which every comparison starts with.
 BASE = MethodLabel("base", "Base", "#9a9a93")
 
@@ -221,7 +224,8 @@ def join_words(names: Sequence[str], last: str = "and") -> str:
 def one_line(prompt: str, length: int) -> str:
     """Write a prompt as a title: no line breaks or control characters, cut at `length`.
 
-    A prompt is the user's data: it may hold line breaks, escape codes, or 10,000 characters.
+    A prompt is the user's data: it may hold line breaks, escape codes, marks that turn round the
+    order in which the numbers beside it are shown, or 10,000 characters.
     """
-    text = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", prompt).split())
+    text = " ".join(UNPRINTABLE.sub(" ", prompt).split())
     return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,42 +1,22 @@
-"""Checks, before any work starts, of what only several inputs of a run show together.
-
-What an earlier command has made is taken up by later ones: samples, LoRAs, images, scores. A result
-would be wrong, and nothing would show it, if those had been made from other prompts, with another
-base model or with other settings than the configuration has now.
-"""
+"""Checks, before any work starts, of what only several inputs of a run show together."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.configuration import selection
-from dpok_pipeline.configuration.methods import group_of
-from dpok_pipeline.diffusion.config import Precision, SamplingConfig
+from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.evaluation.config import EvaluationConfig
-from dpok_pipeline.evaluation.names import BASE
 from dpok_pipeline.files.fingerprint import changes
-from dpok_pipeline.files.manifest import read_manifest
-from dpok_pipeline.files.shards import Shards
-from dpok_pipeline.pipelines.models import (
-    ComputeConfig,
-    scorer_identity,
-    scoring_identity,
-    select_prompts,
-)
 from dpok_pipeline.training.config import GenerationConfig
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SHOWN_DIFFERENCES = 3
 
 
 def present_prompts(pipeline: Pipeline, catalog: CatalogProtocol) -> pd.DataFrame:
@@ -94,7 +74,7 @@ def check_methods(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.Data
     if not trained:
         return
     sampling = SamplingConfig.model_validate(catalog.load("params:sampling"))
-    counts = Counter(prompts[prompts["split"] == "train"]["experiment"])
+    counts = _count_training(prompts)
     for experiment, name in trained:
         # An experiment without prompts is refused where the prompts are read.
         if count := counts[experiment]:
@@ -112,121 +92,29 @@ def _check_method(method: Method, sampling: SamplingConfig, prompts: int, experi
         raise InputError(f"{experiment}.{method.name}: {error}") from None
 
 
-def check_origins(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
-    """Refuse inputs that earlier commands have made otherwise than the configuration has it now.
+def check_sample_number(
+    pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFrame
+) -> None:
+    """Refuse to draw fewer images for offline training than an experiment has training prompts.
+
+    The prompts without an image would count as trained on all the same.
 
     Raises:
-        InputError: A dataset was made from other inputs. The message names the dataset, the
-            differences and the remedy.
+        InputError: There are too few. The message names the experiment.
     """
-    checks = {
-        "sft_samples": _check_samples,
-        "lora": _check_lora,
-        "images": _check_images,
-        "scores": _check_scores,
-    }
-    for name in sorted(pipeline.inputs()):
-        kind = name.rpartition(".")[2]
-        if kind in checks and not name.startswith("params:"):
-            path = Path(catalog.get(name)._get_load_path())
-            checks[kind](name, path, catalog, prompts)
+    drawn = [node.namespace for node in pipeline.nodes if "generate_sft_samples" in node.name]
+    if not drawn:
+        return
+    images = GenerationConfig.model_validate(catalog.load("params:sample_generation")).images
+    counts = _count_training(prompts)
+    for experiment in drawn:
+        if images < counts[experiment]:
+            raise InputError(
+                f"sample_generation.images is {images}, but {experiment} has {counts[experiment]} "
+                "training prompts: give an image to each of them at least, or take fewer prompts"
+            )
 
 
-def _check_samples(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
-    from dpok_pipeline.algorithms.sft.generation import samples_recipe
-
-    rows = select_prompts(prompts, name.partition(".")[0], "train")
-    expected = samples_recipe(
-        catalog.load("base_model").content_hash,
-        _precision(catalog),
-        list(zip(rows["prompt_id"], rows["text"], strict=True)),
-        SamplingConfig.model_validate(catalog.load("params:sampling")),
-        GenerationConfig.model_validate(catalog.load("params:sample_generation")),
-        scorer_identity(catalog.load("reward_model")),
-    )
-    _refuse_changes(name, Shards(path).recipe, expected, "sample_generation")
-
-
-def _check_lora(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
-    from dpok_pipeline.diffusion.lora import read_metadata
-
-    _check_training(name, read_metadata(path), catalog, prompts)
-
-
-def _check_images(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
-    from dpok_pipeline.evaluation.drawing import drawing_recipe
-
-    expected = drawing_recipe(
-        catalog.load("base_model").content_hash,
-        _precision(catalog),
-        select_prompts(prompts, name.partition(".")[0], None),
-        SamplingConfig.model_validate(catalog.load("params:sampling")),
-        EvaluationConfig.model_validate(catalog.load("params:evaluation")),
-    )
-    metadata = read_manifest(path).metadata
-    _refuse_changes(name, metadata.get("recipe", {}), expected, "evaluation")
-    if name.split(".")[1] != BASE.name:
-        _check_training(name, metadata.get("training", {}), catalog, prompts)
-
-
-def _check_scores(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
-    import pandas as pd
-
-    scored_by = pd.read_parquet(path, columns=[]).attrs.get("scored_by", {})
-    present = scoring_identity(catalog.load("scorers"), catalog.load("embedder"))
-    _refuse_changes(name, scored_by, present, "evaluation")
-
-
-def _check_training(
-    name: str, before: Mapping[str, Any], catalog: CatalogProtocol, prompts: pd.DataFrame
-) -> None:
-    """Compare how a LoRA was trained with how its method would train one now."""
-    experiment, key, _ = name.split(".")
-    (method,) = (method for method in selection.current().methods if method.name == key)
-    texts = list(select_prompts(prompts, experiment, "train")["text"])
-    numbers, lasting = method.training.numbers(), method.training.numbers(length=False)
-    length = {key: value for key, value in numbers.items() if key not in lasting}
-    expected = {
-        "algorithm": method.algorithm,
-        group_of(method.algorithm): lasting,
-        **length,
-        "lora": method.lora.numbers(),
-        "base_model": catalog.load("base_model").content_hash,
-        "compute": {"precision": _precision(catalog)},
-        "prompts": texts,
-    }
-    if method.online:
-        expected["sampling"] = SamplingConfig.model_validate(
-            catalog.load("params:sampling")
-        ).numbers()
-        expected["reward_model"] = scorer_identity(catalog.load("reward_model"))
-    compared = {key: before[key] for key in expected if key in before}
-    maker = "rl_training" if method.online else "sft_training"
-    _refuse_changes(name, compared, expected, maker)
-
-
-def _precision(catalog: CatalogProtocol) -> Precision:
-    return ComputeConfig.model_validate(catalog.load("params:compute")).resolved_precision()
-
-
-def _refuse_changes(
-    name: str, before: Mapping[str, Any], now: Mapping[str, Any], maker: str
-) -> None:
-    """Refuse a dataset whose recipe has changed since.
-
-    Args:
-        name: The dataset's name.
-        before: The recipe that it was made by.
-        now: The recipe that the configuration gives.
-        maker: Pipeline that makes it.
-    """
-    differences = list(changes(before, now))
-    if differences:
-        hidden = len(differences) - SHOWN_DIFFERENCES
-        more = f" and {hidden} more" if hidden > 0 else ""
-        shown = "; ".join(differences[:SHOWN_DIFFERENCES])
-        experiment = name.partition(".")[0]
-        raise InputError(
-            f"{name}: made with other inputs: {shown}{more}; put the old value "
-            f"back, or make it anew: `kedro run --pipelines {maker} --namespaces {experiment}`"
-        )
+def _count_training(prompts: pd.DataFrame) -> Counter[str]:
+    """Count the training prompts of each experiment."""
+    return Counter(prompts[prompts["split"] == "train"]["experiment"])

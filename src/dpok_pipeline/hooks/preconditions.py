@@ -18,8 +18,9 @@ from kedro.pipeline import Pipeline
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.configuration.validation import PARAMETERS, advise
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.hooks.checks import check_methods, check_origins, present_prompts
-from dpok_pipeline.hooks.opening import open_models
+from dpok_pipeline.hooks.checks import check_methods, check_sample_number, present_prompts
+from dpok_pipeline.pipelines.opening import open_models
+from dpok_pipeline.pipelines.origins import check_origins
 
 RESUME = ("auto", "never")
 #: Groups of parameters that the loader derives from other files.
@@ -64,6 +65,7 @@ class PreconditionHooks:
             raise InputError("; ".join(remedies))
         prompts = present_prompts(pipeline, catalog)
         check_methods(pipeline, catalog, prompts)
+        check_sample_number(pipeline, catalog, prompts)
         check_origins(pipeline, catalog, prompts)
         open_models(pipeline, catalog, prompts)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import Field
 from dpok_pipeline.diffusion.config import NetworkOptions, Precision
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import file_sha256
+from dpok_pipeline.pipelines.reward_code import code_hash
 
 # Hooks import this module at every command: torch comes with the first model that is opened.
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def scorer_identity(scorer: ScorerConfig) -> dict[str, Any]:
     return {
         **scorer.model_dump(mode="json", exclude={"path", "clip_path"}),
         "files": digest.hexdigest(),
-        "code": [_module_hash(kind) for kind in kinds],
+        "code": [code_hash(kind) for kind in kinds],
     }
 
 
@@ -134,18 +134,6 @@ def hash_files(path: Path) -> str:
         if file.is_file():
             digest.update(f"{file.relative_to(path)} {file_sha256(file)}\n".encode())
     return digest.hexdigest()
-
-
-def _module_hash(kind: str) -> str | None:
-    """Hash the file of the module in a dotted path; return None for a kind without a module."""
-    module, dot, _ = kind.rpartition(".")
-    try:
-        spec = importlib.util.find_spec(module) if dot else None
-    except (ImportError, ValueError):  # A module that was not read from a file: ValueError.
-        return None  # The error is raised, with a better message, when the scorer is loaded.
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        return None
-    return file_sha256(Path(spec.origin))
 
 
 def select_prompts(prompts: pd.DataFrame, experiment: str, split: str | None) -> pd.DataFrame:

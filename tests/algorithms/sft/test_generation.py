@@ -70,6 +70,14 @@ def test_shards_hold_images_that_can_be_made_again(
     assert row.reward == pytest.approx(reward.item(), abs=1e-3)
 
 
+@pytest.mark.parametrize(("images", "lengths"), [(1, [1]), (5, [5])])
+def test_a_shard_may_be_larger_than_the_set(
+    tiny_model: DiffusionModel, tmp_path: Path, images: int, lengths: list[int]
+) -> None:
+    frames = shards(tiny_model, tmp_path, images=images, shard_size=1000, batch_size=64)
+    assert [len(frame) for frame in frames] == lengths
+
+
 def test_parquet_keeps_every_type(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     read, *_ = shards(tiny_model, tmp_path)
     assert read["latent"][0].dtype == np.float32

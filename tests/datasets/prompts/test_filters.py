@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpok_pipeline.datasets.prompts.formats import PromptRow
+from dpok_pipeline.datasets.prompts.rows import PromptRow
 from dpok_pipeline.datasets.prompts.sources import PromptSource, read_source
 from dpok_pipeline.errors import InputError
 

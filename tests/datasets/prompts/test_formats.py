@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dpok_pipeline.datasets.prompts.formats import PromptRow
+from dpok_pipeline.datasets.prompts.rows import PromptRow
 from dpok_pipeline.datasets.prompts.sources import PromptSource, read_source
 from dpok_pipeline.errors import InputError
 from tests.shared_data import shared_file
@@ -83,8 +83,8 @@ def test_coco_captions_are_cleaned_and_say_where_they_are(
     assert {(row.experiment, row.split, row.source) for row in rows} == {
         ("many", "train", coco.as_posix())
     }
-    assert "left out 2 prompts that are empty or hold U+FFFD" in caplog.text
-    assert "at first caption 12 of image 7" in caplog.text
+    assert "left out 2 prompts that are empty or damaged" in caplog.text
+    assert "at first caption 12 of image 7: holds U+FFFD" in caplog.text
     assert "left out 1 prompts that repeat another" in caplog.text
 
 
@@ -131,7 +131,13 @@ def test_drawbench_is_prompt_to_category(tmp_path: Path) -> None:
         ('text,split\n"Cheese" he says,train\n', "csv", "line 2: quote marks that are not CSV"),
         ('text\nA cat.\n"A dog.\nA cow.\n', "csv", "line 3: quote marks that are not CSV"),
         ("text,split\nA cat, and a dog,train\n", "csv", "line 2: more fields than the header"),
+        ("text,\u00a0split\nA cat.,train\n", "csv", "did you mean split?"),
+        ("Text,text\nA cat.,A dog.\n", "csv", "column 'Text' is none of"),
+        ('"a ""b""\ntext",text\nA cat.,A dog.\n', "csv", "line 1: column"),
         ("text\nA bird\ufffds nest.\n", "csv", "line 2: holds U+FFFD"),
+        ("[" * 100_000, "coco", "not valid JSON (nested too deeply"),
+        ("1" * 10_000, "coco", "not valid JSON"),
+        ('{"A cat.": {"category": "a", "category": "b"}}', "drawbench", "key 'category' twice"),
         ("A cat.\nA bird\ufffds nest.\n", "text", "line 2: holds U+FFFD"),
         ("A cat.\n", "cub", "no such folder"),
     ],
@@ -166,7 +172,8 @@ def test_a_folder_without_captions_is_named(tmp_path: Path) -> None:
 
 def test_real_coco_captions() -> None:
     rows = read(shared_file("prompts/coco_captions_subset.json"), "coco")
-    assert len(rows) == 24_789  # of 25,014; the others repeat one of these but for white space
+    # Of 25,014; the others repeat one of these but for white space and capitals.
+    assert len(rows) == 24_785
     assert all(row.text == " ".join(row.text.split()) for row in rows)
     chosen = read(shared_file("prompts/coco_captions_subset.json"), "coco", sample=104)
     assert len({row.text for row in chosen}) == 104

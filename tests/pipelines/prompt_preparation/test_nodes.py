@@ -1,21 +1,36 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 
-from dpok_pipeline.datasets.prompts.formats import PromptRow
+from dpok_pipeline.configuration.selection import Selection, select
+from dpok_pipeline.datasets.prompts.rows import PromptRow
 from dpok_pipeline.diffusion.base_model import describe_base_model
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.prompt_preparation.nodes import (
+    check_distinct,
     check_splits,
-    check_texts,
     drop_too_long,
+    name_prompts,
     prepare_prompts,
     prompt_id,
     warn_of_unused,
 )
+from tests.project import EXPERIMENTS
+
+# Found by trying: the ids of these two are equal.
+COLLISION = [
+    f"a cat on the moon, in a very long prompt of many words, number {number}"
+    for number in (54543, 70593)
+]
+
+
+@pytest.fixture(autouse=True)
+def _the_papers_experiments() -> None:
+    select(Selection(experiments=EXPERIMENTS))
 
 
 def row(
@@ -37,14 +52,9 @@ def test_no_prompts_at_all_is_an_error(tiny_model_folder: Path) -> None:
         prepare_prompts([], _handle(tiny_model_folder))
 
 
-def test_an_empty_prompt_is_named() -> None:
-    with pytest.raises(InputError, match="prompts.txt: line 1: the prompt is empty"):
-        check_texts([row("")])
-
-
 def test_a_duplicate_within_an_experiment_is_named_with_both_places() -> None:
     with pytest.raises(InputError, match="line 2: duplicate of line 1"):
-        check_texts([row("a cat"), row("a cat", "line 2")])
+        check_distinct([row("a cat"), row("a cat", "line 2")])
 
 
 @pytest.mark.parametrize(("given", "missing"), [("train", "unseen"), ("unseen", "train")])
@@ -53,8 +63,14 @@ def test_an_experiment_with_one_split_is_named(given: str, missing: str) -> None
         check_splits([row("a cat", split=given), row("a dog", experiment="pets")])
 
 
+@pytest.mark.parametrize("other", ["A Cat", "a\u2060 cat"])
+def test_a_prompt_is_not_unseen_if_training_has_it_in_other_letters(other: str) -> None:
+    with pytest.raises(InputError, match="line 2: duplicate of line 1"):
+        check_distinct([row("a cat"), row(other, "line 2", split="unseen")])
+
+
 def test_two_experiments_may_share_a_prompt() -> None:
-    check_texts([row("a cat"), row("a cat", experiment="count")])
+    check_distinct([row("a cat"), row("a cat", experiment="count")])
 
 
 def test_an_experiment_that_no_pipeline_uses_is_named(caplog: pytest.LogCaptureFixture) -> None:
@@ -89,6 +105,28 @@ def test_prompt_ids_are_readable_safe_and_distinct() -> None:
     assert re.fullmatch(r"[a-z0-9-]{1,60}", prompt_id(long))
     assert prompt_id("A cat.") != prompt_id("A cat!")
     assert prompt_id("A cat.").startswith("a-cat-")
+
+
+def test_the_ids_of_the_papers_prompts_are_as_ever() -> None:
+    assert prompt_id("A green colored rabbit.") == "a-green-colored-rabbit-04a9545e"
+
+
+def test_two_texts_of_one_id_are_refused() -> None:
+    """Eight hexadecimal digits are not enough for each of 2^32 texts that begin alike."""
+    one, other = (row(text, f"line {n}") for n, text in enumerate(COLLISION, start=1))
+    assert prompt_id(one.text) == prompt_id(other.text)
+    with pytest.raises(InputError, match=r"line 2: has the id .* of line 1 of prompts\.txt"):
+        name_prompts([one, other])
+    assert len(name_prompts([one, one])) == 2
+
+
+def test_a_long_table_takes_no_more_than_its_length() -> None:
+    """Were each prompt compared with each, this would take minutes, not a fraction of a second."""
+    begin = time.perf_counter()
+    rows = [row(f"cat number {number}", f"line {number}") for number in range(30_000)]
+    check_distinct(rows)
+    assert len(set(name_prompts(rows))) == 30_000
+    assert time.perf_counter() - begin < 10
 
 
 def _handle(folder: Path):

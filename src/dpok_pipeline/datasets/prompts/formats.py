@@ -7,44 +7,28 @@ one more function, and its name in `READERS` and in `PromptSource.format`.
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import json
+import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from dpok_pipeline.datasets.prompts.rows import PromptRow, make_row
 from dpok_pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from dpok_pipeline.datasets.prompts.sources import PromptSource
 
 SPLITS = ("train", "unseen")
+CSV_COLUMNS = ("text", "experiment", "split", "category")
 
-
-class PromptRow(NamedTuple):
-    """One prompt, what it is used for, and where it stands.
-
-    Attributes:
-        text: The prompt as in the file, with each run of white space turned into one blank.
-        experiment: Experiment whose models train on the prompt or are evaluated on it.
-        split: `train` or `unseen`. In a row that has just been read, it is the file's own word for
-            the split, or empty.
-        category: Category that the file names; empty if it names none.
-        source: File or folder.
-        place: Place in the file or folder, for messages.
-        corpus: Whether the prompt comes from a collection by others, which is cleaned rather than
-            refused.
-    """
-
-    text: str
-    experiment: str
-    split: str
-    category: str
-    source: str
-    place: str
-    corpus: bool = False
+#: Size in bytes of the largest file that is read. COCO's training captions have a fifth of it.
+LARGEST_FILE = 2**29
 
 
 def read_experiments(source: PromptSource, path: Path) -> Iterator[PromptRow]:
@@ -63,15 +47,20 @@ def read_experiments(source: PromptSource, path: Path) -> Iterator[PromptRow]:
             if not isinstance(prompts, list):
                 raise InputError(f"{path}: {place}: expected a list of prompts")
             for number, text in enumerate(prompts, start=1):
-                row = _row(path, f"{place}, prompt {number}", text, split=str(split))
-                yield row._replace(experiment=str(experiment))
+                yield make_row(
+                    path.as_posix(),
+                    f"{place}, prompt {number}",
+                    text,
+                    experiment=str(experiment),
+                    split=str(split),
+                )
 
 
 def read_lines(source: PromptSource, path: Path) -> Iterator[PromptRow]:
     """Read one prompt per line; empty lines at the end are left out."""
     content = read_text(path).rstrip()
     for number, line in enumerate(content.split("\n") if content else (), start=1):
-        yield _row(path, f"line {number}", line)
+        yield make_row(path.as_posix(), f"line {number}", line)
 
 
 def read_csv(source: PromptSource, path: Path) -> Iterator[PromptRow]:
@@ -79,8 +68,8 @@ def read_csv(source: PromptSource, path: Path) -> Iterator[PromptRow]:
     # Without `strict` a quote mark that is not CSV quoting would vanish, or swallow the next lines.
     reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
     try:
-        if "text" not in (reader.fieldnames or ()):
-            raise InputError(f"{path}, line 1: no column `text`; name it in the header")
+        columns = list(reader.fieldnames or ())
+        _check_csv_columns(path, columns)
         for record in reader:
             place = f"line {reader.line_num}"
             if None in record:
@@ -88,16 +77,43 @@ def read_csv(source: PromptSource, path: Path) -> Iterator[PromptRow]:
                     f"{path}, {place}: more fields than the header has; put text with a comma "
                     "into quotes"
                 )
-            row = _row(path, place, record["text"], record.get("category") or "")
-            yield row._replace(
-                split=(record.get("split") or "").strip(),
-                experiment=(record.get("experiment") or "").strip(),
+            if record[columns[-1]] is None:
+                raise InputError(
+                    f"{path}, {place}: fewer fields than the header has; an empty field needs its "
+                    "comma, too"
+                )
+            yield make_row(
+                path.as_posix(),
+                place,
+                record["text"],
+                experiment=record.get("experiment", ""),
+                split=record.get("split", ""),
+                category=record.get("category", ""),
             )
     except csv.Error as error:
         raise InputError(
             f"{path}, line {reader.line_num + 1}: quote marks that are not CSV quoting ({error}); "
             'put the field into quotes and double those inside, "like ""this"""'
         ) from None
+
+
+def _check_csv_columns(path: Path, columns: list[str]) -> None:
+    if "text" not in columns:
+        raise InputError(f"{path}, line 1: no column `text`; name it in the header")
+    for name in columns:
+        if name not in CSV_COLUMNS:
+            close = difflib.get_close_matches(name.strip().lower(), CSV_COLUMNS, n=1)
+            advice = f"did you mean {close[0]}?" if close else "remove it"
+            raise InputError(
+                f"{path}, line 1: column {name!r} is none of {', '.join(CSV_COLUMNS)}: {advice}"
+            )
+    _check_distinct_columns(path, columns)
+
+
+def _check_distinct_columns(path: Path, columns: list[str]) -> None:
+    for name in columns:
+        if columns.count(name) > 1:
+            raise InputError(f"{path}, line 1: column {name!r} twice; keep one")
 
 
 def read_parti(source: PromptSource, path: Path) -> Iterator[PromptRow]:
@@ -107,6 +123,7 @@ def read_parti(source: PromptSource, path: Path) -> Iterator[PromptRow]:
     for name in ("Prompt", "Category"):
         if name not in columns:
             raise InputError(f"{path}, line 1: no tab-separated column `{name}`; not PartiPrompts")
+    _check_distinct_columns(path, columns)
     for number, line in enumerate(lines, start=2):
         fields = line.split("\t")
         place = f"line {number}"
@@ -116,7 +133,9 @@ def read_parti(source: PromptSource, path: Path) -> Iterator[PromptRow]:
                 f"{path}, {place}: {len(fields)} fields, the header has {len(columns)}; "
                 "correct the line"
             )
-        yield _row(path, place, record["Prompt"], record["Category"], corpus=True)
+        yield make_row(
+            path.as_posix(), place, record["Prompt"], category=record["Category"], corpus=True
+        )
 
 
 def read_coco(source: PromptSource, path: Path) -> Iterator[PromptRow]:
@@ -131,7 +150,7 @@ def read_coco(source: PromptSource, path: Path) -> Iterator[PromptRow]:
                 f"{path}: annotations[{number}] has no `caption`; give a captions_*.json"
             )
         place = f"caption {annotation.get('id')} of image {annotation.get('image_id')}"
-        yield _row(path, place, annotation["caption"], corpus=True)
+        yield make_row(path.as_posix(), place, annotation["caption"], corpus=True)
 
 
 def read_drawbench(source: PromptSource, path: Path) -> Iterator[PromptRow]:
@@ -141,7 +160,7 @@ def read_drawbench(source: PromptSource, path: Path) -> Iterator[PromptRow]:
         raise InputError(f'{path}: expected `{{prompt: {{"category": …}}, …}}`; not DrawBench')
     for number, (text, details) in enumerate(content.items(), start=1):
         category = str(details.get("category", ""))
-        yield _row(path, f"prompt {number}", text, category, corpus=True)
+        yield make_row(path.as_posix(), f"prompt {number}", text, category=category, corpus=True)
 
 
 def read_cub(source: PromptSource, path: Path) -> Iterator[PromptRow]:
@@ -158,16 +177,25 @@ def read_cub(source: PromptSource, path: Path) -> Iterator[PromptRow]:
         for number, line in enumerate(read_text(file).split("\n"), start=1):
             if line.strip():
                 place = f"{file.relative_to(path).as_posix()}, line {number}"
-                yield _row(path, place, line, file.parent.name, corpus=True)
+                yield make_row(path.as_posix(), place, line, category=file.parent.name, corpus=True)
 
 
 def read_text(path: Path) -> str:
     """Read a UTF-8 file without its byte-order mark, with line feeds as line breaks.
 
     Raises:
-        InputError: The file is missing or not UTF-8.
+        InputError: The file is missing, no regular file, too large or not UTF-8.
     """
     try:
+        status = path.stat()
+        # To read a named pipe would wait for a writer, and some devices never end.
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise InputError(f"{path}: a pipe, socket or device; give a file in prompt_sources")
+        if status.st_size > LARGEST_FILE:
+            raise InputError(
+                f"{path}: {status.st_size / 2**30:.1f} GiB; prompt files are read whole and may "
+                f"have {LARGEST_FILE / 2**30:.1f} GiB: shorten the file"
+            )
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
@@ -178,27 +206,24 @@ def read_text(path: Path) -> str:
 
 
 def _read_json(path: Path) -> Any:
+    def refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            (name, _), *_ = (Counter(key for key, _ in pairs)).most_common(1)
+            raise InputError(f"{path}: key {name!r} twice; fetch the file again")
+        return content
+
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path), object_pairs_hook=refuse_repeats)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg}); fetch the file again"
         ) from None
-
-
-def _row(
-    path: Path,
-    place: str,
-    text: object,
-    category: str = "",
-    split: str = "",
-    corpus: bool = False,
-) -> PromptRow:
-    if not isinstance(text, str | None):
-        raise InputError(f"{path}: {place}: {text!r} is not text; put it in quotes")
-    # A byte-order mark can stand within a text that was joined from several files.
-    clean = " ".join((text or "").replace("\ufeff", "").split())
-    return PromptRow(clean, "", split, category.strip(), path.as_posix(), place, corpus)
+    except InputError:
+        raise
+    except (RecursionError, ValueError):
+        reason = "nested too deeply, or a number too long"
+        raise InputError(f"{path}: not valid JSON ({reason}); fetch the file again") from None
 
 
 READERS: dict[str, Callable[[PromptSource, Path], Iterator[PromptRow]]] = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 from pydantic import ValidationError
 
-from dpok_pipeline.datasets.prompts.formats import PromptRow
+from dpok_pipeline.datasets.prompts.rows import PromptRow, keep_prompts, make_row
 from dpok_pipeline.datasets.prompts.sources import PromptSource, read_source
 from dpok_pipeline.errors import InputError
 
@@ -46,25 +46,49 @@ class OwnPromptsDataset(AbstractDataset[NoReturn, list[PromptRow]]):
         """Read both splits.
 
         Raises:
-            InputError: A file cannot be read, or a field of its description is wrong.
+            InputError: A split has no prompts, or a text that is none; a file cannot be read, a
+                field of its description is wrong, or it names another split or experiment.
         """
         return [row for split in self._splits for row in self._rows(split)]
 
-    def _rows(self, split: Split) -> Iterator[PromptRow]:
-        prompts = self._splits[split]
-        if isinstance(prompts, list):
-            for number, text in enumerate(prompts, start=1):
-                place = f"prompts.{split}, prompt {number}"
-                yield PromptRow(str(text).strip(), self._experiment, split, "", self._source, place)
-            return
+    def _rows(self, split: Split) -> Iterable[PromptRow]:
+        prompts, field = self._splits[split], f"prompts.{split}"
+        if not isinstance(prompts, list | dict) or not prompts:
+            raise InputError(
+                f"{self._source}: {field} is {prompts!r}: give a list of prompts, or a file as "
+                "`{path: …, format: …}`"
+            )
+        if isinstance(prompts, dict):
+            return self._of_a_file(split, prompts)
+        return keep_prompts(
+            make_row(
+                self._source,
+                f"{field}, prompt {number}",
+                text,
+                experiment=self._experiment,
+                split=split,
+            )
+            for number, text in enumerate(prompts, start=1)
+        )
+
+    def _of_a_file(self, split: Split, given: dict[str, Any]) -> Iterator[PromptRow]:
+        """Yield the prompts of a file, which has to be about the one experiment and the split."""
         try:
-            source = PromptSource(**{**prompts, "experiment": self._experiment, "split": split})
+            source = PromptSource.model_validate(
+                {"experiment": self._experiment, "split": split, **given}
+            )
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            message = f"{self._source}: prompts.{split}.{field}: {first['msg']}"
-            raise InputError(message) from None
-        yield from read_source(source)
+            field = ".".join(str(part) for part in ("prompts", split, *first["loc"]))
+            raise InputError(f"{self._source}: {field}: {first['msg']}") from None
+        for row in read_source(source):
+            if (row.experiment, row.split) != (self._experiment, split):
+                raise InputError(
+                    f"{self._source}: prompts.{split}: {row.source}, {row.place} is of the split "
+                    f"{row.split!r} of experiment {row.experiment!r} instead of {split!r} of "
+                    f"{self._experiment!r}; choose by `file_split`, or correct the file"
+                )
+            yield row
 
     def save(self, data: Any) -> NoReturn:
         """Refuse to write, because prompts are the user's."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -11,13 +10,11 @@ from kedro.io import AbstractDataset, DatasetError
 from pydantic import Field, ValidationError, model_validator
 
 from dpok_pipeline.config import FrozenConfig
-from dpok_pipeline.datasets.prompts.formats import READERS, SPLITS, PromptRow
+from dpok_pipeline.datasets.prompts.formats import READERS, SPLITS
+from dpok_pipeline.datasets.prompts.rows import PromptRow, clean_text, keep_prompts
 from dpok_pipeline.errors import InputError
 
-logger = logging.getLogger(__name__)
-
-#: Character that stands for one that was lost when a text was converted.
-REPLACEMENT = "\ufffd"
+CATALOG = "conf/*/catalog*.yml"
 
 
 class PromptSource(FrozenConfig):
@@ -27,7 +24,10 @@ class PromptSource(FrozenConfig):
     `sample`.
     """
 
-    path: str = Field(description="Path of the file, or for `cub` of the folder of class folders.")
+    path: str = Field(
+        pattern=r"^[^\x00]+$",
+        description="Path of the file, or for `cub` of the folder of class folders.",
+    )
     format: Literal["experiments", "text", "csv", "coco", "drawbench", "parti", "cub"] = Field(
         description="Format of the file. `experiments` is YAML with lists of prompts by experiment "
         "and split; `text` has one prompt per line; `csv` has a column text and, if need be, "
@@ -46,15 +46,23 @@ class PromptSource(FrozenConfig):
         None, description="Split, in the file's word for it, to which prompts are restricted."
     )
     categories: tuple[str, ...] | None = Field(
-        None, description="Categories, in the file's words, to which prompts are restricted."
+        None,
+        min_length=1,
+        description="Categories, in the file's words, to which prompts are restricted.",
     )
+    # Strict: to Python, `true` is the number 1.
     first: int | None = Field(
-        None, ge=1, description="Number of prompts to take from the beginning; null takes all."
+        None,
+        ge=1,
+        strict=True,
+        description="Number of prompts to take from the beginning; null takes all.",
     )
     sample: int | None = Field(
-        None, ge=1, description="Number of prompts to draw at random; null takes all."
+        None, ge=1, strict=True, description="Number of prompts to draw at random; null takes all."
     )
-    seed: int = Field(0, description="Seed of `sample`; another seed draws other prompts.")
+    seed: int = Field(
+        0, strict=True, description="Seed of `sample`; another seed draws other prompts."
+    )
 
     @model_validator(mode="after")
     def _one_way_to_choose(self) -> PromptSource:
@@ -85,8 +93,13 @@ class PromptSourcesDataset(AbstractDataset[NoReturn, list[PromptRow]]):
         """Read every source.
 
         Raises:
-            InputError: A field of a source is wrong, or its file cannot be read.
+            InputError: There is no source, a field of one is wrong, or its file cannot be read.
         """
+        if not isinstance(self._sources, dict) or not self._sources:
+            raise InputError(
+                f"{CATALOG}: prompt_sources.sources is {self._sources!r}: give at least one, "
+                "`NAME: {path: …, format: …}`"
+            )
         return [row for name in self._sources for row in read_source(self._config(name))]
 
     def save(self, data: Any) -> NoReturn:
@@ -94,19 +107,23 @@ class PromptSourcesDataset(AbstractDataset[NoReturn, list[PromptRow]]):
         raise DatasetError("Prompt sources are only read.")
 
     def _config(self, name: str) -> PromptSource:
+        given = self._sources[name]
+        if not isinstance(given, dict):
+            raise InputError(
+                f"{CATALOG}: prompt_sources.{name} is {given!r}: give `{{path: …, format: …}}`"
+            )
         try:
-            return PromptSource(**self._sources[name])
+            return PromptSource.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join([name, *(str(part) for part in first["loc"])])
-            message = f"conf/*/catalog*.yml: prompt_sources.{field}: {first['msg']}"
-            raise InputError(message) from None
+            field = ".".join(str(part) for part in (name, *first["loc"]))
+            raise InputError(f"{CATALOG}: prompt_sources.{field}: {first['msg']}") from None
 
     def _exists(self) -> bool:
         return True
 
     def _describe(self) -> dict[str, Any]:
-        return dict(self._sources)
+        return {"sources": self._sources}
 
 
 def read_source(source: PromptSource) -> list[PromptRow]:
@@ -118,7 +135,7 @@ def read_source(source: PromptSource) -> list[PromptRow]:
     """
     rows = list(READERS[source.format](source, Path(source.path)))
     rows = [_complete(row, source) for row in _filter_split(rows, source)]
-    rows = _clean(_filter_categories(rows, source))
+    rows = keep_prompts(_filter_categories(rows, source))
     return _first_or_sample(rows, source)
 
 
@@ -141,8 +158,8 @@ def _complete(row: PromptRow, source: PromptSource) -> PromptRow:
             f"{row.source}, {row.place}: split {split!r}: use {' or '.join(SPLITS)}, or take the "
             "file's own splits by `file_split` in prompt_sources"
         )
-    experiment = row.experiment or source.experiment
-    if experiment is None:
+    experiment = row.experiment or clean_text(source.experiment or "")
+    if not experiment:
         raise InputError(f"{row.source}: names no experiment; set `experiment` in prompt_sources")
     return row._replace(split=split, experiment=experiment)
 
@@ -150,44 +167,12 @@ def _complete(row: PromptRow, source: PromptSource) -> PromptRow:
 def _filter_categories(rows: list[PromptRow], source: PromptSource) -> list[PromptRow]:
     if source.categories is None:
         return rows
-    categories = [category.strip() for category in source.categories]
+    categories = [clean_text(category) for category in source.categories]
     present = sorted({row.category for row in rows if row.category})
     for category in categories:
         if category not in present:
             raise _no_prompt_with("categories", category, present, source)
     return [row for row in rows if row.category in categories]
-
-
-def _clean(rows: list[PromptRow]) -> list[PromptRow]:
-    """Leave out empty, damaged and repeated prompts of collections by others.
-
-    Nobody can correct those. In a user's list a damaged prompt is refused here, and the empty and
-    repeated ones are refused by `prepare_prompts`.
-    """
-    lost = next((row for row in rows if REPLACEMENT in row.text and not row.corpus), None)
-    if lost is not None:
-        raise InputError(
-            f"{lost.source}: {lost.place}: holds U+FFFD, a character lost when the text was "
-            "converted; correct the prompt"
-        )
-    if not rows or not rows[0].corpus:
-        return rows
-    damaged = [row for row in rows if not row.text or REPLACEMENT in row.text]
-    distinct: dict[str, PromptRow] = {}
-    for row in rows:
-        if row.text and REPLACEMENT not in row.text:
-            distinct.setdefault(row.text, row)
-    if damaged:
-        logger.warning(
-            "%s: left out %d prompts that are empty or hold U+FFFD, a lost character, at first %s",
-            damaged[0].source,
-            len(damaged),
-            damaged[0].place,
-        )
-    repeated = len(rows) - len(damaged) - len(distinct)
-    if repeated:
-        logger.info("%s: left out %d prompts that repeat another", rows[0].source, repeated)
-    return list(distinct.values())
 
 
 def _first_or_sample(rows: list[PromptRow], source: PromptSource) -> list[PromptRow]:

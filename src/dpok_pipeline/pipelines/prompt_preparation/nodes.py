@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dpok_pipeline.configuration import selection
-from dpok_pipeline.datasets.prompts.formats import SPLITS, PromptRow
+from dpok_pipeline.datasets.prompts.formats import SPLITS
+from dpok_pipeline.datasets.prompts.rows import PromptRow, comparison_key
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.models import open_tokenizer
 
@@ -35,29 +36,27 @@ def prepare_prompts(prompt_sources: list[PromptRow], base_model: BaseModelHandle
         is the file and the place in it.
 
     Raises:
-        InputError: There are no prompts, a prompt is empty, too long or twice in an experiment, or
-            an experiment lacks a split.
+        InputError: There are no prompts, a prompt is too long or twice in an experiment, or an
+            experiment lacks a split.
     """
     if not prompt_sources:
         raise InputError("prompt_sources: no prompts in any source; add some")
-    check_texts(prompt_sources)
+    check_distinct(prompt_sources)
     warn_of_unused(prompt_sources)
     rows = drop_too_long(prompt_sources, *token_counter(base_model))
     check_splits(rows)
     table = pd.DataFrame(rows, columns=PromptRow._fields)
     table["source"] = table["source"] + ", " + table.pop("place")
     table = table.drop(columns="corpus")
-    table.insert(0, "prompt_id", [prompt_id(text) for text in table["text"]])
+    table.insert(0, "prompt_id", name_prompts(rows))
     return table
 
 
-def check_texts(rows: Iterable[PromptRow]) -> None:
-    """Refuse empty prompts, and prompts that an experiment has twice."""
+def check_distinct(rows: Iterable[PromptRow]) -> None:
+    """Refuse prompts that an experiment has twice, in its two splits or in one."""
     firsts: dict[tuple[str, str], PromptRow] = {}
     for row in rows:
-        if not row.text:
-            raise InputError(f"{row.source}: {row.place}: the prompt is empty; remove it")
-        first = firsts.setdefault((row.experiment, row.text), row)
+        first = firsts.setdefault((row.experiment, comparison_key(row.text)), row)
         if first is not row:
             raise InputError(
                 f"{row.source}: {row.place}: duplicate of {first.place}"
@@ -131,6 +130,25 @@ def token_counter(base_model: BaseModelHandle) -> tuple[Callable[[str], int], in
     """Return a function that counts a text's tokens, and the number that the text encoder takes."""
     tokenizer, limit = open_tokenizer(base_model)
     return lambda text: len(tokenizer(text).input_ids), limit
+
+
+def name_prompts(rows: Iterable[PromptRow]) -> list[str]:
+    """Return the prompts' ids.
+
+    Raises:
+        InputError: Two texts have one id. Their images would be taken for those of one prompt.
+    """
+    owners: dict[str, PromptRow] = {}
+    names = []
+    for row in rows:
+        names.append(name := prompt_id(row.text))
+        owner = owners.setdefault(name, row)
+        if owner.text != row.text:
+            raise InputError(
+                f"{row.source}: {row.place}: has the id {name} of {owner.place} of "
+                f"{owner.source}, by chance; change a word of {row.text[:60]!r}"
+            )
+    return names
 
 
 def prompt_id(text: str) -> str:
