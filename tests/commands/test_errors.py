@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
 
 import pytest
-from kedro.config import OmegaConfigLoader
 from kedro.io.core import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 from kedro.validation.model_factory import instantiate_model
-from omegaconf.errors import InterpolationResolutionError
 from pydantic import Field
 
 from dpok_pipeline.commands.errors import explain
@@ -71,21 +68,6 @@ def test_a_full_disk_is_said_in_one_line() -> None:
     line = explain(OSError(errno.ENOSPC, "No space left on device", "part-00001.tmp"))
     assert line is not None
     assert "part-00001.tmp" in line
-
-
-@pytest.mark.parametrize("text", ["a: ${nowhere}", "a: ${globals:nowhere}"])
-def test_a_value_that_points_nowhere_is_said_in_one_line(tmp_path: Path, text: str) -> None:
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "parameters.yml").write_text(text)
-    (tmp_path / "base" / "globals.yml").write_text("data: data\n")
-    loader = OmegaConfigLoader(str(tmp_path), base_env="base", default_run_env="base")
-    with pytest.raises(InterpolationResolutionError) as raised:
-        loader["parameters"]
-    line = explain(raised.value)
-    assert line is not None
-    assert line.startswith("conf/*/*.yml: ")
-    assert "nowhere" in line
-    assert "\n" not in line
 
 
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:

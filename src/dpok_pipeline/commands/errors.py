@@ -13,11 +13,9 @@ from types import FrameType
 from typing import NoReturn
 
 import click
-import yaml
 from kedro.framework.cli.utils import KedroCliError
 from kedro.io.core import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
-from omegaconf.errors import InterpolationResolutionError
 
 from dpok_pipeline.configuration.validation import PARAMETERS, explain_value, lower_first
 from dpok_pipeline.errors import InputError
@@ -32,9 +30,6 @@ NO_NODES = "Pipeline contains no nodes"
 
 # Beginnings of Kedro's messages about a name that the user has given.
 _WRONG_NAMES = ("Failed to find the pipeline named", NO_NODES, "Pipeline does not contain")
-
-# OmegaConf keeps only the text of an error in a resolver.
-IN_RESOLVER = re.compile(r"InputError raised while resolving interpolation: (.*)")
 
 
 @contextmanager
@@ -79,9 +74,6 @@ def explain(error: BaseException) -> str | None:
     for cause in _chain(error):
         if _is_clear(cause):
             return _one_line(str(cause))
-        if isinstance(cause, InterpolationResolutionError) and not IN_RESOLVER.search(str(cause)):
-            reason, *_ = str(cause).splitlines()
-            return f"conf/*/*.yml: {reason}; correct the file"
         if isinstance(cause, ParameterValidationError):
             return "; ".join(_parameter_errors(str(cause)))
         if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
@@ -97,7 +89,7 @@ def explain(error: BaseException) -> str | None:
 
 def _is_clear(error: BaseException) -> bool:
     """Say whether the message of an error tells the user what is wrong."""
-    if isinstance(error, InputError | KedroCliError | yaml.YAMLError):
+    if isinstance(error, InputError | KedroCliError):
         return True
     return isinstance(error, ValueError) and str(error).startswith(_WRONG_NAMES)
 
@@ -106,8 +98,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and its causes, from the outermost wrapper to the first cause."""
     while error is not None:
         yield error
-        if isinstance(error, InterpolationResolutionError):
-            yield from map(InputError, IN_RESOLVER.findall(str(error)))
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 

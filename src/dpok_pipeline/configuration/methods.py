@@ -12,13 +12,12 @@ from itertools import combinations
 from typing import Any
 
 from kedro.config import MissingConfigException
-from omegaconf.errors import ConfigTypeError
 from pydantic import ValidationError
 
 from dpok_pipeline.algorithms.catalogue import ALGORITHMS
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.configuration.names import reason_against
-from dpok_pipeline.configuration.validation import PARAMETERS, advise, explain_field
+from dpok_pipeline.configuration.validation import PARAMETERS, SPELLING, advise, explain_field
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.names import MethodLabel, join_words, method_labels
 from dpok_pipeline.files.fingerprint import flatten
@@ -28,9 +27,6 @@ FILE = "conf/*/methods.yml"
 LABELS = ("label", "colour", "description")
 #: Groups of parameters that methods start from: those of online and of offline algorithms.
 ONLINE_GROUP, OFFLINE_GROUP = "rl_training", "sft_training"
-
-#: Advice on a name that resembles none that is known.
-SPELLING = "check its spelling or remove it"
 
 Entry = Mapping[str, Any]
 
@@ -57,8 +53,6 @@ def read_methods(
         content = loader["methods"]
     except MissingConfigException:
         raise InputError("conf/base/methods.yml: missing; take it from the repository") from None
-    except ConfigTypeError:  # One file has a list where another has names.
-        content = {}
     entries = content.get("methods")
     if not isinstance(entries, dict) or set(content) != {"methods"}:
         raise InputError(f"{FILE}: expected one key, `methods`, with a name for each method")

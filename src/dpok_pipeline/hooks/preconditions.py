@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-import yaml
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
@@ -24,8 +21,6 @@ from dpok_pipeline.hooks.checks import check_comparable, check_methods
 RESUME = ("auto", "never")
 #: Groups of parameters that the loader derives from other files.
 DERIVED = ("methods", "all")
-# A configuration file takes a value of `--params` by ${runtime_params:NAME, default}.
-RUNTIME_PARAMETER = re.compile(r"\$\{runtime_params:\s*(\w+)")
 
 
 class PreconditionHooks:
@@ -35,13 +30,7 @@ class PreconditionHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Refuse a misspelt group; the fields in it are checked by their types."""
         loader = context.config_loader
-        files = list(Path(loader.conf_source, loader.base_env).glob("parameters*.yml"))
-        environment = Path(loader.conf_source, loader.env or loader.default_run_env)
-        for file in environment.rglob("parameters*.yml"):
-            _check_mapping(file)
-        known = runtime_parameters(loader).union(
-            DERIVED, *(yaml.safe_load(file.read_text(encoding="utf-8")) for file in files)
-        )
+        known = loader.files.groups | loader.files.references("runtime_params") | {*DERIVED}
         parameters = loader["parameters"]
         for name in parameters:
             if name not in known and name not in selection.current().experiments:
@@ -70,26 +59,9 @@ class PreconditionHooks:
         check_comparable(pipeline, catalog)
 
 
-def _check_mapping(file: Path) -> None:
-    """Refuse a parameter file that is not YAML, or that holds no names and values."""
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{file}: not valid YAML ({error}); correct the file") from None
-    if not isinstance(content or {}, dict):
-        raise InputError(f"{file}: expected names and values, such as `lora: {{rank: 4}}`")
-
-
 def _is_missing(catalog: CatalogProtocol, name: str) -> bool:
     dataset = catalog.get(name)
     return not (getattr(dataset, "may_be_absent", False) or catalog.exists(name))
-
-
-def runtime_parameters(loader: Any) -> set[str]:
-    """Find the names that `--params` may give because a file of this environment takes them."""
-    folders = [Path(loader.conf_source, env) for env in (loader.base_env, loader.env) if env]
-    files = [file for folder in folders for file in folder.rglob("*.yml")]
-    return {name for file in files for name in RUNTIME_PARAMETER.findall(file.read_text())}
 
 
 def _unknown_parameter(name: str, known: Iterable[str]) -> str:
