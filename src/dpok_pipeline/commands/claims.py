@@ -21,7 +21,7 @@ from dpok_pipeline.commands.errors import one_line_errors
 from dpok_pipeline.commands.run import check_choices
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.pipelines.graph import report_parts
+from dpok_pipeline.pipelines.graph import OVER_SEEDS, report_parts
 from dpok_pipeline.runs.finished import find_finished
 from dpok_pipeline.runs.identity import describe_whole_run
 from dpok_pipeline.runs.runner import ContinuingRunner
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from dpok_pipeline.training.config import Resume
 
 logger = logging.getLogger(__name__)
-
-# Namespace of the results, which have the same catalog entries as an experiment's.
-NAME = "all_seeds"
 
 
 @click.command(name="claims")
@@ -142,11 +139,11 @@ def _report(parts: list[ReportParts], catalog: CatalogProtocol) -> None:
     )
     # The report shows the curves and contact sheets of the last seed.
     last_seed = parts[-len(selection.current().experiments) :]
-    catalog.save(f"{NAME}.comparison", comparison)
-    catalog.save(f"{NAME}.claims", judged)
-    catalog.save(f"{NAME}.report", write_report(comparison, judged, config, *last_seed))
+    page = write_report(comparison, judged, config, *last_seed)
+    for name, result in zip(OVER_SEEDS, (comparison, judged, page), strict=True):
+        catalog.save(name, result)
     logger.info("\n%s\n\n%s\n", terminal_table(comparison, config.methods), caveat(comparison))
     for row in summarise_claims(judged).itertuples():
         logger.info("holds on %d of %d: %s", row.holds, row.of, row.statement)
-    report = catalog.get(f"{NAME}.report")
+    report = catalog.get(OVER_SEEDS[-1])
     logger.info("\nreport: %s", Path(report._get_load_path()))

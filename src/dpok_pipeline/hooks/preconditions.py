@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
+from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
 from kedro.io.core import is_parameter
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.configuration import selection
+from dpok_pipeline.configuration.known_names import check_catalog, check_expected_seconds
 from dpok_pipeline.configuration.validation import PARAMETERS, advise
 from dpok_pipeline.datasets.models import NamedDataset
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.hooks.checks import check_comparable, check_methods
+from dpok_pipeline.pipelines.graph import OVER_SEEDS
+from dpok_pipeline.runs.work import WorkFolders
 
 RESUME = ("auto", "never")
 #: Groups of parameters that the loader derives from other files.
@@ -38,6 +43,16 @@ class PreconditionHooks:
         resume = parameters.get("resume")
         if resume not in RESUME:
             raise InputError(f"{PARAMETERS}: resume is {resume!r}: give auto or never")
+        WorkFolders.of(context)  # This refuses a data folder that cannot be one.
+        with suppress(MissingConfigException):
+            functions = {node.func.__name__ for node in _all_nodes()}
+            check_expected_seconds(loader["expected_seconds"], functions)
+
+    @hook_impl
+    def after_catalog_created(self, conf_catalog: dict[str, Any]) -> None:
+        """Refuse a misspelt entry; the fields in it are checked by their datasets."""
+        datasets = {name for node in _all_nodes() for name in (*node.inputs, *node.outputs)}
+        check_catalog(conf_catalog, datasets | set(OVER_SEEDS))
 
     # Preconditions come before the journal looks for an interrupted run, and before MLflow.
     @hook_impl(tryfirst=True)
@@ -57,6 +72,12 @@ class PreconditionHooks:
                 dataset.check()
         check_methods(pipeline, catalog)
         check_comparable(pipeline, catalog)
+
+
+def _all_nodes() -> set[Node]:
+    """Return the nodes of all pipelines; Kedro may have been asked for some of them only."""
+    pipelines.set_requested(None)
+    return {node for pipeline in pipelines.values() for node in pipeline.nodes}
 
 
 def _is_missing(catalog: CatalogProtocol, name: str) -> bool:

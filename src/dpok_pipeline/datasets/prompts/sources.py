@@ -78,6 +78,11 @@ class PromptSourcesDataset(AbstractDataset[NoReturn, list[PromptRow]]):
     def __init__(
         self, *, sources: dict[str, dict[str, Any]], metadata: dict[str, Any] | None = None
     ) -> None:
+        if not isinstance(sources, dict) or not all(isinstance(v, dict) for v in sources.values()):
+            raise InputError(
+                "conf/*/catalog*.yml: prompt_sources.sources: give each file by a name, such as "
+                "{mine: {path: mine.txt, format: text, experiment: color}}"
+            )
         self._sources = sources
         self.metadata = metadata
 
