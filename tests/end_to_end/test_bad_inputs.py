@@ -66,6 +66,18 @@ def damage(folder: Path, row: Row) -> None:
             path.write_text(step["text"])
 
 
+def make(path: Path, row: Row) -> None:
+    """Put at a path what a row says."""
+    if "link" in row:
+        path.symlink_to(row["link"])
+    elif row.get("folder"):
+        path.mkdir()
+    elif row.get("pipe"):
+        os.mkfifo(path)
+    else:
+        path.write_bytes(row.get("bytes") or row["text"].encode())
+
+
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -102,12 +114,12 @@ def test_a_bad_command_line(kedro_run: Command, project: Path, row: Row) -> None
 @rows("configurations")
 def test_a_bad_configuration(kedro_run: Command, project: Path, row: Row) -> None:
     file = project / "conf" / "local" / row["file"]
-    file.write_text(row["text"])
+    make(file, row)
     before = contents(project / "data")
     try:
         result = kedro_run("--pipelines", "prompt_preparation", env="local")
     finally:
-        file.unlink()
+        file.rmdir() if row.get("folder") else file.unlink()
     assert row["says"] in error_of(result)
     assert contents(project / "data") == before
 

@@ -8,6 +8,7 @@ the training. The paper's claims are judged by these intervals.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from kedro.framework.session import KedroSession
 from kedro.io import Version
 
 from dpok_pipeline.commands.errors import one_line_errors
+from dpok_pipeline.commands.options import OneLineCommand
 from dpok_pipeline.commands.run import check_choices
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.errors import InputError
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@click.command(name="claims")
+@click.command(name="claims", cls=OneLineCommand)
 @click.option("--seeds", default="0,1,2", show_default=True, help="Training seeds, by commas.")
 @click.option("--env", default=None, help="Environment.")
 @click.option(
@@ -61,8 +63,8 @@ def _read_seeds(seeds: str) -> list[int]:
             and the intervals would be too narrow.
     """
     texts = [seed.strip() for seed in seeds.split(",")]
-    if not all(text.isdecimal() for text in texts):
-        raise InputError(f"--seeds {seeds}: give whole numbers, such as 0,1,2")
+    if not all(re.fullmatch(r"[0-9]{1,18}", text) for text in texts):
+        raise InputError(f"--seeds {seeds}: give whole numbers below 10¹⁸, such as 0,1,2")
     numbers = [int(text) for text in texts]
     if len(set(numbers)) != len(numbers):
         raise InputError(f"--seeds {seeds}: give different seeds, such as 0,1,2")

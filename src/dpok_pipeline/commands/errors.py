@@ -44,7 +44,6 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         TRACKING.interrupted()
-        JOURNAL.interrupted()
         click.secho("\nInterrupted. The same command goes on from the last checkpoint.", err=True)
         sys.exit(SIGNALLED + getattr(interrupt, "signal_number", signal.SIGINT))
     except Exception as error:
@@ -54,6 +53,8 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
         click.secho(f"Error: {message}", fg="red", err=True)
         sys.exit(1)
     finally:
+        # Kedro calls no hook after an interrupt, or after a hook that has refused the run.
+        JOURNAL.interrupted()
         signal.signal(signal.SIGTERM, before)
 
 

@@ -30,7 +30,7 @@ class ConfFiles:
         patterns: Kedro's patterns of file names, by kind of file.
 
     Attributes:
-        groups: Names of the groups of parameters in the base environment.
+        base_keys: Keys in the files of the base environment, by kind of file.
 
     Raises:
         InputError: There is no such environment, a file cannot be read, or nothing reads it or one
@@ -41,15 +41,15 @@ class ConfFiles:
         self, source: Path, environments: Sequence[str], patterns: Mapping[str, Sequence[str]]
     ) -> None:
         check_path(source.absolute())
-        self.groups: set[str] = set()
+        self.base_keys: dict[str, set[str]] = {kind: set() for kind in patterns}
         self._texts: list[str] = []
         contents: dict[tuple[str, Path], dict[str, Any]] = {}
         for environment in dict.fromkeys(environments):
             for path in _list_files(source, environment):
                 kind = _kind(path, source / environment, patterns)
                 contents[kind, path] = content = self._read(path)
-                if kind == "parameters" and environment == environments[0]:
-                    self.groups |= content.keys()
+                if environment == environments[0]:
+                    self.base_keys[kind] |= content.keys()
         # A key of globals.yml is known by the files that take it, and one of a catalog or of
         # parameters by the pipelines, which are not known yet.
         known = {"experiments": {"experiments"}, "globals": self.references("globals")}

@@ -35,7 +35,8 @@ class PreconditionHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Refuse a misspelt group; the fields in it are checked by their types."""
         loader = context.config_loader
-        known = loader.files.groups | loader.files.references("runtime_params") | {*DERIVED}
+        files = loader.files
+        known = files.base_keys["parameters"] | files.references("runtime_params") | {*DERIVED}
         parameters = loader["parameters"]
         for name in parameters:
             if name not in known and name not in selection.current().experiments:
@@ -45,8 +46,10 @@ class PreconditionHooks:
             raise InputError(f"{PARAMETERS}: resume is {resume!r}: give auto or never")
         WorkFolders.of(context)  # This refuses a data folder that cannot be one.
         with suppress(MissingConfigException):
+            # An environment that drops a kind of method has no nodes of that kind.
             functions = {node.func.__name__ for node in _all_nodes()}
-            check_expected_seconds(loader["expected_seconds"], functions)
+            known = functions | files.base_keys["expected_seconds"]
+            check_expected_seconds(loader["expected_seconds"], known)
 
     @hook_impl
     def after_catalog_created(self, conf_catalog: dict[str, Any]) -> None:
