@@ -23,6 +23,7 @@ from dpok_pipeline.commands.options import OneLineCommand
 from dpok_pipeline.commands.run import check_choices
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.hooks.versions import refuse_later_versions
 from dpok_pipeline.pipelines.graph import OVER_SEEDS, report_parts
 from dpok_pipeline.runs.finished import find_finished
 from dpok_pipeline.runs.identity import describe_whole_run
@@ -81,6 +82,8 @@ def compare_over_seeds(seeds: Sequence[int], env: str | None, resume: Resume = "
             inputs and code, whichever command has made them, and continues an interrupted run;
             `never` runs every seed from its start.
     """
+    with KedroSession.create(env=env) as session:
+        refuse_later_versions(OVER_SEEDS, session.load_context().catalog)
     parts: list[ReportParts] = []
     for number, seed in enumerate(seeds, start=1):
         finished = _finished(seed, env) if resume == "auto" else []

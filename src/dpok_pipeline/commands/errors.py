@@ -19,7 +19,7 @@ from kedro.validation.exceptions import ParameterValidationError
 
 from dpok_pipeline.configuration.validation import PARAMETERS, explain_value, lower_first
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.hooks import JOURNAL, TRACKING
+from dpok_pipeline.hooks import JOURNAL, TRACKING, VERSIONS
 from dpok_pipeline.training.signals import Stopped
 
 # Shells add the signal's number to this exit status.
@@ -55,6 +55,7 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
     finally:
         # Kedro calls no hook after an interrupt, or after a hook that has refused the run.
         JOURNAL.interrupted()
+        VERSIONS.interrupted()
         signal.signal(signal.SIGTERM, before)
 
 
