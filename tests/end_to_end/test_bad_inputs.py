@@ -236,6 +236,32 @@ def test_what_has_not_been_made_yet(kedro_run: Command, environment: Environment
     assert "`kedro run --pipelines prompt_preparation --env bare`" in line
 
 
+def test_samples_that_no_policy_could_follow_are_not_drawn(
+    kedro_run: Command, environment: Environment, project: Path
+) -> None:
+    """DPOK's policy needs randomness; all of SFT's images were drawn before it said so."""
+    env = environment("eta")
+    assert kedro_run("--pipelines", "prompt_preparation", env=env).exit_code == 0
+    before = versions(project, env)
+    result = kedro_run("--pipelines", "sample_generation", "--params", "sampling.eta=0", env=env)
+    assert "color.dpok: sampling: eta is 0" in error_of(result)
+    assert versions(project, env) == before
+
+
+def test_prompts_of_the_future_are_not_trained_on(
+    kedro_run: Command, environment: Environment, project: Path
+) -> None:
+    env = environment("future")
+    assert kedro_run("--pipelines", "prompt_preparation", env=env).exit_code == 0
+    (made,) = (project / "data" / env / "03_primary" / "prompts.parquet").iterdir()
+    future = made.rename(made.with_name("2999-01-01T00.00.00.000Z"))
+    before = versions(project, env)
+    for pipelines in ("prompt_preparation", "rl_training", "prompt_preparation,rl_training"):
+        result = kedro_run("--pipelines", pipelines, env=env)
+        assert f"{future}: later than now" in error_of(result)
+    assert versions(project, env) == before
+
+
 def test_an_unknown_environment(kedro_run: Command) -> None:
     assert "no such environment" in error_of(kedro_run(env="smok"))
 
