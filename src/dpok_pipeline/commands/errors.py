@@ -31,6 +31,8 @@ NO_NODES = "Pipeline contains no nodes"
 # Beginnings of Kedro's messages about a name that the user has given.
 _WRONG_NAMES = ("Failed to find the pipeline named", NO_NODES, "Pipeline does not contain")
 
+_NO_CREDENTIALS = "Unable to find credentials"
+
 
 @contextmanager
 def one_line_errors(traceback: bool = False) -> Iterator[None]:
@@ -93,6 +95,8 @@ def _is_clear(error: BaseException) -> bool:
     """Say whether the message of an error tells the user what is wrong."""
     if isinstance(error, InputError | KedroCliError):
         return True
+    if isinstance(error, KeyError):  # Of these, Kedro raises one for a name that is not there.
+        return str(error).lstrip("\"'").startswith(_NO_CREDENTIALS)
     return isinstance(error, ValueError) and str(error).startswith(_WRONG_NAMES)
 
 

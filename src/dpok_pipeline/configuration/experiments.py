@@ -31,7 +31,8 @@ def read_experiments(loader: Any) -> tuple[str, ...]:
         names = None
     except InputError as error:
         raise _without_preset(loader, error) from None
-    if not isinstance(names, list) or not names or len(set(map(str, names))) != len(names):
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not is_list or not names or len(set(names)) != len(names):
         raise InputError(
             f"{FILES}: experiments is {names!r}; list different names of small letters, digits and "
             "underscores, such as [color, count]"

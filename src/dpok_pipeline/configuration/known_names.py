@@ -42,6 +42,18 @@ def check_catalog(entries: Mapping[str, Any], datasets: Collection[str]) -> None
             _check_wishes(f"{CATALOG}: {name}.metadata.mlflow", metadata["mlflow"])
 
 
+def check_types(entries: Mapping[str, Any]) -> None:
+    """Refuse entries of the catalog whose type is no text, at which Kedro fails.
+
+    Raises:
+        InputError: There is such an entry. The message names it and the remedy.
+    """
+    for name, entry in entries.items():
+        kind = entry.get("type", "") if isinstance(entry, Mapping) else ""
+        if not isinstance(kind, str):
+            raise InputError(f"{CATALOG}: {name}.type is {kind!r}: name a dataset's class")
+
+
 def _check_wishes(where: str, wishes: Any) -> None:
     if not isinstance(wishes, Mapping):
         raise InputError(f"{where} is {wishes!r}: give {{input: true}} or {{artifact: FOLDER}}")

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.configuration.conf_files import ConfFiles
 from dpok_pipeline.configuration.experiments import check_experiments, read_experiments
+from dpok_pipeline.configuration.known_names import check_types
 from dpok_pipeline.configuration.methods import FILE, read_methods
 from dpok_pipeline.configuration.selection import Selection, select
 from dpok_pipeline.configuration.validation import PARAMETERS, explain_field
@@ -57,7 +58,10 @@ class ProjectConfigLoader(OmegaConfigLoader):
             # The experiments come first: they answer for a preset that does not exist.
             experiments = read_experiments(self)
             self[key] = self._with_methods(self._merged(key), experiments)
-        return self._merged(key)
+        merged = self._merged(key)
+        if key == "catalog":
+            check_types(merged)
+        return merged
 
     def _merged(self, key: str) -> Any:
         """Let Kedro merge the files of one kind, and explain in one line why it cannot."""

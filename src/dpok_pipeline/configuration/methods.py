@@ -121,6 +121,7 @@ def _inherit(name: str, listed: Mapping[str, Entry]) -> dict[str, Any]:
             )
         if not isinstance(listed[step], Mapping):
             raise InputError(f"{FILE}: methods.{step}: expected fields such as `algorithm: dpok`")
+        _check_text(step, listed[step])
         chain.append(step)
         step = listed[step].get("like")
     entry: dict[str, Any] = {}
@@ -132,6 +133,14 @@ def _inherit(name: str, listed: Mapping[str, Entry]) -> dict[str, Any]:
         settings = {key: value for key, value in differences.items() if key not in left_out}
         entry = _merge(entry, settings)
     return entry
+
+
+def _check_text(name: str, entry: Entry) -> None:
+    """Refuse a field that must be text and is not; of a label, null says that there is none."""
+    for field in ("like", "algorithm", *LABELS):
+        value = entry.get(field, "")
+        if not isinstance(value, str) and not (value is None and field in LABELS):
+            raise InputError(f"{FILE}: methods.{name}.{field} is {value!r}: give text")
 
 
 def _make_method(
