@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 from kedro.io.core import DatasetError
@@ -10,9 +11,10 @@ from kedro.validation.exceptions import ParameterValidationError
 from kedro.validation.model_factory import instantiate_model
 from pydantic import Field
 
-from dpok_pipeline.commands.errors import explain
+from dpok_pipeline.commands.errors import explain, one_line_errors
 from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.hooks import JOURNAL
 
 
 class Inner(FrozenConfig):
@@ -73,3 +75,15 @@ def test_a_full_disk_is_said_in_one_line() -> None:
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:
     assert explain(KeyError("latent")) is None
     assert explain(TypeError("unsupported operand")) is None
+
+
+def test_a_run_that_a_later_hook_refuses_leaves_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kedro calls no hook then; the next command would find the run still going on."""
+    monkeypatch.setattr(JOURNAL, "_path", tmp_path / "run.json")
+    JOURNAL._acquire()
+    assert [path.name for path in tmp_path.iterdir()] == ["run.lock"]
+    with pytest.raises(SystemExit), one_line_errors():
+        raise InputError("MLflow does not answer")
+    assert not list(tmp_path.iterdir())
