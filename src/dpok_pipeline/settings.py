@@ -38,6 +38,7 @@ CONFIG_LOADER_ARGS = {
         "expected_seconds": ["expected_seconds*"],
         "experiments": ["experiments.yml"],
         "methods": ["methods.yml"],
+        "custom": ["custom.yml"],
     },
     # A soft merge: an environment that changes one number keeps the others of its group.
     "merge_strategy": {

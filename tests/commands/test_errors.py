@@ -6,16 +6,15 @@ import errno
 from pathlib import Path
 
 import pytest
-from kedro.config import OmegaConfigLoader
 from kedro.io.core import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 from kedro.validation.model_factory import instantiate_model
-from omegaconf.errors import InterpolationResolutionError
 from pydantic import Field
 
-from dpok_pipeline.commands.errors import explain
+from dpok_pipeline.commands.errors import explain, one_line_errors
 from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.hooks import JOURNAL
 
 
 class Inner(FrozenConfig):
@@ -77,21 +76,18 @@ def test_a_full_disk_is_said_in_one_line() -> None:
     assert "part-00001.tmp" in line
 
 
-@pytest.mark.parametrize("text", ["a: ${nowhere}", "a: ${globals:nowhere}"])
-def test_a_value_that_points_nowhere_is_said_in_one_line(tmp_path: Path, text: str) -> None:
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "parameters.yml").write_text(text)
-    (tmp_path / "base" / "globals.yml").write_text("data: data\n")
-    loader = OmegaConfigLoader(str(tmp_path), base_env="base", default_run_env="base")
-    with pytest.raises(InterpolationResolutionError) as raised:
-        loader["parameters"]
-    line = explain(raised.value)
-    assert line is not None
-    assert line.startswith("conf/*/*.yml: ")
-    assert "nowhere" in line
-    assert "\n" not in line
-
-
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:
     assert explain(KeyError("latent")) is None
     assert explain(TypeError("unsupported operand")) is None
+
+
+def test_a_run_that_a_later_hook_refuses_leaves_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kedro calls no hook then; the next command would find the run still going on."""
+    monkeypatch.setattr(JOURNAL, "_path", tmp_path / "run.json")
+    JOURNAL._acquire()
+    assert [path.name for path in tmp_path.iterdir()] == ["run.lock"]
+    with pytest.raises(SystemExit), one_line_errors():
+        raise InputError("MLflow does not answer")
+    assert not list(tmp_path.iterdir())

@@ -91,14 +91,20 @@ def test_an_environment_without_runs_is_said_to_have_none(
 
 @pytest.mark.parametrize(
     ("env", "message"),
-    [("broken", "did you mean experiment_name?"), ("nonsense", "conf/nonsense")],
+    [
+        (
+            "broken",
+            "Error: conf/*/mlflow.yml: experimentname: no such key; did you mean experiment_name?",
+        ),
+        ("nonsense", "conf/nonsense: no such environment; there are base, broken, empty, local"),
+    ],
 )
 def test_a_mistake_is_answered_in_one_line(
     project: Path, started: list[list[str]], env: str, message: str
 ) -> None:
     result = ui("--env", env)
     assert result.exit_code == 1
-    assert result.output.startswith("Error: conf/*/mlflow.yml: ")
+    assert result.output.startswith("Error: ")
     assert message in result.output
     assert result.output.count("\n") == 1
     assert not started

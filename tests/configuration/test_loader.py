@@ -117,7 +117,12 @@ def test_experiments_that_point_nowhere_are_said_in_one_line(conf: Path) -> None
         ("experiments", {"experiments": ["A"]}, "has 'A': use small letters"),
         ("experiments", {"experiments": "color"}, "experiments is 'color'"),
         ("methods", {"methods": {"count": {"like": "dpok"}}}, "methods has 'count': the name"),
-        ("methods", {"methods": [1]}, "expected one key, `methods`"),
+        ("methods", {"methods": [1]}, "conf/*/methods.yml: one file has a list where another has"),
+        ("methods", {"methods": {"dpok": {"colour": 5}}}, "methods.dpok.colour is 5: give text"),
+        ("methods", {"methods": {"new": {"like": None}}}, "methods.new.like is None: give text"),
+        ("methods", {"methods": {"new": {"algorithm": []}}}, "methods.new.algorithm is []: give"),
+        ("experiments", {"experiments": [["color"]]}, "list different names"),
+        ("experiments", {"experiments": [1]}, "list different names"),
         ("methods", {"methods": {}, "more": 1}, "expected one key, `methods`"),
         (
             "parameters_comparison",

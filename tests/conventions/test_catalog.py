@@ -15,6 +15,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
+from dpok_pipeline.pipeline_registry import DEFAULT_PIPELINES
 from tests.project import make_project
 
 ROOT = Path(__file__).parents[2]
@@ -148,3 +149,12 @@ def _assert_known(given: dict[str, Any], known: dict[str, Any], where: str) -> N
         assert key in known, f"{where}: {key} is not in base"
         if isinstance(value, dict) and isinstance(known[key], dict):
             _assert_known(value, known[key], f"{where}: {key}")
+
+
+def test_every_node_of_the_experiments_has_an_expected_duration(
+    pipelines: dict[str, Pipeline],
+) -> None:
+    """Those of conf/base are also the names that an environment can give durations of."""
+    expected = yaml.safe_load((CONF / "base" / "expected_seconds.yml").read_text())
+    nodes = [node for name in DEFAULT_PIPELINES for node in pipelines[name].nodes]
+    assert expected.keys() == {node.func.__name__ for node in nodes}

@@ -28,7 +28,6 @@ from dpok_pipeline.datasets.prompts.sources import PromptSource
 from dpok_pipeline.evaluation.claims import COLUMNS as CLAIM_COLUMNS
 from dpok_pipeline.evaluation.config import ClaimConfig, ComparisonConfig
 from dpok_pipeline.evaluation.names import IDENTITY, METRICS
-from dpok_pipeline.hooks.preconditions import RUNTIME_PARAMETER
 from dpok_pipeline.pipelines.rl_training.measures import MEASURES
 from tests.project import EXPERIMENTS
 
@@ -42,7 +41,7 @@ EXAMPLES = ("dpok_rank_2", "NAME")
 RUNTIME_PARAMETERS = {
     name
     for file in CONF.rglob("*.yml")
-    for name in RUNTIME_PARAMETER.findall(file.read_text(encoding="utf-8"))
+    for name in re.findall(r"\$\{runtime_params:\s*(\w+)", file.read_text(encoding="utf-8"))
 }
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

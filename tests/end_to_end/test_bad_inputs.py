@@ -106,6 +106,18 @@ def opening(**datasets: Any) -> Callable[[], None]:
     return lambda: open_models(Pipeline([node]), DataCatalog({**datasets, **memory}), prompts)
 
 
+def make(path: Path, row: Row) -> None:
+    """Put at a path what a row says."""
+    if "link" in row:
+        path.symlink_to(row["link"])
+    elif row.get("folder"):
+        path.mkdir()
+    elif row.get("pipe"):
+        os.mkfifo(path)
+    else:
+        path.write_bytes(row.get("bytes") or row["text"].encode())
+
+
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -142,12 +154,12 @@ def test_a_bad_command_line(kedro_run: Command, project: Path, row: Row) -> None
 @rows("configurations")
 def test_a_bad_configuration(kedro_run: Command, project: Path, row: Row) -> None:
     file = project / "conf" / "local" / row["file"]
-    file.write_text(row["text"])
+    make(file, row)
     before = contents(project / "data")
     try:
         result = kedro_run("--pipelines", "prompt_preparation", env="local")
     finally:
-        file.unlink()
+        file.rmdir() if row.get("folder") else file.unlink()
     assert row["says"] in error_of(result)
     assert contents(project / "data") == before
 
@@ -280,6 +292,32 @@ def test_what_has_not_been_made_yet(kedro_run: Command, environment: Environment
     line = error_of(kedro_run("--pipelines", "rl_training", env=env))
     assert "prompts has not been made yet: run prompt_preparation first" in line
     assert "`kedro run --pipelines prompt_preparation --env bare`" in line
+
+
+def test_samples_that_no_policy_could_follow_are_not_drawn(
+    kedro_run: Command, environment: Environment, project: Path
+) -> None:
+    """DPOK's policy needs randomness; all of SFT's images were drawn before it said so."""
+    env = environment("eta")
+    assert kedro_run("--pipelines", "prompt_preparation", env=env).exit_code == 0
+    before = versions(project, env)
+    result = kedro_run("--pipelines", "sample_generation", "--params", "sampling.eta=0", env=env)
+    assert "color.dpok: sampling: eta is 0" in error_of(result)
+    assert versions(project, env) == before
+
+
+def test_prompts_of_the_future_are_not_trained_on(
+    kedro_run: Command, environment: Environment, project: Path
+) -> None:
+    env = environment("future")
+    assert kedro_run("--pipelines", "prompt_preparation", env=env).exit_code == 0
+    (made,) = (project / "data" / env / "03_primary" / "prompts.parquet").iterdir()
+    future = made.rename(made.with_name("2999-01-01T00.00.00.000Z"))
+    before = versions(project, env)
+    for pipelines in ("prompt_preparation", "rl_training", "prompt_preparation,rl_training"):
+        result = kedro_run("--pipelines", pipelines, env=env)
+        assert f"{future}: later than now" in error_of(result)
+    assert versions(project, env) == before
 
 
 def test_an_unknown_environment(kedro_run: Command) -> None:

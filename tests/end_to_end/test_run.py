@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import CatalogProtocol
+from kedro.io.core import generate_timestamp
 from safetensors.numpy import load_file
 
 from dpok_pipeline.files.manifest import copy_sealed
@@ -94,7 +95,7 @@ def test_the_base_model_of_another_lora_is_refused(
     attach_lora(other.unet, LoRAConfig(rank=2), seed=0)
     save_lora(other.unet, project / "other_lora", {})
     folder = catalog.load("color.dpok.lora").parents[1]
-    newer = folder / "9999-01-01T00.00.00.000Z" / "lora"
+    newer = folder / generate_timestamp() / "lora"
     copy_sealed(project / "other_lora", newer, {})
     result = kedro_run("--pipelines", "evaluation", "--namespaces", "color")
     shutil.rmtree(newer.parent)

@@ -8,6 +8,7 @@ the training. The paper's claims are judged by these intervals.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +19,12 @@ from kedro.framework.session import KedroSession
 from kedro.io import Version
 
 from dpok_pipeline.commands.errors import one_line_errors
+from dpok_pipeline.commands.options import OneLineCommand
 from dpok_pipeline.commands.run import check_choices
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.pipelines.graph import report_parts
+from dpok_pipeline.hooks.versions import refuse_later_versions
+from dpok_pipeline.pipelines.graph import OVER_SEEDS, report_parts
 from dpok_pipeline.runs.finished import find_finished
 from dpok_pipeline.runs.identity import describe_whole_run
 from dpok_pipeline.runs.runner import ContinuingRunner
@@ -35,11 +38,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Namespace of the results, which have the same catalog entries as an experiment's.
-NAME = "all_seeds"
 
-
-@click.command(name="claims")
+@click.command(name="claims", cls=OneLineCommand)
 @click.option("--seeds", default="0,1,2", show_default=True, help="Training seeds, by commas.")
 @click.option("--env", default=None, help="Environment.")
 @click.option(
@@ -64,8 +64,8 @@ def _read_seeds(seeds: str) -> list[int]:
             and the intervals would be too narrow.
     """
     texts = [seed.strip() for seed in seeds.split(",")]
-    if not all(text.isdecimal() for text in texts):
-        raise InputError(f"--seeds {seeds}: give whole numbers, such as 0,1,2")
+    if not all(re.fullmatch(r"[0-9]{1,18}", text) for text in texts):
+        raise InputError(f"--seeds {seeds}: give whole numbers below 10¹⁸, such as 0,1,2")
     numbers = [int(text) for text in texts]
     if len(set(numbers)) != len(numbers):
         raise InputError(f"--seeds {seeds}: give different seeds, such as 0,1,2")
@@ -82,6 +82,8 @@ def compare_over_seeds(seeds: Sequence[int], env: str | None, resume: Resume = "
             inputs and code, whichever command has made them, and continues an interrupted run;
             `never` runs every seed from its start.
     """
+    with KedroSession.create(env=env) as session:
+        refuse_later_versions(OVER_SEEDS, session.load_context().catalog)
     parts: list[ReportParts] = []
     for number, seed in enumerate(seeds, start=1):
         finished = _finished(seed, env) if resume == "auto" else []
@@ -142,11 +144,11 @@ def _report(parts: list[ReportParts], catalog: CatalogProtocol) -> None:
     )
     # The report shows the curves and contact sheets of the last seed.
     last_seed = parts[-len(selection.current().experiments) :]
-    catalog.save(f"{NAME}.comparison", comparison)
-    catalog.save(f"{NAME}.claims", judged)
-    catalog.save(f"{NAME}.report", write_report(comparison, judged, config, *last_seed))
+    page = write_report(comparison, judged, config, *last_seed)
+    for name, result in zip(OVER_SEEDS, (comparison, judged, page), strict=True):
+        catalog.save(name, result)
     logger.info("\n%s\n\n%s\n", terminal_table(comparison, config.methods), caveat(comparison))
     for row in summarise_claims(judged).itertuples():
         logger.info("holds on %d of %d: %s", row.holds, row.of, row.statement)
-    report = catalog.get(f"{NAME}.report")
+    report = catalog.get(OVER_SEEDS[-1])
     logger.info("\nreport: %s", Path(report._get_load_path()))

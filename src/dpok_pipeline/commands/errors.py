@@ -13,15 +13,13 @@ from types import FrameType
 from typing import NoReturn
 
 import click
-import yaml
 from kedro.framework.cli.utils import KedroCliError
 from kedro.io.core import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
-from omegaconf.errors import InterpolationResolutionError
 
 from dpok_pipeline.configuration.validation import PARAMETERS, explain_value, lower_first
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.hooks import JOURNAL, TRACKING
+from dpok_pipeline.hooks import JOURNAL, TRACKING, VERSIONS
 from dpok_pipeline.training.signals import Stopped
 
 # Shells add the signal's number to this exit status.
@@ -33,8 +31,7 @@ NO_NODES = "Pipeline contains no nodes"
 # Beginnings of Kedro's messages about a name that the user has given.
 _WRONG_NAMES = ("Failed to find the pipeline named", NO_NODES, "Pipeline does not contain")
 
-# OmegaConf keeps only the text of an error in a resolver.
-IN_RESOLVER = re.compile(r"InputError raised while resolving interpolation: (.*)")
+_NO_CREDENTIALS = "Unable to find credentials"
 
 
 @contextmanager
@@ -49,7 +46,6 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         TRACKING.interrupted()
-        JOURNAL.interrupted()
         click.secho("\nInterrupted. The same command goes on from the last checkpoint.", err=True)
         sys.exit(SIGNALLED + getattr(interrupt, "signal_number", signal.SIGINT))
     except Exception as error:
@@ -59,6 +55,9 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
         click.secho(f"Error: {message}", fg="red", err=True)
         sys.exit(1)
     finally:
+        # Kedro calls no hook after an interrupt, or after a hook that has refused the run.
+        JOURNAL.interrupted()
+        VERSIONS.interrupted()
         signal.signal(signal.SIGTERM, before)
 
 
@@ -79,9 +78,6 @@ def explain(error: BaseException) -> str | None:
     for cause in _chain(error):
         if _is_clear(cause):
             return _one_line(str(cause))
-        if isinstance(cause, InterpolationResolutionError) and not IN_RESOLVER.search(str(cause)):
-            reason, *_ = str(cause).splitlines()
-            return f"conf/*/*.yml: {reason}; correct the file"
         if isinstance(cause, ParameterValidationError):
             return "; ".join(_parameter_errors(str(cause)))
         if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
@@ -97,8 +93,10 @@ def explain(error: BaseException) -> str | None:
 
 def _is_clear(error: BaseException) -> bool:
     """Say whether the message of an error tells the user what is wrong."""
-    if isinstance(error, InputError | KedroCliError | yaml.YAMLError):
+    if isinstance(error, InputError | KedroCliError):
         return True
+    if isinstance(error, KeyError):  # Of these, Kedro raises one for a name that is not there.
+        return str(error).lstrip("\"'").startswith(_NO_CREDENTIALS)
     return isinstance(error, ValueError) and str(error).startswith(_WRONG_NAMES)
 
 
@@ -106,8 +104,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and its causes, from the outermost wrapper to the first cause."""
     while error is not None:
         yield error
-        if isinstance(error, InterpolationResolutionError):
-            yield from map(InputError, IN_RESOLVER.findall(str(error)))
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from dpok_pipeline.commands.options import OneLineCommand
 from dpok_pipeline.commands.project import config_loader
 from dpok_pipeline.configuration.tracking import TrackingConfig, read_tracking
 from dpok_pipeline.errors import InputError
@@ -26,7 +27,7 @@ def mlflow() -> None:
     """Look at tracked runs."""
 
 
-@mlflow.command(name="ui")
+@mlflow.command(name="ui", cls=OneLineCommand)
 @click.option("--env", default=None, help="Environment whose runs the link leads to.")
 @click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
 @click.option("--port", default=PORT, show_default=True, type=click.IntRange(1, 65535))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from dpok_pipeline.commands.errors import one_line_errors
+from dpok_pipeline.commands.options import OneLineCommand
 from dpok_pipeline.commands.run import check_choices
 
 
-@click.command(name="retention")
+@click.command(name="retention", cls=OneLineCommand)
 @click.option("--env", default=None, help="Environment.")
 @click.option(
     "--keep",

@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
-from kedro.runner import ParallelRunner, ThreadRunner
+from kedro.runner import AbstractRunner, ParallelRunner, ThreadRunner
 from kedro.utils import load_obj
 
 from dpok_pipeline.commands.errors import NO_NODES, one_line_errors
+from dpok_pipeline.commands.options import OneLineCommand, explained
 from dpok_pipeline.commands.project import KEDRO_ENV, conf_source, config_loader, environment
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.configuration.selection import Selection
@@ -24,9 +25,10 @@ PIPELINES_FOLDER = Path(__file__).parents[1] / "pipelines"
 
 @click.command(
     name="run",
+    cls=OneLineCommand,
     help="Run pipelines: all five, or those chosen by the options.",
     params=[
-        *kedro_run.params,
+        *map(explained, kedro_run.params),
         click.Option(
             ["--methods"],
             type=str,
@@ -63,6 +65,8 @@ def check_choices(options: Mapping[str, Any]) -> None:
         InputError: There is no such pipeline, environment, experiment, namespace or runner.
     """
     conf = Path(options.get("conf_source") or conf_source())
+    if not conf.is_dir():
+        raise InputError(f"--conf-source {conf}: not a folder; give one like the project's conf")
     environments = sorted(path.name for path in conf.iterdir() if path.is_dir())
     env = options["env"]
     _check("--env" if env else KEDRO_ENV, "environment", [environment(env)], environments)
@@ -77,8 +81,8 @@ def check_choices(options: Mapping[str, Any]) -> None:
         outer = [name.partition(".")[0] for name in options["namespaces"]]
         _check("--namespaces", "experiment", outer, compared.experiments)
         _check("--namespaces", "namespace", options["namespaces"], known)
-    if options.get("runner"):
-        _check_runner(options["runner"])
+    if options.get("runner") or options.get("runner_params"):
+        _check_runner(options["runner"] or RUNNER, options["runner_params"])
 
 
 def _read_methods(methods: str, options: Mapping[str, Any]) -> list[str]:
@@ -144,17 +148,25 @@ def _selection(options: Mapping[str, Any]) -> Selection:
     return selection.current()
 
 
-def _check_runner(name: str) -> None:
-    """Refuse a runner that cannot be imported, or that runs several nodes at the same time."""
+def _check_runner(name: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse a runner that cannot be made, or that runs several nodes at the same time."""
     try:
         runner = load_obj(name, "kedro.runner")
-    except (ImportError, AttributeError, ValueError):
-        raise InputError(f"--runner {name}: no such runner; leave the option out") from None
-    if isinstance(runner, type) and issubclass(runner, ParallelRunner | ThreadRunner):
+    except Exception as error:  # Importing runs whatever stands in the module.
+        raise InputError(
+            f"--runner {name}: no such runner ({error}); leave the option out"
+        ) from None
+    if not isinstance(runner, type) or not issubclass(runner, AbstractRunner):
+        raise InputError(f"--runner {name}: not a runner of Kedro's; leave the option out")
+    if issubclass(runner, ParallelRunner | ThreadRunner):
         raise InputError(
             f"--runner {name}: nodes share the open models, so that only one can run at a time; "
             "leave the option out"
         )
+    try:
+        runner(**parameters)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--runner {name}: {error}; leave --runner-params out") from None
 
 
 def _check(option: str, kind: str, names: Iterable[str | None], known: Collection[str]) -> None:

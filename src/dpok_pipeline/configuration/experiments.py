@@ -6,12 +6,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import yaml
 from kedro.config import MissingConfigException
-from omegaconf.errors import InterpolationKeyError
 
 from dpok_pipeline.configuration.names import reason_against
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.yaml_files import read_yaml
 
 FILES = "conf/*/experiments.yml"
 
@@ -30,9 +29,10 @@ def read_experiments(loader: Any) -> tuple[str, ...]:
         names = loader["experiments"]["experiments"]
     except (KeyError, MissingConfigException):
         names = None
-    except InterpolationKeyError as error:
-        raise InputError(_explain_interpolation(loader, error)) from None
-    if not isinstance(names, list) or not names or len(set(map(str, names))) != len(names):
+    except InputError as error:
+        raise _without_preset(loader, error) from None
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not is_list or not names or len(set(names)) != len(names):
         raise InputError(
             f"{FILES}: experiments is {names!r}; list different names of small letters, digits and "
             "underscores, such as [color, count]"
@@ -55,13 +55,11 @@ def check_experiments(names: Collection[object], taken: Collection[str]) -> None
             raise InputError(f"{FILES}: experiments has {name!r}: {reason}")
 
 
-def _explain_interpolation(loader: Any, error: InterpolationKeyError) -> str:
-    """Say in one line why the list of experiments cannot be put together."""
+def _without_preset(loader: Any, error: InputError) -> InputError:
+    """Say which presets there are, if the list of experiments depends on one that is not there."""
     preset = (loader.runtime_params or {}).get("preset")
     file = Path(loader.conf_source, loader.env or loader.default_run_env, "experiments.yml")
-    content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
-    presets = (content or {}).get("_of")
-    if preset is None or presets is None:
-        reason, *_ = str(error).splitlines()
-        return f"{FILES}: {reason}; correct the file"
-    return f"--params preset={preset}: no such preset; there are {', '.join(presets)}"
+    presets = (read_yaml(file) or {}).get("_of") if file.is_file() else None
+    if preset is None or not isinstance(presets, dict) or preset in presets:
+        return error
+    return InputError(f"--params preset={preset}: no such preset; there are {', '.join(presets)}")

@@ -6,20 +6,31 @@ notebooks and tests. Whatever is derived from several files is therefore derived
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from kedro.config import OmegaConfigLoader
+from omegaconf.errors import ConfigTypeError, OmegaConfBaseException
 from pydantic import ValidationError
 
 from dpok_pipeline.algorithms.methods import Method
+from dpok_pipeline.configuration.conf_files import ConfFiles
 from dpok_pipeline.configuration.experiments import check_experiments, read_experiments
+from dpok_pipeline.configuration.known_names import check_types
 from dpok_pipeline.configuration.methods import FILE, read_methods
 from dpok_pipeline.configuration.selection import Selection, select
 from dpok_pipeline.configuration.validation import PARAMETERS, explain_field
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.config import ComparisonConfig
 from dpok_pipeline.evaluation.names import BASE, MethodLabel
+
+# OmegaConf keeps only the text of an error in a resolver.
+IN_RESOLVER = re.compile(r"InputError raised while resolving interpolation: (.*)")
+#: Beginning of Kedro's message when two files of one environment have the same key.
+TWO_FILES = "Duplicate keys found in "
 
 
 class ProjectConfigLoader(OmegaConfigLoader):
@@ -30,13 +41,40 @@ class ProjectConfigLoader(OmegaConfigLoader):
     pipelines are built for these experiments and methods.
     """
 
+    @cached_property
+    def files(self) -> ConfFiles:
+        """What the files hold as they stand; making it refuses those that cannot be used."""
+        environments = (self.base_env, self.env or self.default_run_env)
+        return ConfFiles(Path(self.conf_source), environments, self.config_patterns)
+
     def __getitem__(self, key: str) -> Any:
-        """Return the merged configuration of one kind of file."""
+        """Return the merged configuration of one kind of file.
+
+        Raises:
+            InputError: A file of the environment cannot be used, or a value points nowhere.
+        """
+        _ = self.files  # Kedro asks for a first kind as it makes the loader: all are checked then.
         if key == "parameters" and key not in self.data:
             # The experiments come first: they answer for a preset that does not exist.
             experiments = read_experiments(self)
-            self[key] = self._with_methods(super().__getitem__(key), experiments)
-        return super().__getitem__(key)
+            self[key] = self._with_methods(self._merged(key), experiments)
+        merged = self._merged(key)
+        if key == "catalog":
+            check_types(merged)
+        return merged
+
+    def _merged(self, key: str) -> Any:
+        """Let Kedro merge the files of one kind, and explain in one line why it cannot."""
+        try:
+            return super().__getitem__(key)
+        except OmegaConfBaseException as error:
+            where = f"conf/*/{self.config_patterns[key][0].removesuffix('.yml')}.yml"
+            raise InputError(_explain(error, where)) from error
+        except ValueError as error:
+            if not str(error).startswith(TWO_FILES):
+                raise
+            reason = " ".join(str(error).split())
+            raise InputError(f"{reason}; remove them from one of the files") from error
 
     def _with_methods(self, files: Mapping[str, Any], experiments: tuple[str, ...]) -> Any:
         # Presets begin with an underscore. Kedro drops such keys from every kind of file but this.
@@ -51,6 +89,17 @@ class ProjectConfigLoader(OmegaConfigLoader):
         parameters["all"] = {"task": {"experiment": "all"}}
         select(Selection(experiments, methods))
         return parameters
+
+
+def _explain(error: OmegaConfBaseException, where: str) -> str:
+    """Say in one line why OmegaConf cannot merge files, or cannot put a value together."""
+    if in_resolver := IN_RESOLVER.search(str(error)):
+        return in_resolver[1]
+    reason, *_ = str(error).splitlines()
+    if isinstance(error, ConfigTypeError):
+        reason = "one file has a list where another has names and values"
+    field = f"{error.full_key}: " if error.full_key else ""
+    return f"{where}: {field}{reason}; correct the file"
 
 
 def _refuse_derived(

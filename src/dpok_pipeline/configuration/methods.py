@@ -12,13 +12,12 @@ from itertools import combinations
 from typing import Any
 
 from kedro.config import MissingConfigException
-from omegaconf.errors import ConfigTypeError
 from pydantic import ValidationError
 
 from dpok_pipeline.algorithms.catalogue import ALGORITHMS
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.configuration.names import reason_against
-from dpok_pipeline.configuration.validation import PARAMETERS, advise, explain_field
+from dpok_pipeline.configuration.validation import PARAMETERS, SPELLING, advise, explain_field
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.names import MethodLabel, join_words, method_labels
 from dpok_pipeline.files.fingerprint import flatten
@@ -28,9 +27,6 @@ FILE = "conf/*/methods.yml"
 LABELS = ("label", "colour", "description")
 #: Groups of parameters that methods start from: those of online and of offline algorithms.
 ONLINE_GROUP, OFFLINE_GROUP = "rl_training", "sft_training"
-
-#: Advice on a name that resembles none that is known.
-SPELLING = "check its spelling or remove it"
 
 Entry = Mapping[str, Any]
 
@@ -57,8 +53,6 @@ def read_methods(
         content = loader["methods"]
     except MissingConfigException:
         raise InputError("conf/base/methods.yml: missing; take it from the repository") from None
-    except ConfigTypeError:  # One file has a list where another has names.
-        content = {}
     entries = content.get("methods")
     if not isinstance(entries, dict) or set(content) != {"methods"}:
         raise InputError(f"{FILE}: expected one key, `methods`, with a name for each method")
@@ -127,6 +121,7 @@ def _inherit(name: str, listed: Mapping[str, Entry]) -> dict[str, Any]:
             )
         if not isinstance(listed[step], Mapping):
             raise InputError(f"{FILE}: methods.{step}: expected fields such as `algorithm: dpok`")
+        _check_text(step, listed[step])
         chain.append(step)
         step = listed[step].get("like")
     entry: dict[str, Any] = {}
@@ -138,6 +133,14 @@ def _inherit(name: str, listed: Mapping[str, Entry]) -> dict[str, Any]:
         settings = {key: value for key, value in differences.items() if key not in left_out}
         entry = _merge(entry, settings)
     return entry
+
+
+def _check_text(name: str, entry: Entry) -> None:
+    """Refuse a field that must be text and is not; of a label, null says that there is none."""
+    for field in ("like", "algorithm", *LABELS):
+        value = entry.get(field, "")
+        if not isinstance(value, str) and not (value is None and field in LABELS):
+            raise InputError(f"{FILE}: methods.{name}.{field} is {value!r}: give text")
 
 
 def _make_method(

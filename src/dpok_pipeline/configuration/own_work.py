@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from kedro.io import DatasetError
 from pydantic import Field, ValidationError
 
 from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.yaml_files import read_yaml
 
 FILE = "conf/custom/custom.yml"
 BASE_METHODS = "conf/base/methods.yml"
@@ -116,7 +116,7 @@ class OwnWork(FrozenConfig):
         Raises:
             InputError: A name is not in conf/base/methods.yml, or it is listed twice.
         """
-        known = yaml.safe_load((root / BASE_METHODS).read_text(encoding="utf-8"))["methods"]
+        known = read_yaml(root / BASE_METHODS)["methods"]
         for name in self.methods:
             if name not in known or self.methods.count(name) > 1:
                 raise InputError(
@@ -158,15 +158,7 @@ def read_own_work(path: Path) -> OwnWork:
         InputError: The file is missing or not YAML, or a field is missing, misspelt or out of
             range.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-        raise InputError(f"{path}: {reason}; take it from the repository again") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{line}: not valid YAML; correct the file") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected fields such as `prompts` and `reward`")
     try:

@@ -8,6 +8,8 @@ from typing import Any
 
 #: Where a group of parameters can stand.
 PARAMETERS = "conf/*/parameters*.yml or --params"
+#: Advice on a name that resembles none that is known.
+SPELLING = "check its spelling or remove it"
 
 
 def explain_field(where: str, error: Mapping[str, Any]) -> str:

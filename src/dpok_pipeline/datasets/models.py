@@ -9,6 +9,7 @@ from kedro.io import AbstractDataset, DatasetError
 from pydantic import ValidationError
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.evaluation.names import reason_against_scorer
 from dpok_pipeline.files.checksums import verify_checksums
 from dpok_pipeline.files.hub import find_files, is_hub_id
 
@@ -102,12 +103,25 @@ class ScorerDataset(NamedDataset):
 
 
 class ScorersDataset(NamedDataset):
-    """The specifications of several scorers, by the columns that hold their scores."""
+    """The specifications of several scorers, by the columns that hold their scores.
+
+    Raises:
+        InputError: A scorer's name cannot be that of a column.
+    """
 
     def __init__(
         self, *, scorers: dict[str, dict[str, Any]], metadata: dict[str, Any] | None = None
     ) -> None:
-        super().__init__(metadata=metadata, **scorers)
+        super().__init__(metadata=metadata)
+        where = "conf/*/catalog*.yml: scorers.scorers"
+        if not isinstance(scorers, dict):
+            raise InputError(f"{where} is {scorers!r}: give each scorer by the name of its column")
+        for name, fields in scorers.items():
+            if reason := reason_against_scorer(name):
+                raise InputError(f"{where} has {name!r}: {reason}")
+            if not isinstance(fields, dict):
+                raise InputError(f"{where}.{name} is {fields!r}: give its fields, such as `kind`")
+        self._fields = scorers
 
     def load(self) -> dict[str, Any]:
         """Return the `ScorerConfig` of each scorer, by the names of their columns."""

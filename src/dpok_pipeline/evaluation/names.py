@@ -76,6 +76,9 @@ IDENTITY = (
     "training_seed",
 )
 
+#: Metrics that evaluation computes itself, whatever the scorers are.
+COMPUTED = ("saturation", "diversity", "kl", "reward_per_kl")
+
 SPLIT_LABELS = {"train": "Training prompts", "unseen": "Unseen prompts"}
 
 
@@ -207,6 +210,16 @@ METRICS: Mapping[str, Metric] = {
 def metric(name: str) -> Metric:
     """Say how `name` is shown; a metric of the user's own goes by its column name."""
     return METRICS.get(name, Metric(name, "A score of this project's own configuration."))
+
+
+def reason_against_scorer(name: object) -> str | None:
+    """Say why no scorer can have a name, which becomes a column and a metric; None if one can."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        return "use letters, digits and underscores, and a letter first"
+    # `image` and `row` are columns that evaluation needs for a while.
+    if name in (*IDENTITY, *COMPUTED, "image", "row"):
+        return "evaluation has a column of that name itself; choose another"
+    return None
 
 
 def training_reward(metrics: Collection[object]) -> str:

@@ -8,13 +8,16 @@ from dpok_pipeline.hooks.progress import ProgressHooks
 from dpok_pipeline.hooks.summary import SummaryHooks
 from dpok_pipeline.hooks.tasks import TaskHooks
 from dpok_pipeline.hooks.tracking import TrackingHooks
+from dpok_pipeline.hooks.versions import VersionHooks
 
 TRACKING = TrackingHooks()
 JOURNAL = JournalHooks(TRACKING)
+VERSIONS = VersionHooks()
 # Of the hooks that ask to be called first, the last one in this list is: preconditions come before
-# the journal.
+# versions, and those before the journal, which may pin an interrupted run's version instead.
 HOOKS = (
     JOURNAL,
+    VERSIONS,
     PreconditionHooks(),
     TRACKING,
     TaskHooks(TRACKING),

@@ -66,16 +66,21 @@ def _rows(table: pd.DataFrame) -> list[list[str]]:
 def check_methods(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
     """Let every method that is to be trained check the sampling and the number of prompts.
 
+    Where samples are drawn, these are all methods of the experiment: the samples are drawn for a
+    comparison with each of them.
+
     Raises:
         InputError: A method could not learn from them. The message names it.
     """
     methods = {method.name: method for method in selection.current().methods}
     trained = [tuple(node.namespace.split(".")) for node in pipeline.nodes if _trains(node.name)]
+    drawn = [node.namespace for node in pipeline.nodes if _draws_samples(node.name)]
+    trained += [(experiment, name) for experiment in drawn for name in methods]
     if not trained:
         return
     sampling = SamplingConfig.model_validate(catalog.load("params:sampling"))
     counts = _count_training(prompts)
-    for experiment, name in trained:
+    for experiment, name in dict.fromkeys(trained):
         # An experiment without prompts is refused where the prompts are read.
         if count := counts[experiment]:
             _check_method(methods[name], sampling, count, experiment)
@@ -83,6 +88,10 @@ def check_methods(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.Data
 
 def _trains(node: str) -> bool:
     return node.rpartition(".")[2].startswith("train_")
+
+
+def _draws_samples(node: str) -> bool:
+    return node.rpartition(".")[2] == "generate_sft_samples_node"
 
 
 def _check_method(method: Method, sampling: SamplingConfig, prompts: int, experiment: str) -> None:

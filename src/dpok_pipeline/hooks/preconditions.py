@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
-import yaml
+from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
 from kedro.io.core import is_parameter
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.configuration import selection
+from dpok_pipeline.configuration.known_names import check_catalog, check_expected_seconds
 from dpok_pipeline.configuration.validation import PARAMETERS, advise
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.hooks.checks import check_methods, check_sample_number, present_prompts
+from dpok_pipeline.pipelines.graph import OVER_SEEDS
 from dpok_pipeline.pipelines.opening import open_models
 from dpok_pipeline.pipelines.origins import check_origins
+from dpok_pipeline.runs.work import WorkFolders
 
 RESUME = ("auto", "never")
 #: Groups of parameters that the loader derives from other files.
 DERIVED = ("methods", "all")
-# A configuration file takes a value of `--params` by ${runtime_params:NAME, default}.
-RUNTIME_PARAMETER = re.compile(r"\$\{runtime_params:\s*(\w+)")
 
 
 class PreconditionHooks:
@@ -36,13 +36,8 @@ class PreconditionHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Refuse a misspelt group; the fields in it are checked by their types."""
         loader = context.config_loader
-        files = list(Path(loader.conf_source, loader.base_env).glob("parameters*.yml"))
-        environment = Path(loader.conf_source, loader.env or loader.default_run_env)
-        for file in environment.rglob("parameters*.yml"):
-            _check_mapping(file)
-        known = runtime_parameters(loader).union(
-            DERIVED, *(yaml.safe_load(file.read_text(encoding="utf-8")) for file in files)
-        )
+        files = loader.files
+        known = files.base_keys["parameters"] | files.references("runtime_params") | {*DERIVED}
         parameters = loader["parameters"]
         for name in parameters:
             if name not in known and name not in selection.current().experiments:
@@ -50,6 +45,18 @@ class PreconditionHooks:
         resume = parameters.get("resume")
         if resume not in RESUME:
             raise InputError(f"{PARAMETERS}: resume is {resume!r}: give auto or never")
+        WorkFolders.of(context)  # This refuses a data folder that cannot be one.
+        with suppress(MissingConfigException):
+            # An environment that drops a kind of method has no nodes of that kind.
+            functions = {node.func.__name__ for node in _all_nodes()}
+            known = functions | files.base_keys["expected_seconds"]
+            check_expected_seconds(loader["expected_seconds"], known)
+
+    @hook_impl
+    def after_catalog_created(self, conf_catalog: dict[str, Any]) -> None:
+        """Refuse a misspelt entry; the fields in it are checked by their datasets."""
+        datasets = {name for node in _all_nodes() for name in (*node.inputs, *node.outputs)}
+        check_catalog(conf_catalog, datasets | set(OVER_SEEDS))
 
     # Preconditions come before the journal looks for an interrupted run, and before MLflow.
     @hook_impl(tryfirst=True)
@@ -70,26 +77,15 @@ class PreconditionHooks:
         open_models(pipeline, catalog, prompts)
 
 
-def _check_mapping(file: Path) -> None:
-    """Refuse a parameter file that is not YAML, or that holds no names and values."""
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{file}: not valid YAML ({error}); correct the file") from None
-    if not isinstance(content or {}, dict):
-        raise InputError(f"{file}: expected names and values, such as `lora: {{rank: 4}}`")
+def _all_nodes() -> set[Node]:
+    """Return the nodes of all pipelines; Kedro may have been asked for some of them only."""
+    pipelines.set_requested(None)
+    return {node for pipeline in pipelines.values() for node in pipeline.nodes}
 
 
 def _is_missing(catalog: CatalogProtocol, name: str) -> bool:
     dataset = catalog.get(name)
     return not (getattr(dataset, "may_be_absent", False) or catalog.exists(name))
-
-
-def runtime_parameters(loader: Any) -> set[str]:
-    """Find the names that `--params` may give because a file of this environment takes them."""
-    folders = [Path(loader.conf_source, env) for env in (loader.base_env, loader.env) if env]
-    files = [file for folder in folders for file in folder.rglob("*.yml")]
-    return {name for file in files for name in RUNTIME_PARAMETER.findall(file.read_text())}
 
 
 def _unknown_parameter(name: str, known: Iterable[str]) -> str:

@@ -14,6 +14,8 @@ from kedro.pipeline import Node
 
 #: Tag of the nodes that compare all methods, whichever of them are computed anew.
 COMPARISON = "comparison"
+#: What `kedro claims` saves of all training seeds, by the catalog's entries of an experiment.
+OVER_SEEDS = ("all_seeds.comparison", "all_seeds.claims", "all_seeds.report")
 
 
 def method_tag(method: str) -> str:

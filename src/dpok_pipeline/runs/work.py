@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpok_pipeline.configuration.conf_files import check_path
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.locks import locked
 
@@ -46,12 +47,7 @@ class WorkFolders:
             InputError: The setting `data` does not name a folder.
         """
         loader = context.config_loader
-        name = loader["globals"]["data"]
-        if not isinstance(name, str) or not name.strip():
-            raise InputError(f"conf/*/globals.yml: data is {name!r}: name a folder, such as data")
-        data = Path(context.project_path, name)
-        if data.exists() and not data.is_dir():
-            raise InputError(f"conf/*/globals.yml: data is {name}: Not a directory; name a folder")
+        data = _data_folder(context.project_path, loader["globals"].get("data"))
         return cls(data, int((loader.runtime_params or {}).get("training_seed", 0)))
 
     @property
@@ -63,6 +59,28 @@ class WorkFolders:
         """Return the path of one node's work folder."""
         root = self.data / WORK / f"seed_{self.training_seed}"
         return root / task.experiment / (task.method or "experiment") / node
+
+
+def _data_folder(project: Path, name: object) -> Path:
+    """Return the folder that globals.yml names, if data can be kept there.
+
+    Raises:
+        InputError: It is not the name of a folder, or of the root of all folders, below which
+            nobody means to have `/03_primary`.
+    """
+    where = f"conf/*/globals.yml: data is {name!r}"
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"{where}: name a folder, such as data")
+    if "://" in name or name.startswith("~"):
+        raise InputError(f"{where}: give the path of a folder on this machine, without `~`")
+    data = Path(project, name)
+    check_path(data)
+    if data.resolve() == Path(data.anchor):
+        raise InputError(f"{where}, the root of the file system; name a folder, such as data")
+    for path in (data, *data.parents):
+        if (path.exists() or path.is_symlink()) and not path.is_dir():
+            raise InputError(f"{where}: {path}: Not a directory; name a folder")
+    return data
 
 
 def is_used(folder: Path) -> bool:

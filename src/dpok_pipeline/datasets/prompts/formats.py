@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from dpok_pipeline.datasets.prompts.rows import PromptRow, make_row
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.yaml_files import parse_yaml
 
 if TYPE_CHECKING:
     from dpok_pipeline.datasets.prompts.sources import PromptSource
@@ -33,12 +32,7 @@ LARGEST_FILE = 2**29
 
 def read_experiments(source: PromptSource, path: Path) -> Iterator[PromptRow]:
     """Read YAML that holds a list of prompts by experiment and split."""
-    try:
-        content = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{line}: not valid YAML; correct the file") from None
+    content = parse_yaml(read_text(path), path)
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise InputError(f"{path}: expected `experiment: {{train: […], unseen: […]}}`")
     for experiment, splits in content.items():
