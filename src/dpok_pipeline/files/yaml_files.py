@@ -21,6 +21,9 @@ MAX_LEVELS = 100
 #: Values that anchors may add to those that are written out.
 MAX_REPEATED = 100_000
 
+# What PyYAML raises for a value that is not of its tag, such as `!!bool x` or 2001-99-99.
+_WRONG_VALUES = (ValueError, OverflowError, AttributeError, KeyError, TypeError)
+
 TEXT, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 
 
@@ -84,7 +87,7 @@ def parse_yaml(text: str, path: Path) -> Any:
             loader.dispose()
     except InputError:
         raise
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
+    except (yaml.YAMLError, *_WRONG_VALUES) as error:
         mark = getattr(error, "problem_mark", None)
         line = "" if mark is None else f", line {mark.line + 1}"
         reason = getattr(error, "problem", None) or getattr(error, "reason", None) or error

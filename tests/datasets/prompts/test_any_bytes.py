@@ -25,6 +25,7 @@ PIECES = st.sampled_from(
         *("text", "split", "category", "experiment", "Prompt", "Category", "caption", "color"),
         *("train", "unseen", "a cat", "A CAT", "a caf\u00e9", "a cafe\u0301", "猫", "5", "~"),
         *("0x", "1:99", "&a", "*a", "!!binary", "- ", ": ", "{", "}", "[", "]", "<<", "---", "%"),
+        *("2001-99-99", "!!timestamp x", "!!bool x"),
         *(",", "\t", "\n", "\r", '"', "'", "\\ud800", "\\u0000", "#", "|", " ", "1e999"),
         *("\0", "\x1b", "\x85", "\u200b", "\u200d", "\ufeff", "\ufffd", "\u2028", "\u3164"),
     ]
