@@ -33,8 +33,8 @@ class ComputeConfig(NetworkOptions):
     precision: Precision | Literal["auto"] = Field(
         "float32",
         description="Number type of the networks; latents, log-probabilities and LoRA weights "
-        "stay float32. `auto` is bfloat16 on a GPU that has it, float16 on another GPU, and "
-        "float32 elsewhere.",
+        "stay float32. `auto` is float16 on a GPU, and float32 elsewhere. bfloat16 is too coarse "
+        "for the paper's ratio clip at Stable Diffusion's size, and training says so.",
     )
 
     def torch_device(self) -> str:
@@ -55,7 +55,7 @@ class ComputeConfig(NetworkOptions):
         return self.device
 
     def resolved_precision(self) -> Precision:
-        """Return the number type; `auto` is the one in which the device computes fastest."""
+        """Return the number type; `auto` is what `half_precision` says of the device."""
         from dpok_pipeline.diffusion.base_model import half_precision
 
         return half_precision(self.torch_device()) if self.precision == "auto" else self.precision
