@@ -11,8 +11,8 @@ from dpok_pipeline.hooks.tracking import TrackingHooks
 
 TRACKING = TrackingHooks()
 JOURNAL = JournalHooks(TRACKING)
-# Of the hooks that ask to be called first, the last one in this list is: preconditions come before
-# the journal.
+# Of the hooks that ask to be called last, the last one in this list is: the journal is written
+# before MLflow is asked for a run.
 HOOKS = (
     JOURNAL,
     PreconditionHooks(),
