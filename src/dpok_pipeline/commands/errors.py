@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import signal
@@ -33,6 +34,12 @@ NO_NODES = "Pipeline contains no nodes"
 # Beginnings of Kedro's messages about a name that the user has given.
 _WRONG_NAMES = ("Failed to find the pipeline named", NO_NODES, "Pipeline does not contain")
 
+# What a file system says that forbids something, breaks, or has lost a folder in mid-run.
+FILE_TROUBLE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EDQUOT, errno.ESTALE, errno.ENOTDIR,
+    errno.EISDIR, errno.ENOENT,
+}  # fmt: skip
+
 # OmegaConf keeps only the text of an error in a resolver.
 IN_RESOLVER = re.compile(r"InputError raised while resolving interpolation: (.*)")
 
@@ -45,6 +52,8 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
         traceback: Whether to show where the error came from instead.
     """
     before = signal.signal(signal.SIGTERM, _interrupt)
+    # Whoever reads the messages may stop reading, as `| head` does: the run goes on.
+    shown, logging.raiseExceptions = logging.raiseExceptions, False
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -53,6 +62,7 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
         click.secho("\nInterrupted. The same command goes on from the last checkpoint.", err=True)
         sys.exit(SIGNALLED + getattr(interrupt, "signal_number", signal.SIGINT))
     except Exception as error:
+        JOURNAL.interrupted()  # A hook that refuses a command leaves the journal's lock.
         message = explain(error)
         if message is None or traceback or os.environ.get("DPOK_TRACEBACK"):
             raise
@@ -60,6 +70,17 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
         sys.exit(1)
     finally:
         signal.signal(signal.SIGTERM, before)
+        logging.raiseExceptions = shown
+        _leave_closed_output()
+
+
+def _leave_closed_output() -> None:
+    """Say that nobody has read the rest; Python would end with a traceback of its own."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.secho("Standard output was closed; the command went on without it.", err=True)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -84,15 +105,27 @@ def explain(error: BaseException) -> str | None:
             return f"conf/*/*.yml: {reason}; correct the file"
         if isinstance(cause, ParameterValidationError):
             return "; ".join(_parameter_errors(str(cause)))
-        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
-            place = f" while writing {cause.filename}" if cause.filename else ""
-            return (
-                f"The disk is full{place}: nothing unfinished will be read; "
-                "make space and run the same command again."
-            )
+        if isinstance(cause, OSError) and (line := _explain_file_system(cause)):
+            return line
     if isinstance(error, DatasetError):
         return _one_line(str(error))
     return None
+
+
+def _explain_file_system(error: OSError) -> str:
+    """Say which path a file system refuses; empty if the error is about something else."""
+    if error.errno == errno.ENOSPC:
+        place = f" while writing {error.filename}" if error.filename else ""
+        return (
+            f"The disk is full{place}: nothing unfinished will be read; "
+            "make space and run the same command again."
+        )
+    if error.errno in FILE_TROUBLE and error.filename:
+        return (
+            f"{error.filename}: {error.strerror}: nothing unfinished will be read; mend it and run "
+            "the same command again."
+        )
+    return ""
 
 
 def _is_clear(error: BaseException) -> bool:
