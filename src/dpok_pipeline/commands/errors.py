@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -75,11 +76,15 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
 
 
 def _leave_closed_output() -> None:
-    """Say that nobody has read the rest; Python would end with a traceback of its own."""
+    """Say that nobody has read the rest, and keep Python from stumbling over it at its end."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output = sys.stdout.fileno()
+    except OSError:  # a stream without a file, as in a notebook
+        return
+    state = select.poll()
+    state.register(output, select.POLLERR)
+    if any(event & select.POLLERR for _, event in state.poll(0)):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
         click.secho("Standard output was closed; the command went on without it.", err=True)
 
 
