@@ -104,12 +104,13 @@ def find_run(client: Any, config: TrackingConfig, key: str) -> str | None:
 
 
 def end_run(client: Any, run_id: str, status: str) -> None:
-    """End a command's run, and before it those of its child runs that are still open."""
-    experiment = client.get_run(run_id).info.experiment_id
+    """End a command's run and its child runs, as far as they are still open."""
+    info = client.get_run(run_id).info
     condition = f"tags.`{PARENT}` = '{run_id}' and attributes.status = 'RUNNING'"
-    for child in client.search_runs([experiment], condition):
+    for child in client.search_runs([info.experiment_id], condition):
         client.set_terminated(child.info.run_id, status)
-    client.set_terminated(run_id, status)
+    if info.status == "RUNNING":
+        client.set_terminated(run_id, status)
 
 
 class Messenger:
