@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,3 +94,48 @@ def test_a_run_that_a_later_hook_refuses_leaves_no_lock(
     with pytest.raises(SystemExit), one_line_errors():
         raise InputError("MLflow does not answer")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EDQUOT, errno.ENOENT]
+)
+def test_what_a_file_system_refuses_is_said_in_one_line(number: int) -> None:
+    error = DatasetError("Failed while saving data")
+    error.__cause__ = OSError(number, os.strerror(number), "/data/lora")
+    assert explain(error) == (
+        f"/data/lora: {os.strerror(number)}: nothing unfinished will be read; mend it and run the "
+        "same command again."
+    )
+
+
+def test_an_error_of_the_system_that_names_no_file_keeps_its_traceback() -> None:
+    assert explain(OSError(errno.EACCES, "Permission denied")) is None
+    assert explain(OSError(errno.ECHILD, "No child processes", "/data/lora")) is None
+
+
+CLOSED_PIPE = """
+import logging, sys
+from dpok_pipeline.commands.errors import one_line_errors
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, force=True)
+with one_line_errors():
+    for line in range(10_000):
+        logging.info("line %d of many", line)
+    print("whole", file=sys.stderr)
+"""
+
+
+def test_a_command_goes_on_when_nobody_reads_its_output() -> None:
+    """As under `kedro run | head -1`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLOSED_PIPE],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "INFO:root:line 0 of many\n"
+    process.stdout.close()
+    assert process.stderr is not None
+    said = process.stderr.read()
+    assert said == "whole\nStandard output was closed; the command went on without it.\n"
+    assert process.wait() == 0

@@ -120,6 +120,42 @@ def test_a_server_is_not_served_again(
     assert not started
 
 
+def test_a_port_that_is_taken_is_named_before_anything_starts(
+    project: Path, started: list[list[str]]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = ui("--port", str(port))
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: --host 127.0.0.1 --port {port}: Address already in use; give another one, such "
+        f"as --host 127.0.0.1 --port {port + 1}\n"
+    )
+    assert not started
+
+
+def test_a_host_that_this_machine_has_not_is_named(project: Path, started: list[list[str]]) -> None:
+    for host in ("203.0.113.1", "no.such.host.invalid"):
+        result = ui("--host", host)
+        assert result.exit_code == 1
+        assert result.output.startswith(f"Error: --host {host} --port 5000: ")
+        assert result.output.count("\n") == 1
+    assert not started
+
+
+def test_a_database_of_garbage_is_answered_in_one_line(
+    project: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    garbage = project / "mlflow.db"
+    garbage.write_text("garbage" * 1000)
+    monkeypatch.setenv(SERVER, f"sqlite:///{garbage}")
+    result = ui()
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {garbage}: file is not a database, so that MLflow")
+    assert result.output.count("\n") == 1
+    assert not started
+
+
 def test_a_page_lists_the_runs_of_the_environments_experiment(store: str) -> None:
     config = TrackingConfig(tracking_uri=store, experiment_name="trial")
     assert runs_page(config, "http://tracking") == "http://tracking/#/experiments/1/runs"

@@ -14,6 +14,8 @@ from kedro.framework.startup import bootstrap_project
 from mlflow import MlflowClient
 
 from dpok_pipeline.files.manifest import MANIFEST as MARKER
+from dpok_pipeline.pipelines.mlflow_store import JOURNAL
+from dpok_pipeline.runs.journal import Journal
 from tests.end_to_end.test_bad_inputs import Environment
 
 pytestmark = pytest.mark.xdist_group("whole run")
@@ -114,14 +116,24 @@ def test_an_alias_in_the_registry_keeps_the_models_run(
     assert there(data, LORA) == DAYS[4:]
 
 
-def test_interrupted_runs_keep_theirs_unless_given_up(project: Path, data: Path) -> None:
+def test_interrupted_runs_keep_theirs_unless_given_up(
+    project: Path, data: Path, client: MlflowClient
+) -> None:
     journal = data / "06_models/work/runs/retention/__default__.json"
     journal.parent.mkdir(parents=True, exist_ok=True)
-    journal.write_text(json.dumps({"version": DAYS[0]}))
+    interrupted = Journal(version=DAYS[0], identity={}, code="")
+    interrupted.write(journal)
+    name = "dpok_pipeline_smoke"
+    if client.get_experiment_by_name(name) is None:
+        client.create_experiment(name, f"file://{project / 'mlartifacts'}")
+    experiment = client.get_experiment_by_name(name).experiment_id
+    run = client.create_run(experiment, tags={JOURNAL: interrupted.key}).info.run_id
     retention(project, "--remove", "--yes")
     assert there(data, LORA) == [DAYS[0], *DAYS[3:]]
     assert journal.exists()
+    assert client.get_run(run).info.status == "RUNNING"
     retention(project, "--remove", "--yes", "--work")
+    assert client.get_run(run).info.status == "KILLED"
     assert there(data, LORA) == DAYS[3:]
     assert not journal.exists()
     assert not (data / "06_models/work/count/sft").exists()

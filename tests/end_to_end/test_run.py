@@ -89,12 +89,14 @@ def test_the_base_model_of_another_lora_is_refused(
 ) -> None:
     from dpok_pipeline.diffusion.base_model import describe_base_model, load_base_model
     from dpok_pipeline.diffusion.config import LoRAConfig
-    from dpok_pipeline.diffusion.lora import attach_lora, save_lora
+    from dpok_pipeline.diffusion.lora import attach_lora, read_metadata, save_lora
 
     other = load_base_model(describe_base_model(_wider_model(project / "other")))
     attach_lora(other.unet, LoRAConfig(rank=2), seed=0)
-    save_lora(other.unet, project / "other_lora", {})
-    folder = catalog.load("color.dpok.lora").parents[1]
+    original = catalog.load("color.dpok.lora")
+    # It says the same of itself; only its tensors are of another shape.
+    save_lora(other.unet, project / "other_lora", read_metadata(original))
+    folder = original.parents[1]
     newer = folder / generate_timestamp() / "lora"
     copy_sealed(project / "other_lora", newer, {})
     result = kedro_run("--pipelines", "evaluation", "--namespaces", "color")

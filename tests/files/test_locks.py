@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,17 @@ def test_a_killed_process_holds_none(tmp_path: Path) -> None:
     with locked(tmp_path / "rl"):
         pass
     assert not (tmp_path / "rl.lock").exists()
+
+
+def test_a_lock_is_given_up_where_its_file_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that has become read-only must not hide what the work has come to."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as read_only, locked(tmp_path / "rl"):
+        read_only.setattr(Path, "unlink", refuse)
+    with locked(tmp_path / "rl"):
+        pass

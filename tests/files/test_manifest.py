@@ -27,6 +27,7 @@ from dpok_pipeline.files.manifest import (
 from tests.files.damage import DAMAGE
 from tests.files.killed import run_killed
 
+ENTRY = {"bytes": 3, "sha256": hashlib.sha256(b"one").hexdigest()}
 METADATA = {"experiment": "colour, Füchse", "rows": 6}
 
 
@@ -210,3 +211,34 @@ def test_a_killed_process_leaves_no_final_folder_and_no_hindrance(
     getattr(manifest_module, make)(source, tmp_path / "final", METADATA)
     assert check_folder(tmp_path / "final") == METADATA
     assert sorted(path.name for path in tmp_path.iterdir()) == ["final", "source"]
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        ({}, "it lists no files"),
+        ({"../secret": ENTRY}, "'../secret' is no file inside the folder"),
+        ({"inner/../../secret": ENTRY}, "is no file inside the folder"),
+        ({"/etc/hostname": ENTRY}, "'/etc/hostname' is no file inside the folder"),
+        ({"": ENTRY}, "'' is no file inside the folder"),
+        ([], "it lists no files"),
+        (None, "cannot be read"),
+        ({"a.txt": 3}, "cannot be read"),
+    ],
+    ids=str,
+)
+def test_a_manifest_that_lists_nothing_or_something_outside_is_refused(
+    tmp_path: Path, files: object, named: str
+) -> None:
+    folder = sealed(tmp_path / "final")
+    (tmp_path / "secret").write_bytes(b"one")
+    document = {"complete": True, "metadata": {}, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(document))
+    for read in (check_folder, lambda path: link_sealed(path, tmp_path / "linked", {})):
+        with pytest.raises(InputError) as caught:
+            read(folder)
+        assert str(caught.value).startswith(f"{folder / MANIFEST}: ")
+        assert named in str(caught.value)
+        assert str(caught.value).endswith("make it again")
+    assert not is_complete(folder)
+    assert not (tmp_path / "linked").exists()

@@ -16,6 +16,8 @@ from dpok_pipeline.diffusion.lora import WEIGHTS_NAME
 from dpok_pipeline.errors import InputError
 from tests.hooks.tracked_project import FIRST, SECOND, Group, Project
 
+KEY = "0" * 32
+
 
 def test_what_one_run_wrote_is_what_another_read(tracked: Project) -> None:
     tracked.run(FIRST)
@@ -90,6 +92,11 @@ def lora(tracked: Project) -> Project:
     return tracked
 
 
+def models(lora: Project) -> list[Any]:
+    experiment = lora.client.get_experiment_by_name(lora.config["experiment_name"])
+    return list(lora.client.search_logged_models([experiment.experiment_id]))
+
+
 def test_a_lora_is_a_diffusers_model_of_its_nodes_run(lora: Project) -> None:
     lora.run()
     child = lora.runs[1]
@@ -111,18 +118,42 @@ def test_a_lora_is_a_diffusers_model_of_its_nodes_run(lora: Project) -> None:
     assert "+" not in "".join(requirements)
 
 
-def test_a_lora_that_cannot_be_logged_is_a_failed_model(
-    lora: Project, monkeypatch: pytest.MonkeyPatch
+def test_a_lora_that_cannot_be_logged_is_a_failed_model_until_it_can(
+    lora: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(**_: Any) -> None:
         raise mlflow.exceptions.MlflowException("no connection")
 
-    monkeypatch.setattr(mlflow.diffusers, "save_model", fail)
-    with pytest.raises(InputError, match="no connection"):
-        lora.run()
+    with monkeypatch.context() as broken:
+        broken.setattr(mlflow.diffusers, "save_model", fail)
+        lora.run(journal=KEY)
+    (model,) = models(lora)
+    assert model.status == "FAILED"
+    assert not lora.runs[1].outputs.model_outputs
+    assert "output color.dpok.lora" in caplog.text
+    lora.run(SECOND, journal=KEY)
+    (again,) = models(lora)
+    assert again.status == "READY"
+    assert again.model_id != model.model_id
+
+
+def test_a_whole_model_is_not_logged_again_by_a_command_that_goes_on(lora: Project) -> None:
+    lora.run(journal=KEY)
+    (model,) = models(lora)
+    lora.run(SECOND, journal=KEY)
+    assert [again.model_id for again in models(lora)] == [model.model_id]
     (output,) = lora.runs[1].outputs.model_outputs
-    assert str(lora.client.get_logged_model(output.model_id).status) == "FAILED"
-    assert [state for _, state in lora.states()] == ["FAILED", "FAILED"]
+    assert output.model_id == model.model_id
+
+
+def test_a_model_of_other_bytes_is_replaced(lora: Project) -> None:
+    lora.run(journal=KEY)
+    (model,) = models(lora)
+    save_file({"unet.lora_B.weight": torch.zeros(2, 2)}, lora.folder / "trained" / WEIGHTS_NAME)
+    lora.run(SECOND, journal=KEY)
+    (again,) = models(lora)
+    assert again.model_id != model.model_id
+    assert again.status == "READY"
 
 
 def test_a_lora_of_an_unknown_base_model_is_refused(

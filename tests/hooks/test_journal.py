@@ -20,8 +20,10 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.hooks import JOURNAL
 from dpok_pipeline.hooks import journal as journal_hooks
 from dpok_pipeline.hooks.journal import NARROWING
-from dpok_pipeline.runs.finished import find_finished
+from dpok_pipeline.runs.finished import find_finished, note_finished
+from dpok_pipeline.runs.journal import remove_outputs
 from dpok_pipeline.runs.runner import ContinuingRunner
+from tests.files.damage import DAMAGE, flip_a_bit
 
 FIRST, SECOND = "2026-01-31T12.00.00.000Z", "2026-01-31T13.00.00.000Z"
 
@@ -65,8 +67,10 @@ class Project:
         table = "dpok_pipeline.datasets.whole_files.CSVDataset"
         config = {
             name: {"type": table, "versioned": True, "filepath": f"{self.folder}/{name}.csv"}
-            for name in ("a", "b", "c", "report")
+            for name in ("a", "b", "c", "d", "report")
         }
+        folder = "dpok_pipeline.datasets.lora.LoRADataset"
+        config["lora"] = {"type": folder, "versioned": True, "filepath": f"{self.folder}/lora"}
         catalog = DataCatalog.from_config(config, save_version=version)
         catalog["params:group"] = group
         return catalog
@@ -217,6 +221,41 @@ def test_a_done_node_whose_output_has_been_removed_is_run_again(project: Project
     assert project.ran == ["two", "three"]
 
 
+def test_a_done_node_whose_output_was_damaged_is_run_again_with_all_that_have_read_it(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    project.pipeline += Pipeline([Node(project.work("four"), "report", "d", name="four")])
+    project.crash("four")
+    flip_a_bit(project.folder / "b.csv" / FIRST / "b.csv")
+    project.run(SECOND)
+    assert project.ran == ["two", "three", "four"]
+    assert "b.csv: its contents differ from what was saved; making it again" in caplog.text
+    assert project.versions()["b"] == [FIRST]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_done_node_whose_folder_was_damaged_is_run_again(
+    project: Project, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = project.folder / "trained"
+    source.mkdir()
+    (source / "pytorch_lora_weights.safetensors").write_bytes(bytes(range(100)))
+
+    def train(_: Any) -> Path:
+        project.ran.append("train")
+        return source
+
+    train_node = Node(train, "params:group", "lora", name="train")
+    project.pipeline = Pipeline([train_node, *project.pipeline.nodes])
+    project.crash("three")
+    weights = project.folder / "lora" / FIRST / "lora" / "pytorch_lora_weights.safetensors"
+    DAMAGE[damage](weights)
+    project.run(SECOND)
+    assert sorted(project.ran) == ["three", "train"]
+    assert "make it again" in caplog.text
+    assert weights.read_bytes() == bytes(range(100))
+
+
 def test_two_of_the_same_command_do_not_run_at_once(project: Project) -> None:
     project.crash("two")
     with (
@@ -266,9 +305,78 @@ def test_a_damaged_journal_is_named(project: Project) -> None:
     project.journal.write_text("{")
     with pytest.raises(InputError, match=r"__default__\.json: not JSON"):
         project.run(SECOND)
-    project.journal.write_text('{"nodes": []}')
-    with pytest.raises(InputError, match="not a journal"):
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"nodes": []}, "nodes: extra inputs are not permitted"),
+        ({"done": None}, "done: input should be a valid list"),
+        ({"done": [1]}, "done.0: input should be a valid string"),
+        ({"version": "../../x"}, "version: string should match pattern"),
+        ({"version": FIRST + "/../../../x"}, "version: string should match pattern"),
+        ({"version": 5}, "version: input should be a valid string"),
+        ({"identity": [1]}, "identity: input should be a valid dictionary"),
+        ({"identity": {"a": []}}, "identity.a"),
+        ({"key": "' or '1' = '1"}, "key: string should match pattern"),
+        ({"files": {"a": 3}}, "files.a: input should be a valid string"),
+        ([], "not what this project wrote; remove it"),
+        ("x", "not what this project wrote; remove it"),
+    ],
+    ids=str,
+)
+def test_a_journal_that_holds_something_else_is_named(
+    project: Project, change: Any, named: str
+) -> None:
+    project.crash("two")
+    content = json.loads(project.journal.read_text())
+    content = content | change if isinstance(change, dict) else change
+    project.journal.write_text(json.dumps(content))
+    before = sorted(project.folder.rglob("*"))
+    with pytest.raises(InputError) as caught:
         project.run(SECOND)
+    message = str(caught.value)
+    assert message.startswith(f"{project.journal}: ")
+    assert named in message
+    assert "remove it" in message
+    assert "\n" not in message
+    assert sorted(project.folder.rglob("*")) == before
+
+
+def test_a_journal_that_cannot_be_read_is_named(project: Project) -> None:
+    project.journal.mkdir(parents=True)
+    with pytest.raises(InputError, match=r"__default__\.json: cannot be read \(Is a directory\)"):
+        project.run(SECOND)
+
+
+def test_nothing_is_removed_outside_a_datasets_folder(project: Project) -> None:
+    project.crash("two")
+    elsewhere = project.folder / "x" / "a.csv"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("mine")
+    for version in ("../x", "../../x", ".", ""):
+        with pytest.raises(ValueError, match="is no version"):
+            remove_outputs(project.pipeline.nodes, project.catalog(SECOND, 1), version)
+    assert elsewhere.read_text() == "mine"
+    assert project.versions()["a"] == [FIRST]
+
+
+@pytest.mark.parametrize(
+    "note",
+    ["[]", "{", "{}", '{"version": null}', '{"version": 5}', '{"version": "../../x"}'],
+)
+def test_a_damaged_note_on_a_finished_run_is_ignored_with_a_warning(
+    project: Project, note: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = project.folder / "06_models" / "work" / "runs"
+    identity = {"group": 1}
+    note_finished(runs, identity, FIRST)
+    (path,) = (runs / "finished").iterdir()
+    assert find_finished(runs, identity) == FIRST
+    path.write_text(note)
+    assert find_finished(runs, identity) is None
+    assert f"{path} is damaged" in caplog.text
+    assert "made again" in caplog.text
 
 
 def test_a_whole_run_is_noted_unless_its_code_changed_on_the_way(

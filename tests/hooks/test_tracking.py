@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -12,16 +11,18 @@ import pytest
 from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import ThreadRunner
-from mlflow import MlflowClient
 
 from dpok_pipeline.datasets.whole_files import CSVDataset
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.hooks import mlflow_runs, tracking
+from dpok_pipeline.hooks import mlflow_runs
 from dpok_pipeline.hooks.mlflow_runs import PARAMETER_LENGTH
 from dpok_pipeline.hooks.tracking import TrackingHooks, child_method
+from dpok_pipeline.pipelines.mlflow_store import PARENT
 from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker
 from dpok_pipeline.pipelines.task import Task, TrackerAddress
-from tests.hooks.tracked_project import FIRST, PARENT, SECOND, THIRD, Group, Inner, Project
+from tests.hooks.tracked_project import FIRST, SECOND, Group, Inner, Project
+
+KEY, OTHER_KEY = "0" * 32, "1" * 32
 
 
 class Refuses:
@@ -222,13 +223,13 @@ def test_a_command_that_is_refused_has_no_run(tracked: Project) -> None:
 
 def test_a_continued_command_goes_on_in_its_runs_and_logs_nothing_twice(tracked: Project) -> None:
     tracked.steps = range(1, 3)
-    tracked.stop(KeyboardInterrupt)
+    tracked.stop(KeyboardInterrupt, journal=KEY)
     parent, child = tracked.runs
     tracked.hooks = TrackingHooks()  # the interrupted process has gone
     tracked.steps = range(1, 6)
     tracked.parameters["more"] = 1
     tracked.pipeline += Pipeline([Node(lambda more: None, "params:more", None, name="last")])
-    assert tracked.run(SECOND, reopen=parent.info.run_id) == parent.info.run_id
+    tracked.run(SECOND, journal=KEY)
     assert tracked.states() == ALL_FINISHED
     assert [run.info.run_id for run in tracked.runs[:2]] == [parent.info.run_id, child.info.run_id]
     assert tracked.addresses["dpok"].continued
@@ -237,36 +238,53 @@ def test_a_continued_command_goes_on_in_its_runs_and_logs_nothing_twice(tracked:
 
 
 def test_a_run_is_not_reopened_unless_mlflow_has_it_in_this_experiment(tracked: Project) -> None:
-    tracked.run(FIRST)
-    parent = tracked.runs[0].info.run_id
-    hooks = tracked.hooks
-    assert hooks.reopen(parent) == parent
-    assert hooks.reopen(None) is None
-    assert hooks.reopen("0" * 32) is None
-    tracked.client.delete_run(parent)
-    assert hooks.reopen(parent) is None
-    tracked.run(SECOND)
-    assert [run.info.run_name for run in tracked.runs if PARENT not in run.data.tags] == [
-        "training+evaluation"
-    ]
-    tracked.client.restore_run(parent)
+    def parents() -> list[str]:
+        return [run.info.run_id for run in tracked.runs if PARENT not in run.data.tags]
+
+    tracked.pipeline = Pipeline([Node(lambda _: None, "params:training", None, name="first")])
+    tracked.run(journal=KEY)
+    (first,) = parents()
+    tracked.run(journal=KEY)
+    assert parents() == [first]
+    tracked.client.delete_run(first)
+    tracked.run(journal=KEY)
+    (second,) = parents()
+    assert second != first
     tracked.config["experiment_name"] += " of another environment"
-    assert tracked.run(THIRD, reopen=parent) is None
-    assert tracked.states() == ALL_FINISHED
+    tracked.run(journal=KEY)
+    assert second not in parents()
+    assert tracked.states() == [("training+evaluation", "FINISHED")]
 
 
 def test_a_run_that_was_to_be_reopened_is_forgotten_with_its_session(tracked: Project) -> None:
-    tracked.run()
+    tracked.run(journal=KEY)
     parent = tracked.runs[0].info.run_id
     with pytest.raises(InputError):
-        tracked.run(SECOND, reopen=parent, others=(Refuses(),))
+        tracked.run(SECOND, journal=KEY, others=(Refuses(),))
     tracked.run(SECOND)
     assert tracked.client.get_run(parent).data.tags["output.prompts"] == FIRST
 
 
+def test_a_run_that_nobody_continues_is_ended_as_killed_with_its_children(
+    tracked: Project,
+) -> None:
+    tracked.stop(KeyboardInterrupt, journal=KEY)
+    tracked.hooks.give_up(OTHER_KEY)
+    assert {state for _, state in tracked.states()} == {"RUNNING"}
+    tracked.hooks.give_up(KEY)
+    assert tracked.states() == [("training+evaluation", "KILLED"), ("color dpok", "KILLED")]
+
+
+def test_a_run_that_has_failed_stays_so_when_it_is_given_up(tracked: Project) -> None:
+    tracked.stop(ValueError, journal=KEY)
+    tracked.hooks.give_up(KEY)
+    assert {state for _, state in tracked.states()} == {"FAILED"}
+
+
 def test_without_a_context_nothing_is_reopened_or_opened(tracked: Project) -> None:
     hooks = TrackingHooks()
-    assert hooks.reopen("0" * 32) is None
+    hooks.prepare(KEY)
+    hooks.give_up(KEY)
     assert hooks.run_id is None
     assert hooks.open_child("color.dpok.train_lora", "color", "dpok", {}) is None
     hooks.after_pipeline_run()
@@ -281,23 +299,6 @@ def test_a_server_that_is_away_at_the_start_is_answered_in_one_line(tracked: Pro
     assert "start its server, or correct MLFLOW_TRACKING_URI" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not ran
-
-
-def test_a_server_that_is_away_at_the_end_does_not_hide_how_it_ended(
-    tracked: Project, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def go_away() -> None:
-        monkeypatch.setattr(tracking, "client_of", lambda uri: MlflowClient("http://127.0.0.1:9"))
-        raise ZeroDivisionError("the node's own fault")
-
-    tracked.crash = go_away
-    with pytest.raises(ZeroDivisionError), caplog.at_level(logging.WARNING, "dpok_pipeline"):
-        tracked.run()
-    messages = [r.getMessage() for r in caplog.records if r.name == tracking.__name__]
-    assert [message.partition(" (")[0] for message in messages] == [
-        "MLflow does not know that run color dpok has ended",
-        "MLflow does not know that run training+evaluation has ended",
-    ]
 
 
 def test_a_deleted_experiment_is_named_with_both_ways_out(tracked: Project) -> None:

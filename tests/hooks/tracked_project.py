@@ -24,7 +24,6 @@ from dpok_pipeline.pipelines.task import Task
 
 FIRST, SECOND, THIRD = (f"2026-01-31T{hour}.00.00.000Z" for hour in (12, 13, 14))
 TABLE = "dpok_pipeline.datasets.whole_files.CSVDataset"
-PARENT = "mlflow.parentRunId"
 
 
 class Inner(FrozenConfig):
@@ -137,18 +136,19 @@ class Project:
         version: str = FIRST,
         *,
         runner: Any = None,
-        reopen: str | None = None,
+        journal: str | None = None,
         others: tuple[Any, ...] = (),
         **options: Any,
-    ) -> str | None:
-        """What a session does, in its order; returns what the hooks said of the run to reopen."""
+    ) -> None:
+        """What a session does, in its order; `journal` is the key of the command's journal."""
         manager = _create_hook_manager()
         for hooks in (self.hooks, TaskHooks(self.hooks), *others):
             manager.register(hooks)
         manager.hook.after_context_created(
             context=SimpleNamespace(config_loader={"mlflow": self.config})
         )
-        reopened = self.hooks.reopen(reopen)
+        if journal is not None:
+            self.hooks.prepare(journal)
         catalog = self.catalog(version)
         run_params = {"pipeline_names": ["training", "evaluation"], "env": "smoke", **options}
         shared = {
@@ -163,7 +163,6 @@ class Project:
             manager.hook.on_pipeline_error(error=error, **shared)
             raise
         manager.hook.after_pipeline_run(run_result=result, **shared)
-        return reopened
 
     def stop(self, error: type[BaseException] = KeyboardInterrupt, **options: Any) -> None:
         """Run until training raises an error."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -33,6 +35,12 @@ _WRONG_NAMES = ("Failed to find the pipeline named", NO_NODES, "Pipeline does no
 
 _NO_CREDENTIALS = "Unable to find credentials"
 
+# What a file system says that forbids something, breaks, or has lost a folder in mid-run.
+FILE_TROUBLE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EDQUOT, errno.ESTALE, errno.ENOTDIR,
+    errno.EISDIR, errno.ENOENT,
+}  # fmt: skip
+
 
 @contextmanager
 def one_line_errors(traceback: bool = False) -> Iterator[None]:
@@ -42,6 +50,8 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
         traceback: Whether to show where the error came from instead.
     """
     before = signal.signal(signal.SIGTERM, _interrupt)
+    # Whoever reads the messages may stop reading, as `| head` does: the run goes on.
+    shown, logging.raiseExceptions = logging.raiseExceptions, False
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -59,6 +69,21 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
         JOURNAL.interrupted()
         VERSIONS.interrupted()
         signal.signal(signal.SIGTERM, before)
+        logging.raiseExceptions = shown
+        _leave_closed_output()
+
+
+def _leave_closed_output() -> None:
+    """Say that nobody has read the rest, and keep Python from stumbling over it at its end."""
+    try:
+        output = sys.stdout.fileno()
+    except OSError:  # a stream without a file, as in a notebook
+        return
+    state = select.poll()
+    state.register(output, select.POLLERR)
+    if any(event & select.POLLERR for _, event in state.poll(0)):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+        click.secho("Standard output was closed; the command went on without it.", err=True)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -80,15 +105,27 @@ def explain(error: BaseException) -> str | None:
             return _one_line(str(cause))
         if isinstance(cause, ParameterValidationError):
             return "; ".join(_parameter_errors(str(cause)))
-        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
-            place = f" while writing {cause.filename}" if cause.filename else ""
-            return (
-                f"The disk is full{place}: nothing unfinished will be read; "
-                "make space and run the same command again."
-            )
+        if isinstance(cause, OSError) and (line := _explain_file_system(cause)):
+            return line
     if isinstance(error, DatasetError):
         return _one_line(str(error))
     return None
+
+
+def _explain_file_system(error: OSError) -> str:
+    """Say which path a file system refuses; empty if the error is about something else."""
+    if error.errno == errno.ENOSPC:
+        place = f" while writing {error.filename}" if error.filename else ""
+        return (
+            f"The disk is full{place}: nothing unfinished will be read; "
+            "make space and run the same command again."
+        )
+    if error.errno in FILE_TROUBLE and error.filename:
+        return (
+            f"{error.filename}: {error.strerror}: nothing unfinished will be read; mend it and run "
+            "the same command again."
+        )
+    return ""
 
 
 def _is_clear(error: BaseException) -> bool:

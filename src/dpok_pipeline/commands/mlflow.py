@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 import click
@@ -15,8 +16,6 @@ from dpok_pipeline.errors import InputError
 HOST, PORT = "127.0.0.1", 5000
 # Defaults of environment variables; a value that the user has set stays.
 ENVIRONMENT = {
-    # By default, MLflow tries for minutes to reach a server that is away.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     # These processes judge language models; a look at runs does not need them.
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
@@ -39,7 +38,10 @@ def ui(env: str | None, host: str, port: int) -> None:
         config = read_tracking(config_loader(env))
         is_server = config.tracking_uri.startswith(("http://", "https://"))
         address = config.tracking_uri.rstrip("/") if is_server else f"http://{host}:{port}"
-        click.echo(f"Runs: {runs_page(config, address)}")
+        page = runs_page(config, address)
+        if not is_server:
+            check_free(host, port)
+        click.echo(f"Runs: {page}")
     except InputError as error:
         raise click.ClickException(str(error)) from None
     if is_server:
@@ -63,15 +65,29 @@ def runs_page(config: TrackingConfig, address: str) -> str:
     Raises:
         InputError: MLflow does not answer.
     """
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
+    from dpok_pipeline.pipelines.mlflow_store import connect, in_one_line
 
-    try:
-        client = MlflowClient(config.tracking_uri)
+    client = connect(config.tracking_uri)
+    with in_one_line():
         experiment = client.get_experiment_by_name(config.experiment_name)
-    except (MlflowException, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"MLflow does not answer ({reason}); start its server") from None
     if experiment is None:
         return f"{address} ({config.experiment_name} has none yet: `kedro run` makes them)"
     return f"{address}/#/experiments/{experiment.experiment_id}/runs"
+
+
+def check_free(host: str, port: int) -> None:
+    """Refuse an address that a server cannot listen on.
+
+    Raises:
+        InputError: The port is taken, or this machine has no such address.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family):
+            pass
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        raise InputError(
+            f"--host {host} --port {port}: {reason}; give another one, such as "
+            f"--host {HOST} --port {port % 65535 + 1}"
+        ) from None

@@ -27,7 +27,12 @@ def retention(env: str | None, keep: int, work: bool, remove: bool, yes: bool) -
     What MLflow names stays: inputs and outputs of runs with the tag keep=true, and of runs whose
     model has an alias in the registry.
     """
-    from dpok_pipeline.runs.retention import describe_plan, make_plan, refuse_while_running
+    from dpok_pipeline.runs.retention import (
+        describe_plan,
+        end_runs,
+        make_plan,
+        refuse_while_running,
+    )
     from dpok_pipeline.runs.retention import remove as remove_entries
 
     with one_line_errors():
@@ -46,5 +51,6 @@ def retention(env: str | None, keep: int, work: bool, remove: bool, yes: bool) -
                 plan = make_plan(env, keep, work)
                 entries = [entry for entry in plan.removable if entry.path in listed]
                 refuse_while_running(plan.data)
+            end_runs(entries, plan.tracking)
             remove_entries(entries, plan.data)
             click.echo(f"Removed {len(entries)}.")

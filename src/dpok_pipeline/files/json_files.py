@@ -27,6 +27,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); remove it") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); remove it") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: not what this project wrote; remove it")
     return content

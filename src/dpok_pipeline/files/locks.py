@@ -7,7 +7,7 @@ is left behind by a killed process therefore keeps nobody out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -36,9 +36,13 @@ def lock_file(path: Path, message: str) -> FileLock:
 
 
 def unlock_file(lock: FileLock) -> None:
-    """Remove a lock's file and give the lock up."""
+    """Remove a lock's file and give the lock up.
+
+    Where the file system refuses, the file stays, and keeps nobody out.
+    """
     # In this order: a file that is removed after it was unlocked could be another process's lock.
-    Path(lock.lock_file).unlink(missing_ok=True)
+    with suppress(OSError):
+        Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
 
 

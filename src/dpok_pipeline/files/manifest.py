@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from dpok_pipeline.errors import InputError
@@ -220,4 +220,11 @@ def _parse(document: Any) -> Manifest:
         str(name): {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
         for name, entry in dict(document["files"]).items()
     }
-    return Manifest(dict(document["metadata"]), files, document["complete"] is True)
+    complete = document["complete"] is True
+    if complete and not files:
+        raise ValueError("it lists no files")
+    for name in files:
+        # Whoever has changed a manifest must not make a reader look, or link, outside the folder.
+        if not name or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise ValueError(f"{name!r} is no file inside the folder")
+    return Manifest(dict(document["metadata"]), files, complete)

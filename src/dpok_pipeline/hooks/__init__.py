@@ -13,8 +13,9 @@ from dpok_pipeline.hooks.versions import VersionHooks
 TRACKING = TrackingHooks()
 JOURNAL = JournalHooks(TRACKING)
 VERSIONS = VersionHooks()
-# Of the hooks that ask to be called first, the last one in this list is: preconditions come before
-# versions, and those before the journal, which may pin an interrupted run's version instead.
+# Of the hooks that ask to be called first or last, the last one in this list is called first:
+# preconditions come before versions; and the journal, which may pin an interrupted run's version,
+# is written before MLflow is asked for a run.
 HOOKS = (
     JOURNAL,
     VERSIONS,

@@ -6,9 +6,12 @@ its global tracking URI are not used.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ from dpok_pipeline.files.manifest import MANIFEST, read_manifest
 
 # Packages that a LoRA needs. Without this list, MLflow would import everything to find them.
 PACKAGES = ("diffusers", "peft", "safetensors", "torch", "transformers")
+
+# Tag of a logged model: the hash of the hashes of the LoRA's files.
+CONTENT = "content"
 
 
 def log_input(client: Any, run_id: str, name: str, data: Any, path: Path) -> None:
@@ -81,7 +87,7 @@ def log_output(
 
 
 def log_lora(client: Any, run_id: str, name: str, path: Path, base_model: str) -> None:
-    """Log a LoRA as an MLflow model of the diffusers flavour.
+    """Log a LoRA as an MLflow model of the diffusers flavour, unless the run has it already.
 
     `mlflow.diffusers.log_model` does the same in the active run and the global store; these steps
     name their run and store.
@@ -93,35 +99,62 @@ def log_lora(client: Any, run_id: str, name: str, path: Path, base_model: str) -
         path: Folder of the LoRA.
         base_model: Path or hub id of the base model.
     """
-    import mlflow
     from mlflow.entities import LoggedModelOutput
-    from mlflow.models import Model
 
     run = client.get_run(run_id)
-    logged = client.create_logged_model(
-        run.info.experiment_id, name, source_run_id=run_id, params=run.data.params
-    )
-    status = "FAILED"
-    try:
-        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        model = Model(
-            artifact_path=logged.artifact_location,
-            model_uuid=logged.model_id,
-            model_id=logged.model_id,
-            run_id=run_id,
+    content = json.dumps(read_manifest(path).files, sort_keys=True).encode()
+    tags = {CONTENT: hashlib.sha256(content).hexdigest()}
+    model_id = _logged_before(client, run.info, name, tags)
+    if model_id is None:
+        logged = client.create_logged_model(
+            run.info.experiment_id, name, source_run_id=run_id, params=run.data.params, tags=tags
         )
-        with tempfile.TemporaryDirectory() as folder:
-            mlflow.diffusers.save_model(
-                adapter_path=str(path),
-                path=f"{folder}/model",
-                base_model=base_model,
-                mlflow_model=model,
-                pip_requirements=_requirements(),
-            )
-            client.log_model_artifacts(logged.model_id, f"{folder}/model")
-        status = "READY"
-    finally:
-        client.finalize_logged_model(logged.model_id, status)
+        model_id, status = logged.model_id, "FAILED"
+        try:
+            _log_model(client, logged, run_id, path, base_model)
+            status = "READY"
+        finally:
+            client.finalize_logged_model(model_id, status)
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if model_id not in [output.model_id for output in outputs]:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+
+
+def _logged_before(client: Any, run: Any, name: str, tags: Mapping[str, str]) -> str | None:
+    """Return the id of a model that an interrupted command has logged whole; None if there is none.
+
+    One that it has not logged whole, or whose bytes are others, is deleted.
+    """
+    condition = f"source_run_id = '{run.run_id}' and name = '{name}'"
+    whole = None
+    for model in client.search_logged_models([run.experiment_id], condition):
+        if whole is None and model.status == "READY" and model.tags.get(CONTENT) == tags[CONTENT]:
+            whole = str(model.model_id)
+        else:
+            client.delete_logged_model(model.model_id)
+    return whole
+
+
+def _log_model(client: Any, logged: Any, run_id: str, path: Path, base_model: str) -> None:
+    """Write the files of a model, and give them to MLflow."""
+    import mlflow
+    from mlflow.models import Model
+
+    model = Model(
+        artifact_path=logged.artifact_location,
+        model_uuid=logged.model_id,
+        model_id=logged.model_id,
+        run_id=run_id,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        mlflow.diffusers.save_model(
+            adapter_path=str(path),
+            path=f"{folder}/model",
+            base_model=base_model,
+            mlflow_model=model,
+            pip_requirements=_requirements(),
+        )
+        client.log_model_artifacts(logged.model_id, f"{folder}/model")
 
 
 def _requirements() -> list[str]:

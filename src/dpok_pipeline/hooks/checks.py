@@ -30,10 +30,10 @@ def present_prompts(pipeline: Pipeline, catalog: CatalogProtocol) -> pd.DataFram
 
     from dpok_pipeline.pipelines.prompt_preparation.nodes import prepare_prompts
 
-    if "prompts" in pipeline.all_outputs():
-        return prepare_prompts(catalog.load("prompt_sources"), catalog.load("base_model"))
-    if "prompts" not in pipeline.inputs():
+    if "base_model" not in pipeline.inputs():
         return pd.DataFrame(columns=["text", "experiment", "split", "prompt_id"])
+    if "prompts" in pipeline.all_outputs() or not catalog.exists("prompts"):
+        return prepare_prompts(catalog.load("prompt_sources"), catalog.load("base_model"))
     table = catalog.load("prompts")
     version = getattr(catalog.get("prompts"), "_version", None)
     if version is None or version.load is None:  # --load-versions asks for a certain table.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from dpok_pipeline.runs.finished import note_finished
 from dpok_pipeline.runs.identity import Identity, describe_run, hash_code
 from dpok_pipeline.runs.journal import (
     Journal,
+    hash_output,
     journal_path,
-    outputs_exist,
+    outputs_whole,
     remove_outputs,
     use_version,
 )
@@ -57,6 +59,7 @@ class JournalHooks:
     def __init__(self, tracking: TrackingHooks) -> None:
         self._tracking = tracking
         self._context: KedroContext | None = None
+        self._catalog: CatalogProtocol | None = None
         self._journal: Journal | None = None
         self._path = Path()
         self._lock: FileLock | None = None
@@ -73,8 +76,9 @@ class JournalHooks:
         """Keep the context, which holds the parameter `resume` and says where work lies."""
         self._context = context
 
-    # The journal comes before tracking, which opens the run that a journal names again.
-    @hook_impl(tryfirst=True)
+    # The journal comes after all that can refuse the command, and before tracking: a run that
+    # MLflow opens can be found again, because the journal with its key lies on the disk by then.
+    @hook_impl(trylast=True)
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
@@ -99,20 +103,15 @@ class JournalHooks:
             self._release()
             raise
 
-    @hook_impl(trylast=True)
-    def before_node_run(self) -> None:
-        """Write the journal with the run in MLflow, which has been opened by now."""
-        if self._journal is not None and not self._path.is_file():
-            self._journal.tracking_run = self._tracking.run_id
-            self._journal.write(self._path)
-
     # The journal comes last: MLflow has every output that counts as saved.
     @hook_impl(trylast=True)
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
         """Note a node as done once all its outputs are saved whole."""
-        if self._journal is None:
+        if self._journal is None or self._catalog is None:
             return
         self._saved.add(dataset_name)
+        if (digest := hash_output(dataset_name, self._catalog)) is not None:
+            self._journal.files[dataset_name] = digest
         if self._saved.issuperset(node.outputs):
             self._journal.done.append(node.name)
             self._journal.write(self._path)
@@ -131,9 +130,12 @@ class JournalHooks:
     @hook_impl
     def on_pipeline_error(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Remove the journal of a run that has finished no node and left no work."""
-        started = any(map(is_used, work_folders(pipeline, catalog, self._folders())))
-        if self._journal is not None and not self._journal.done and not started:
-            self._path.unlink(missing_ok=True)
+        # A file system that refuses must not hide why the run has failed; a journal without a
+        # finished node binds nobody.
+        with suppress(OSError):
+            started = any(map(is_used, work_folders(pipeline, catalog, self._folders())))
+            if self._journal is not None and not self._journal.done and not started:
+                self._path.unlink(missing_ok=True)
         self._release()
 
     def interrupted(self) -> None:
@@ -157,30 +159,36 @@ class JournalHooks:
             InputError: The interrupted run has finished nodes, but has other parameters or inputs.
         """
         identity, code = describe_run(pipeline, catalog), hash_code()
-        self._saved = set()
+        self._saved, self._catalog = set(), catalog
         journal = Journal.read(self._path)
-        if journal is not None:
-            unfinished = [node for node in pipeline.nodes if node.name not in journal.done]
-            remove_outputs(unfinished, catalog, journal.version)
-        if journal is None or not self._is_continued(journal, identity, len(pipeline.nodes)):
-            self._path.unlink(missing_ok=True)
-            self._journal = Journal(version, identity, code)
-            return
-        self._continue(journal, pipeline, catalog)
-        if journal.code != code:
-            journal.code = "changed while the run was interrupted"
-            logger.warning("The code has changed since the interrupted run began")
+        if journal is not None and self._is_continued(journal, identity, len(pipeline.nodes)):
+            self._tracking.prepare(journal.key)
+            self._continue(journal, pipeline, catalog)
+            if journal.code != code:
+                journal.code = "changed while the run was interrupted"
+                logger.warning("The code has changed since the interrupted run began")
+        else:
+            if journal is not None:
+                self._tracking.give_up(journal.key)
+                _remove_unfinished(journal, pipeline, catalog)
+            journal = Journal(version=version, identity=identity, code=code)
+            self._tracking.prepare(journal.key)
+        journal.write(self._path)
+        self._journal = journal
 
     def _continue(self, journal: Journal, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Take over an interrupted run: its version, its finished nodes and its run in MLflow."""
+        """Take over an interrupted run: its version and its finished nodes."""
         use_version(pipeline, catalog, journal.version)
+        _remove_unfinished(journal, pipeline, catalog)
         finished = [node for node in pipeline.nodes if node.name in journal.done]
-        # Somebody may have removed an output since; its node runs again.
-        damaged = [node for node in finished if not outputs_exist(node, catalog)]
-        remove_outputs(damaged, catalog, journal.version)
-        journal.done = [node.name for node in finished if node not in damaged]
-        journal.tracking_run = self._tracking.reopen(journal.tracking_run)
-        self._journal = journal
+        # Somebody may have removed or changed an output since. Its node runs again, and with it the
+        # nodes that have read the output: what is made again need not have the same bytes.
+        damaged = [
+            node.name for node in finished if not outputs_whole(node, catalog, journal.files)
+        ]
+        again = {node.name for node in pipeline.from_nodes(*damaged).nodes} if damaged else set()
+        remove_outputs([node for node in finished if node.name in again], catalog, journal.version)
+        journal.done = [node.name for node in finished if node.name not in again]
         ContinuingRunner.done = tuple(journal.done)
         logger.info(
             "Continuing the interrupted run %s: %d of %d nodes are done",
@@ -214,3 +222,9 @@ class JournalHooks:
         if self._lock is not None:
             unlock_file(self._lock)
             self._lock = None
+
+
+def _remove_unfinished(journal: Journal, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Remove what those nodes have saved that the interrupted run has not finished."""
+    unfinished = [node for node in pipeline.nodes if node.name not in journal.done]
+    remove_outputs(unfinished, catalog, journal.version)

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import errno
 import getpass
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dpok_pipeline.configuration.tracking import FILES, SERVER, TrackingConfig
+from dpok_pipeline.configuration.tracking import FILES, TrackingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.fingerprint import flatten
 from dpok_pipeline.files.git import describe_commit
-from dpok_pipeline.pipelines.mlflow_tracker import client_of
+from dpok_pipeline.pipelines.mlflow_store import JOURNAL, PARENT, client_of
 from dpok_pipeline.pipelines.task import TrackerAddress
 
 # Limits that hold in any of MLflow's stores: characters of a parameter's value and of a tag's, and
 # parameters in one write.
 PARAMETER_LENGTH, TAG_LENGTH, BATCH = 500, 5000, 100
-PARENT = "mlflow.parentRunId"
 # Options of the command that get a tag of their own.
 OPTIONS = ("env", "run_id", "kedro_version")
 
 
 def open_run(
-    config: TrackingConfig, run_params: Mapping[str, Any], interrupted: str | None
+    config: TrackingConfig,
+    run_params: Mapping[str, Any],
+    journal: str | None = None,
+    interrupted: str | None = None,
 ) -> TrackerAddress:
     """Open the run of a command, and note in its tags how the command was started.
 
     Args:
         config: Store and MLflow experiment.
         run_params: Description of the run that Kedro passes to its hooks.
+        journal: Key of the command's journal, by which a later command finds the run; None if it
+            has no journal.
         interrupted: Id of the run of an interrupted command, which is opened again; None opens a
             new run.
     """
@@ -45,9 +47,12 @@ def open_run(
     if (commit := describe_commit(Path(run_params["project_path"]))) is not None:
         tags |= {"git.sha": commit.sha, "git.dirty": str(commit.dirty).lower()}
         tags |= {"mlflow.source.git.commit": commit.sha}
+    if journal is not None:
+        tags[JOURNAL] = journal
     if interrupted is None:
         name = config.run_name or "+".join(run_params["pipeline_names"] or ["__default__"])
-        experiment = _experiment(client, config)
+        experiment = experiment_id(client, config)
+        # With its tags in the same write: a run without its journal's key would not be found again.
         info = client.create_run(experiment, run_name=name, tags=tags).info
     else:
         client.update_run(interrupted, status="RUNNING")
@@ -62,7 +67,7 @@ def open_run(
     )
 
 
-def _experiment(client: Any, config: TrackingConfig) -> str:
+def experiment_id(client: Any, config: TrackingConfig) -> str:
     """Return the id of the MLflow experiment, which the first run creates.
 
     Raises:
@@ -144,24 +149,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return "unknown"
-
-
-@contextmanager
-def in_one_line() -> Iterator[None]:
-    """End the command in one line if MLflow fails: a run without lineage would be worth less.
-
-    Raises:
-        InputError: MLflow does not answer, or refuses what is logged.
-    """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, OSError) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            raise
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"MLflow does not take what it is told ({reason}); start its server, or correct "
-            f"{SERVER} or {FILES}, and give the same command again"
-        ) from error

@@ -44,12 +44,8 @@ class ProgressHooks:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
-        """Count the nodes, without those that an interrupted run has finished."""
-        self._remaining = {
-            node.name: self._expected_seconds(node)
-            for node in pipeline.nodes
-            if node.name not in self._journal.done
-        }
+        """Count the nodes, before the journal says which of them are done."""
+        self._remaining = {node.name: self._expected_seconds(node) for node in pipeline.nodes}
         self._total = len(pipeline.nodes)
         self._seconds_taken = self._seconds_expected = 0.0
         self._started = time.monotonic()
@@ -58,6 +54,8 @@ class ProgressHooks:
     def before_node_run(self, node: Node) -> None:
         """Announce a node."""
         self._node_started = time.monotonic()
+        for name in self._journal.done:
+            self._remaining.pop(name, None)
         number = self._total - len(self._remaining) + 1
         elapsed = _clock(self._node_started - self._started)
         seconds = self._estimate()

@@ -10,15 +10,26 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
+from dpok_pipeline.pipelines.mlflow_store import MESSENGER
+
 logger = logging.getLogger(__name__)
 
 
 class SummaryHooks:
-    """Hooks that end a comparison with a table of its numbers."""
+    """Hooks that end a comparison with a table of its numbers, and say what MLflow lacks."""
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Log a table of prompts and methods, and the paths of the reports."""
+        self._summarise(pipeline, catalog)
+        MESSENGER.conclude()
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self) -> None:
+        """Say what MLflow lacks of a run that has failed."""
+        MESSENGER.conclude()
+
+    def _summarise(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         outputs = pipeline.all_outputs()
         tables = sorted(name for name in outputs if name.rpartition(".")[2] == "comparison")
         reports = sorted(name for name in outputs if name.rpartition(".")[2] == "report")

@@ -10,7 +10,6 @@ process, and nodes in other threads or processes, therefore cannot disturb one a
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,16 +22,21 @@ from kedro.pipeline import Node, Pipeline
 from dpok_pipeline.configuration.tracking import TrackingConfig, read_tracking
 from dpok_pipeline.hooks.artifacts import log_input, log_output
 from dpok_pipeline.hooks.mlflow_runs import (
-    in_one_line,
+    experiment_id,
     log_parameters,
     open_child,
     open_run,
     parameter_groups,
 )
-from dpok_pipeline.pipelines.mlflow_tracker import client_of
+from dpok_pipeline.pipelines.mlflow_store import (
+    MESSENGER,
+    client_of,
+    connect,
+    end_run,
+    find_run,
+    in_one_line,
+)
 from dpok_pipeline.pipelines.task import TrackerAddress
-
-logger = logging.getLogger(__name__)
 
 EVALUATION = "evaluation"
 
@@ -43,6 +47,7 @@ class TrackingHooks:
     def __init__(self) -> None:
         self._config: TrackingConfig | None = None
         self._catalog: CatalogProtocol | None = None
+        self._journal: str | None = None
         self._interrupted_run: str | None = None
         self._run: TrackerAddress | None = None
         # Child runs of the nodes that have not finished, by the nodes' names.
@@ -60,32 +65,42 @@ class TrackingHooks:
         """Id of the command's run; None while no run is open."""
         return None if self._run is None else self._run.run_id
 
-    def reopen(self, run_id: str | None) -> str | None:
-        """Let the command go on in the run of an interrupted command.
+    def prepare(self, journal: str) -> None:
+        """Find the run of an interrupted command, in which this one goes on.
 
-        It must be called before `before_pipeline_run` of these hooks, which would open a new run.
+        It must be called before `before_pipeline_run` of these hooks, which opens the run again, or
+        a new one if MLflow has none in this experiment.
 
         Args:
-            run_id: Id of the interrupted command's run; None if it had none.
+            journal: Key of the command's journal.
 
-        Returns:
-            The same id; None if MLflow no longer has that run, or has it in another experiment.
+        Raises:
+            InputError: MLflow does not answer.
         """
-        from mlflow.exceptions import MlflowException
+        if self._config is None:
+            return
+        client = connect(self._config.tracking_uri)
+        with in_one_line():
+            experiment_id(client, self._config)
+            self._interrupted_run = find_run(client, self._config, journal)
+        self._journal = journal
 
-        self._interrupted_run = None
-        if run_id is None or self._config is None:
-            return None
-        client = client_of(self._config.tracking_uri)
-        try:
-            info = client.get_run(run_id).info
-            experiment = client.get_experiment_by_name(self._config.experiment_name)
-        except (MlflowException, OSError):
-            return None
-        if experiment is None or info.experiment_id != experiment.experiment_id:
-            return None
-        self._interrupted_run = run_id if info.lifecycle_stage == "active" else None
-        return self._interrupted_run
+    def give_up(self, journal: str) -> None:
+        """End the runs of an interrupted command that nobody continues any more.
+
+        Args:
+            journal: Key of that command's journal.
+
+        Raises:
+            InputError: MLflow does not answer.
+        """
+        if self._config is None:
+            return
+        client = connect(self._config.tracking_uri)
+        with in_one_line():
+            run_id = find_run(client, self._config, journal)
+            if run_id is not None:
+                end_run(client, run_id, "KILLED")
 
     def open_child(
         self, node_name: str, experiment: str, method: str, parameters: Mapping[str, Any]
@@ -101,25 +116,35 @@ class TrackingHooks:
             parameters: Parameter groups of the node by their names, with or without `params:`.
 
         Returns:
-            Address of the run; None for a node that logs nothing, and if nothing is tracked.
+            Address of the run; None for a node that logs nothing, if nothing is tracked, and if
+            MLflow is away.
         """
         method = child_method(node_name, method)
-        if self._run is None or not method:
+        run, title = self._run, f"{experiment} {method}"
+        if run is None or not method:
             return None
-        with in_one_line():
-            child = self._children[node_name] = open_child(self._run, experiment, method)
+        child = MESSENGER.tell(
+            run.uri, f"the run {title}", lambda: open_child(run, experiment, method)
+        )
+        if child is None:
+            return None
+        self._children[node_name] = child
+
+        def describe() -> None:
             # The names lose their namespaces, so that MLflow compares child runs by columns.
             namespaces = (f"{experiment}.", f"{method}.")
             log_parameters(child, parameter_groups(parameters, namespaces))
             for name, version in self._versions_read.get(node_name, {}).items():
                 client_of(child.uri).set_tag(child.run_id, f"input.{name}", version)
+
+        MESSENGER.tell(child.uri, f"parameters and inputs of {title}", describe)
         return child
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Read where runs are tracked; a misspelt key is refused before anything runs."""
         self._config = read_tracking(context.config_loader)
-        self._interrupted_run = None
+        self._journal = self._interrupted_run = None
 
     # This hook comes last, when no other can refuse the command any more: Kedro calls no hook after
     # a refusal, and an open run would stay open for ever.
@@ -132,18 +157,22 @@ class TrackingHooks:
         self._catalog = catalog
         self._versions_read, self._base_models, self._saved = {}, {}, {}
         self._inputs = set()
+        MESSENGER.begin()
         if self._config is None:
             return
-        interrupted, self._interrupted_run = self._interrupted_run, None
+        if self._journal is None:
+            connect(self._config.tracking_uri)
         try:
             with in_one_line():
-                self._run = open_run(self._config, run_params, interrupted)
+                self._run = open_run(self._config, run_params, self._journal, self._interrupted_run)
                 names = [name for name in pipeline.inputs() if name.startswith("params:")]
                 groups = parameter_groups({name: catalog.load(name) for name in names})
                 log_parameters(self._run, groups)
         except Exception:
             self._end("FAILED")
             raise
+        finally:
+            self._journal = self._interrupted_run = None
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Node) -> None:
@@ -157,12 +186,14 @@ class TrackingHooks:
         if dataset_name in self._inputs:
             return
         self._inputs.add(dataset_name)
-        client = client_of(self._run.uri)
-        with in_one_line():
-            client.set_tag(self._run.run_id, f"input.{dataset_name}", version)
+        client, run_id = client_of(self._run.uri), self._run.run_id
+
+        def log() -> None:
+            client.set_tag(run_id, f"input.{dataset_name}", version)
             if self._wishes(dataset_name).get("input"):
-                path = self._path(dataset_name, version)
-                log_input(client, self._run.run_id, dataset_name, data, path)
+                log_input(client, run_id, dataset_name, data, self._path(dataset_name, version))
+
+        MESSENGER.tell(self._run.uri, f"input {dataset_name}", log)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
@@ -174,14 +205,22 @@ class TrackingHooks:
             return
         child = self._children.get(node.name)
         version = self._version(dataset_name, "save")
-        with in_one_line():
-            if version is not None:
-                self._log_version(child, dataset_name, version, self._base_models.get(node.name))
-            saved = self._saved.setdefault(node.name, set())
-            saved.add(dataset_name)
-            if child is not None and saved.issuperset(node.outputs):
-                client_of(child.uri).set_terminated(child.run_id, "FINISHED")
-                del self._children[node.name]
+        base_model = self._base_models.get(node.name)
+        if version is not None:
+            MESSENGER.tell(
+                self._run.uri,
+                f"output {dataset_name}",
+                lambda: self._log_version(child, dataset_name, version, base_model),
+            )
+        saved = self._saved.setdefault(node.name, set())
+        saved.add(dataset_name)
+        if child is not None and saved.issuperset(node.outputs):
+            del self._children[node.name]
+            MESSENGER.tell(
+                child.uri,
+                f"the end of {child.name}",
+                lambda: client_of(child.uri).set_terminated(child.run_id, "FINISHED"),
+            )
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -196,19 +235,16 @@ class TrackingHooks:
     def interrupted(self) -> None:
         """End all runs as killed: Kedro calls no hook when a command is interrupted."""
         self._end("KILLED")
+        MESSENGER.conclude()
 
     def _end(self, status: str) -> None:
         """End all open runs. If MLflow fails, that must not hide why the command has ended."""
-        from mlflow.exceptions import MlflowException
-
-        runs = [*self._children.values(), *filter(None, [self._run])]
+        run = self._run
         self._children, self._run = {}, None
-        for run in runs:
-            try:
-                client_of(run.uri).set_terminated(run.run_id, status)
-            except (MlflowException, OSError) as error:
-                reason = str(error).partition("\n")[0]
-                logger.warning("MLflow does not know that run %s has ended (%s)", run.name, reason)
+        if run is not None:
+            client = client_of(run.uri)
+            what = f"the end of {run.name}"
+            MESSENGER.tell(run.uri, what, lambda: end_run(client, run.run_id, status))
 
     def _log_version(
         self, child: TrackerAddress | None, name: str, version: str, base_model: str | None

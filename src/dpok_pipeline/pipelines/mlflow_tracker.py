@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from dpok_pipeline.pipelines.mlflow_store import MESSENGER, client_of
 from dpok_pipeline.pipelines.task import TrackerAddress
-
-logger = logging.getLogger(__name__)
 
 GRID_COLUMNS = 8
 
@@ -29,7 +27,6 @@ class MlflowTracker:
 
     def __init__(self, address: TrackerAddress | None) -> None:
         self._address = address
-        self._has_warned = False
         # Last step that an interrupted command has logged, by the names of series.
         self._last_steps: dict[str, int] = {}
 
@@ -40,18 +37,10 @@ class MlflowTracker:
             metrics: Numbers by their names, `family/name`.
             step: Number of the iteration or update.
         """
-        if self._address is None:
-            return
-        with self._tolerate_failures(self._address):
-            from mlflow.entities import Metric
-
-            now = int(time.time() * 1000)
-            entries = [
-                Metric(key, float(value), now, step)
-                for key, value in metrics.items()
-                if self._is_new(self._address, key, step)
-            ]
-            client_of(self._address.uri).log_batch(self._address.run_id, metrics=entries)
+        if (address := self._address) is not None:
+            what = f"metrics of {address.name or address.run_id}"
+            send = partial(self._log, address, metrics, step)
+            MESSENGER.tell(address.uri, what, send, often=True)
 
     def log_images(self, key: str, images: Any, step: int) -> None:
         """Log images as one grid; MLflow shows the grids of a series with a step slider.
@@ -61,34 +50,26 @@ class MlflowTracker:
             images: Tensor `(n, 3, h, w)` in [0, 1].
             step: Number of the iteration or update.
         """
-        if self._address is None:
-            return
-        with self._tolerate_failures(self._address):
-            if self._is_new(self._address, key, step, images=True):
-                grid = _grid(np.asarray(images.detach().cpu()))
-                client = client_of(self._address.uri)
-                client.log_image(self._address.run_id, grid, key=key, step=step)
+        if (address := self._address) is not None:
+            what = f"sample images of {address.name or address.run_id}"
+            send = partial(self._log_images, address, key, images, step)
+            MESSENGER.tell(address.uri, what, send, often=True)
 
-    @contextmanager
-    def _tolerate_failures(self, address: TrackerAddress) -> Iterator[None]:
-        """Let training go on without MLflow: the curves in the catalog have every number.
+    def _log(self, address: TrackerAddress, metrics: Mapping[str, float], step: int) -> None:
+        from mlflow.entities import Metric
 
-        A locked database raises MlflowException; a server that is being restarted can also raise
-        OSError.
-        """
-        from mlflow.exceptions import MlflowException
+        now = int(time.time() * 1000)
+        entries = [
+            Metric(key, float(value), now, step)
+            for key, value in metrics.items()
+            if self._is_new(address, key, step)
+        ]
+        client_of(address.uri).log_batch(address.run_id, metrics=entries)
 
-        try:
-            yield
-        except (MlflowException, OSError) as error:
-            if not self._has_warned:
-                logger.warning(
-                    "MLflow takes no metrics of %s (%s); the run goes on and tries again, and the "
-                    "catalog has every number",
-                    address.name or address.run_id,
-                    str(error).partition("\n")[0],
-                )
-            self._has_warned = True
+    def _log_images(self, address: TrackerAddress, key: str, images: Any, step: int) -> None:
+        if self._is_new(address, key, step, images=True):
+            grid = _grid(np.asarray(images.detach().cpu()))
+            client_of(address.uri).log_image(address.run_id, grid, key=key, step=step)
 
     def _is_new(
         self, address: TrackerAddress, key: str, step: int, *, images: bool = False
@@ -101,13 +82,6 @@ class MlflowTracker:
             steps = _image_steps(address, key) if images else _metric_steps(address, key)
             self._last_steps[series] = max(steps, default=-1)
         return step > self._last_steps[series]
-
-
-def client_of(uri: str) -> Any:
-    """Make a client of a store; MLflow keeps the connection behind it."""
-    import mlflow
-
-    return mlflow.MlflowClient(uri)
 
 
 def _metric_steps(address: TrackerAddress, key: str) -> list[int]:

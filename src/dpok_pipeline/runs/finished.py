@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import re
 from pathlib import Path
 
+from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.json_files import read_json, write_json
 from dpok_pipeline.runs.identity import Identity
+from dpok_pipeline.runs.journal import VERSION
+
+logger = logging.getLogger(__name__)
 
 
 def note_finished(folder: Path, identity: Identity, version: str) -> None:
@@ -23,8 +29,25 @@ def note_finished(folder: Path, identity: Identity, version: str) -> None:
 
 def find_finished(folder: Path, identity: Identity) -> str | None:
     """Return the version of the newest whole run of this identity; None if there is none."""
-    content = read_json(_path(folder, identity))
-    return None if content is None else str(content["version"])
+    return read_note(_path(folder, identity))
+
+
+def read_note(path: Path) -> str | None:
+    """Return the version that a note names; None if there is no note, or a damaged one.
+
+    A damaged note is ignored with a warning: the run that it is about is made again.
+    """
+    try:
+        content = read_json(path)
+        if content is None:
+            return None
+        version = str(content["version"])
+        if not re.fullmatch(VERSION, version):
+            raise InputError(f"{version} is no version")
+    except (InputError, KeyError) as error:
+        logger.warning("%s is damaged (%s) and ignored; the run is made again", path, error)
+        return None
+    return version
 
 
 def _path(folder: Path, identity: Identity) -> Path:

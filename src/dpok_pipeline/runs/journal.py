@@ -6,24 +6,32 @@ exists at the next start belongs to a run that crashed or was stopped.
 
 from __future__ import annotations
 
+import logging
+import re
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 from kedro.io import AbstractVersionedDataset, CatalogProtocol, Version
 from kedro.pipeline import Node, Pipeline
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dpok_pipeline.configuration.validation import lower_first
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.files.fingerprint import changes
 from dpok_pipeline.files.json_files import read_json, write_json
-from dpok_pipeline.runs.identity import Identity
+from dpok_pipeline.files.manifest import MANIFEST, check_folder
+
+logger = logging.getLogger(__name__)
 
 SHOWN_DIFFERENCES = 3
+#: Kedro's form of a version. Versions become names of folders: nothing else may stand there.
+VERSION = r"^\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{3}Z$"
 
 
-@dataclass
-class Journal:
+class Journal(BaseModel):
     """The state of a run that has not succeeded yet.
 
     Attributes:
@@ -31,14 +39,18 @@ class Journal:
         identity: Everything that its outputs depend on, but for the code.
         code: Hash of the sources that the run began with.
         done: Names of the nodes whose outputs are all saved.
-        tracking_run: Id of the run in MLflow; None if nothing is tracked.
+        key: Name by which the run is found in MLflow, made up before MLflow is asked for a run.
+        files: The sha256 of each output that is a single file, by the dataset's name.
     """
 
-    version: str
-    identity: Identity
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    version: str = Field(pattern=VERSION)
+    identity: dict[str, str | bool | int | float | None]
     code: str
-    done: list[str] = field(default_factory=list)
-    tracking_run: str | None = None
+    done: list[str] = []
+    key: str = Field(default_factory=lambda: uuid4().hex, pattern="^[0-9a-f]{32}$")
+    files: dict[str, str] = {}
 
     @classmethod
     def read(cls, path: Path) -> Journal | None:
@@ -49,15 +61,20 @@ class Journal:
         """
         content = read_json(path)
         try:
-            return None if content is None else cls(**content)
-        except TypeError:
-            raise InputError(f"{path}: not a journal of this project; remove it") from None
+            return None if content is None else cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(
+                f"{path}: not a journal of this project ({where}: {lower_first(first['msg'])}); "
+                "remove it, and the run that it is about starts anew"
+            ) from None
 
     def write(self, path: Path) -> None:
         """Write the journal, in the place of an older state if there is one."""
-        write_json(path, asdict(self))
+        write_json(path, self.model_dump())
 
-    def check_same(self, identity: Identity, nodes: int) -> None:
+    def check_same(self, identity: Mapping[str, object], nodes: int) -> None:
         """Refuse to continue the run with other parameters or inputs.
 
         Args:
@@ -92,9 +109,34 @@ def journal_path(folder: Path, env: str | None, pipelines: Iterable[str], narrow
     return folder / (env or "local") / f"{name}{narrowed and '-'}{narrowed}.json"
 
 
-def outputs_exist(node: Node, catalog: CatalogProtocol) -> bool:
-    """Say whether all outputs of a node exist."""
-    return all(catalog.exists(name) for name in node.outputs)
+def hash_output(name: str, catalog: CatalogProtocol) -> str | None:
+    """Hash a saved output that is a single file; None for a folder, whose manifest has hashes."""
+    path = _saved_path(name, catalog)
+    return file_sha256(path) if path is not None and path.is_file() else None
+
+
+def outputs_whole(node: Node, catalog: CatalogProtocol, files: Mapping[str, str]) -> bool:
+    """Say whether all outputs of a node exist, each with the bytes that were saved.
+
+    Args:
+        node: Node that is done.
+        catalog: Catalog that loads the version in which the node has saved them.
+        files: The sha256 of outputs that are single files, by their names.
+    """
+    for name in node.outputs:
+        if not catalog.exists(name):
+            return False
+        path = _saved_path(name, catalog)
+        if path is not None and (path / MANIFEST).is_file():
+            try:
+                check_folder(path)
+            except InputError as error:
+                logger.warning("%s", error)
+                return False
+        elif name in files and hash_output(name, catalog) != files[name]:
+            logger.warning("%s: its contents differ from what was saved; making it again", path)
+            return False
+    return True
 
 
 def use_version(pipeline: Pipeline, catalog: CatalogProtocol, version: str) -> None:
@@ -105,10 +147,23 @@ def use_version(pipeline: Pipeline, catalog: CatalogProtocol, version: str) -> N
 
 
 def remove_outputs(nodes: Sequence[Node], catalog: CatalogProtocol, version: str) -> None:
-    """Remove all that nodes have saved under a version, whole or in part."""
+    """Remove all that nodes have saved under a version, whole or in part.
+
+    Raises:
+        ValueError: The version is none, and would lead out of the folders of the datasets.
+    """
+    if not re.fullmatch(VERSION, version):
+        raise ValueError(f"{version!r} is no version")
     names = {name for node in nodes for name in node.outputs}
     for dataset in _versioned(names, catalog):
-        shutil.rmtree(Path(dataset._get_versioned_path(version)).parent, ignore_errors=True)
+        shutil.rmtree(Path(dataset._filepath) / version, ignore_errors=True)
+
+
+def _saved_path(name: str, catalog: CatalogProtocol) -> Path | None:
+    """Return the file or folder that an output is saved in; None for one without versions."""
+    for dataset in _versioned([name], catalog):
+        return Path(dataset._get_versioned_path(dataset.resolve_save_version()))
+    return None
 
 
 def _versioned(names: Iterable[str], catalog: CatalogProtocol) -> list[AbstractVersionedDataset]:

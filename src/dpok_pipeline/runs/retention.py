@@ -16,15 +16,16 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
 
-from dpok_pipeline.configuration.tracking import read_tracking
+from dpok_pipeline.configuration.tracking import TrackingConfig, read_tracking
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.json_files import read_json
 from dpok_pipeline.files.manifest import MANIFEST
+from dpok_pipeline.pipelines.mlflow_store import connect, end_run, find_run, in_one_line
+from dpok_pipeline.runs.finished import read_note
+from dpok_pipeline.runs.journal import VERSION, Journal
 from dpok_pipeline.runs.work import WORK, WorkFolders
 
 LAYERS = "0[2-8]_*"
 RUNS = WORK / "runs"
-VERSION = re.compile(r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{3}Z")
 PAGE = 1000
 
 
@@ -48,10 +49,12 @@ class Plan(NamedTuple):
     Attributes:
         data: Data folder of the environment, with Kedro's layers in it.
         entries: Older and unfinished versions, and states of interrupted runs.
+        tracking: Store and MLflow experiment of the environment.
     """
 
     data: Path
     entries: list[Entry]
+    tracking: TrackingConfig
 
     @property
     def removable(self) -> list[Entry]:
@@ -75,7 +78,6 @@ def make_plan(env: str | None, keep: int, work: bool) -> Plan:
     Raises:
         InputError: MLflow does not answer.
     """
-    import mlflow
     from kedro.framework.session import KedroSession
 
     with KedroSession.create(env=env) as session:
@@ -84,12 +86,12 @@ def make_plan(env: str | None, keep: int, work: bool) -> Plan:
         catalog = context.catalog
         tracking = read_tracking(context.config_loader)
     reasons = {} if work else versions_to_continue(data)
-    reasons |= versions_in_mlflow(mlflow.MlflowClient(tracking.tracking_uri), catalog, data)
+    reasons |= versions_in_mlflow(connect(tracking.tracking_uri), catalog, data)
     entries = list_versions(data, keep, reasons)
     states = list_work(data)
     if not work:
         states = [entry._replace(reason="an interrupted run's state; --work") for entry in states]
-    return Plan(data, [*entries, *states])
+    return Plan(data, [*entries, *states], tracking)
 
 
 def list_versions(data: Path, keep: int, reasons: Mapping[Path, str]) -> list[Entry]:
@@ -107,7 +109,11 @@ def list_versions(data: Path, keep: int, reasons: Mapping[Path, str]) -> list[En
     for layer in sorted(data.glob(LAYERS)):
         for folder in sorted(layer.rglob("*")):
             inside = folder.relative_to(data)
-            if VERSION.fullmatch(folder.name) and folder.is_dir() and WORK not in inside.parents:
+            if (
+                re.fullmatch(VERSION, folder.name)
+                and folder.is_dir()
+                and WORK not in inside.parents
+            ):
                 datasets.setdefault(folder.parent, []).append(folder)
     older: list[Path] = []
     for dataset, versions in datasets.items():
@@ -129,9 +135,8 @@ def versions_to_continue(data: Path) -> dict[Path, str]:
     """Return the versions that interrupted runs have made and would go on from, with the reason."""
     reasons: dict[Path, str] = {}
     for path in sorted((data / RUNS).glob("*/*.json")):
-        if path.parent.name != "finished" and (journal := read_json(path)) is not None:
-            version = str(journal.get("version"))
-            for folder in data.glob(f"{LAYERS}/**/{version}"):
+        if path.parent.name != "finished" and (journal := Journal.read(path)) is not None:
+            for folder in data.glob(f"{LAYERS}/**/{journal.version}"):
                 reasons[folder] = f"an interrupted run goes on from it ({path.name})"
     return reasons
 
@@ -183,6 +188,20 @@ def refuse_while_running(data: Path) -> None:
             raise InputError(f"{path}: a run is going on; wait until it has ended") from None
 
 
+def end_runs(entries: Iterable[Entry], tracking: TrackingConfig) -> None:
+    """End in MLflow, as killed, the interrupted runs whose journals are to be removed.
+
+    Raises:
+        InputError: MLflow does not answer, or a journal is damaged.
+    """
+    client = connect(tracking.tracking_uri)
+    for path in (path for entry in entries for path in sorted(entry.path.glob("*.json"))):
+        journal = Journal.read(path) if path.parent.parent.name == RUNS.name else None
+        with in_one_line():
+            if journal and (run_id := find_run(client, tracking, journal.key)) is not None:
+                end_run(client, run_id, "KILLED")
+
+
 def remove(entries: Iterable[Entry], data: Path) -> None:
     """Remove the folders of entries, and the notes of the whole runs that they belong to."""
     versions = set()
@@ -192,8 +211,7 @@ def remove(entries: Iterable[Entry], data: Path) -> None:
         shutil.rmtree(entry.path)
         versions.add(entry.path.name)
     for note in (data / RUNS / "finished").glob("*.json"):
-        content = read_json(note)
-        if content is not None and content.get("version") in versions:
+        if read_note(note) in versions:
             note.unlink()
 
 
@@ -241,7 +259,7 @@ def _versions_of(run: Any, catalog: CatalogProtocol, data: Path) -> Iterator[Pat
     """Yield the folders of the versions that a run's tags name."""
     for key, version in run.data.tags.items():
         kind, _, name = key.partition(".")
-        if kind not in ("input", "output") or not VERSION.fullmatch(version):
+        if kind not in ("input", "output") or not re.fullmatch(VERSION, version):
             continue
         dataset = catalog.get(name)
         if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None:
