@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.commands.errors import explain
-from dpok_pipeline.diffusion.memory import halve_until_fits, in_parts
+from dpok_pipeline.diffusion.memory import halve_until_fits, in_parts, whole_or_not
 from dpok_pipeline.errors import InputError
 from tests.small_memory import SmallMemory
 
@@ -36,3 +36,27 @@ def test_one_that_does_not_fit_is_an_error_in_one_line(gradients: bool) -> None:
     assert line.endswith("take a smaller model, or set compute.device to cpu")
     assert ("gradient_checkpointing" in line) == gradients
     assert small.refused == [3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"
+        ),
+    ],
+)
+def test_what_has_no_parts_is_said_not_to_fit(error: Exception) -> None:
+    with (
+        pytest.raises(InputError) as raised,
+        whole_or_not("opening it on cuda", "take a smaller model"),
+    ):
+        raise error
+    assert str(raised.value) == "opening it on cuda: does not fit in memory; take a smaller model"
+
+
+def test_other_faults_are_no_matter_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="sizes do not match"), whole_or_not("it", "do less"):
+        raise RuntimeError("sizes do not match")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from dpok_pipeline.diffusion import base_model
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.models import (
     ComputeConfig,
@@ -105,3 +107,16 @@ def test_models_are_opened_once_per_command(tiny_model_folder: Path, own_reward:
     assert open_model(handle, ComputeConfig(gradient_checkpointing=True)) is not model
     forget_models()
     assert open_scorer(spec, compute) is not scorer
+
+
+def test_a_base_model_that_does_not_fit_is_said_so(
+    tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*arguments: object, **options: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(base_model, "load_base_model", no_memory)
+    forget_models()
+    handle = base_model.describe_base_model(tiny_model_folder)
+    with pytest.raises(InputError, match="base_model: opening it on cpu: does not fit in memory"):
+        open_model(handle, ComputeConfig(device="cpu"))

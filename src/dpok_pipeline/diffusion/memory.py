@@ -1,10 +1,11 @@
-"""Find the largest batch that fits into the device's memory, by trying."""
+"""Find the largest batch that fits into the device's memory, by trying; say what fits in no way."""
 
 from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -50,6 +51,26 @@ def halve_until_fits(
         torch.cuda.empty_cache()
         size = (size + 1) // 2
         logger.warning("%s: out of device memory; going on with %d at once", task, size)
+
+
+@contextmanager
+def whole_or_not(task: str, remedy: str) -> Iterator[None]:
+    """Say in one line that work which has no smaller parts does not fit in memory.
+
+    Args:
+        task: What is done, and on which device.
+        remedy: What the user can do.
+
+    Raises:
+        InputError: The memory has run out.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # On a CPU, torch's allocator raises an error of no kind of its own.
+        if type(error) is RuntimeError and "can't allocate memory" not in str(error):
+            raise
+        raise InputError(f"{task}: does not fit in memory; {remedy}") from None
 
 
 def in_parts(function: Callable[[slice], Tensor], count: int, size: int, task: str) -> Tensor:

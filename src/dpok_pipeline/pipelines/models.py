@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from dpok_pipeline.rewards.scorer import Scorer
 
 
+_SMALLER = "take a smaller model, free memory, or set compute.device to cpu"
+
+
 class ComputeConfig(NetworkOptions):
     """The device that the networks run on, and how they compute."""
 
@@ -74,10 +77,11 @@ def open_tokenizer(base_model: BaseModelHandle) -> tuple[Any, int]:
 def open_model(base_model: BaseModelHandle, compute: ComputeConfig) -> DiffusionModel:
     """Load the base model that a handle names."""
     from dpok_pipeline.diffusion.base_model import load_base_model
+    from dpok_pipeline.diffusion.memory import whole_or_not
 
-    return load_base_model(
-        base_model, compute.torch_device(), compute.resolved_precision(), options=compute
-    )
+    device = compute.torch_device()
+    with whole_or_not(f"base_model: opening it on {device}", _SMALLER):
+        return load_base_model(base_model, device, compute.resolved_precision(), options=compute)
 
 
 def open_scorer(scorer: ScorerConfig, compute: ComputeConfig) -> Scorer:
@@ -87,17 +91,23 @@ def open_scorer(scorer: ScorerConfig, compute: ComputeConfig) -> Scorer:
 
 @lru_cache(maxsize=8)
 def _open_scorer(specification: str, device: str) -> Scorer:
+    from dpok_pipeline.diffusion.memory import whole_or_not
     from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
 
-    return load_scorer(ScorerConfig.model_validate_json(specification), device)
+    spec = ScorerConfig.model_validate_json(specification)
+    with whole_or_not(f"scorer `{spec.kind}`: opening it on {device}", _SMALLER):
+        return load_scorer(spec, device)
 
 
 @lru_cache(maxsize=1)
 def open_embedder(folder: Path, compute: ComputeConfig) -> ClipEmbedder:
     """Load the CLIP whose image embeddings measure diversity."""
+    from dpok_pipeline.diffusion.memory import whole_or_not
     from dpok_pipeline.rewards.clip import ClipEmbedder
 
-    return ClipEmbedder.from_folder(folder).eval().to(compute.torch_device())
+    device = compute.torch_device()
+    with whole_or_not(f"embedder: opening it on {device}", _SMALLER):
+        return ClipEmbedder.from_folder(folder).eval().to(device)
 
 
 def forget_models() -> None:

@@ -16,6 +16,7 @@ from kedro.pipeline import Pipeline
 from dpok_pipeline.datasets.models import NamedDataset
 from dpok_pipeline.pipelines.models import (
     ComputeConfig,
+    forget_models,
     open_embedder,
     open_model,
     open_scorer,
@@ -47,6 +48,7 @@ def open_models(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFr
         InputError: A model cannot be opened, a reward of the user's own fails, or the base model's
             noise schedule has fewer steps than sampling takes.
     """
+    forget_models()  # files may have changed since an earlier command of this process
     names = sorted(name for name in pipeline.inputs() if _is_model(catalog, name))
     if not names:
         return

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from dpok_pipeline.algorithms.dpok.buffer import Transitions
@@ -7,6 +8,7 @@ from dpok_pipeline.algorithms.dpok.config import ValueConfig
 from dpok_pipeline.algorithms.dpok.value import ConditionalLinear, ValueFunction, make_critic
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.prompt_encoder import PromptTable
+from dpok_pipeline.errors import InputError
 from tests.algorithms.support import PROMPTS, SAMPLING, generator
 
 
@@ -66,3 +68,13 @@ def test_critic_learns_what_depends_on_latent_prompt_and_step(tiny_model: Diffus
     assert last["value/explained_variance"] > 0.6
     residual = critic(rows(500)) - rows(500).reward
     assert residual.mean().abs() < 1
+
+
+def test_a_minibatch_that_does_not_fit_is_said_so(tiny_model: DiffusionModel) -> None:
+    def no_memory(count: int) -> Transitions:
+        raise torch.OutOfMemoryError
+
+    table = PromptTable.encode(tiny_model, PROMPTS)
+    critic = make_critic(tiny_model, table, SAMPLING, ValueConfig(), 0)
+    with pytest.raises(InputError, match=r"updating the value function.*lower rl_training\.value"):
+        critic.update(no_memory)

@@ -13,6 +13,7 @@ from dpok_pipeline.algorithms.dpok.buffer import Transitions
 from dpok_pipeline.algorithms.dpok.config import ValueConfig
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.diffusion.memory import whole_or_not
 from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 
 
@@ -95,6 +96,7 @@ class Critic:
         value: Tensor = self.function(rows.latents, self.text[rows.prompt], rows.step)
         return value
 
+    @whole_or_not("updating the value function", "lower rl_training.value.minibatch")
     def update(self, draw_rows: Callable[[int], Transitions]) -> dict[str, Tensor]:
         """Regress on the final rewards (the official code averages five minibatches per step).
 
@@ -103,6 +105,9 @@ class Critic:
 
         Returns:
             Metrics as device scalars, so that nothing waits for the device here.
+
+        Raises:
+            InputError: A minibatch does not fit in memory.
         """
         losses, explained = [], []
         for _ in range(self.config.updates_per_iteration):
