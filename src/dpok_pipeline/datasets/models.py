@@ -152,15 +152,15 @@ class ModelFolderDataset(FolderOrHubDataset):
 
 
 def _check_pinned(name: str, hub_id: str, revision: str | None) -> None:
-    """Refuse a hub id without a revision.
+    """Refuse a hub id without a revision; a path to nothing looks the same.
 
     Raises:
-        InputError: There is no revision.
+        InputError: There is no folder of this name, and no revision.
     """
-    if revision is None:
+    if revision is None and not Path(hub_id).is_dir():
         raise InputError(
-            f"{name} {hub_id}: no revision; set the hub's commit that you mean, so that nobody "
-            "can change the model under you"
+            f"{name} {hub_id}: no such folder here; correct the path, or, for a model of the hub, "
+            "set its commit as `revision`, so that nobody can change the model under you"
         )
 
 
