@@ -9,22 +9,33 @@ import pytest
 from dpok_pipeline.datasets.models import ScorerDataset, ScorersDataset
 from dpok_pipeline.datasets.networks import NetworkDataset
 from dpok_pipeline.errors import InputError
+from tests.opened import opening
 
 OWN = "tests.project.BrightJudge"
 
 
 @pytest.mark.parametrize(
-    ("dataset", "name"),
+    ("datasets", "name"),
     [
-        (ScorerDataset(kind=OWN), "reward_model"),
-        (ScorersDataset(scorers={"bright": {"kind": OWN}}), "bright"),
+        ({"reward_model": ScorerDataset(kind=OWN)}, "reward_model"),
+        ({"scorers": ScorersDataset(scorers={"bright": {"kind": OWN}})}, "bright"),
+        (
+            {
+                "reward_model": ScorerDataset(
+                    kind="weighted_sum", parts={"bright": {"weight": 1.0, "kind": OWN}}
+                )
+            },
+            "reward_model",
+        ),
     ],
 )
 def test_a_reward_of_ones_own_is_imported_and_named(
-    dataset: ScorerDataset | ScorersDataset, name: str, caplog: pytest.LogCaptureFixture
+    datasets: dict[str, ScorerDataset | ScorersDataset],
+    name: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level("INFO", logger="dpok_pipeline"):
-        dataset.check()
+        opening(**datasets)()
     assert caplog.messages == [f"{name}: code of your own is imported and run, {OWN}"]
 
 

@@ -22,6 +22,7 @@ import yaml
 from click.testing import CliRunner
 
 from tests.end_to_end.conftest import Command, Outcome, error_of, versions
+from tests.opened import opening
 from tests.project import write_world
 
 pytestmark = pytest.mark.xdist_group("whole run")
@@ -86,24 +87,6 @@ def change_tensors(path: Path, step: Row) -> None:
     elif verb == "spoil":
         tensors[name] = tensor * float("nan")
     save_file(tensors, path)
-
-
-def opening(**datasets: Any) -> Callable[[], None]:
-    """What a run does with models before its first node."""
-    import pandas as pd
-    from kedro.io import DataCatalog, MemoryDataset
-    from kedro.pipeline import Node, Pipeline
-
-    from dpok_pipeline.pipelines.opening import open_models
-
-    parameters = {
-        "params:compute": {"device": "cpu"},
-        "params:sampling": {"ddim_steps": 4, "guidance_scale": 2.0},
-    }
-    memory = {name: MemoryDataset(value) for name, value in parameters.items()}
-    node = Node(lambda *_: None, [*datasets, *parameters], "done", name="done")
-    prompts = pd.DataFrame({"text": ["a cat", "a dog"]})
-    return lambda: open_models(Pipeline([node]), DataCatalog({**datasets, **memory}), prompts)
 
 
 def make(path: Path, row: Row) -> None:

@@ -111,7 +111,7 @@ def test_as_many_prompts_as_images_learn_by_groups_of_their_own(
     write, kedro_run: Command, project: Path
 ) -> None:
     write(sixteen_prompts())
-    small = "sampling.ddim_steps=2,compute.precision=float32"
+    small = "sampling.ddim_steps=3,compute.precision=float32"
     options = ("--pipelines", "prompt_preparation,rl_training", "--params", small)
     result = kedro_run(*options, env="custom")
     assert result.exit_code == 0, result.output

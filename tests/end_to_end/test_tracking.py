@@ -126,6 +126,6 @@ def test_the_logged_model_loads_back_and_draws_the_tuned_images(
 def test_a_card_lies_beside_every_lora(catalog: CatalogProtocol) -> None:
     for method in METHODS:
         card = (catalog.load(f"color.{method}.lora") / "README.md").read_text()
-        assert "* a green cat\n" in card
+        assert "* `a green cat`\n" in card
         assert "| reward | image_reward, " in card
         assert "| model | base_model |" in card

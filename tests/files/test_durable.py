@@ -9,7 +9,7 @@ import pytest
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files import durable
 from dpok_pipeline.files.durable import describe_bytes, replace_durably, save_whole
-from dpok_pipeline.files.json_files import read_json, write_json
+from dpok_pipeline.runs.json_files import read_json, write_json
 
 
 def test_a_file_is_replaced_and_nothing_is_left_over(tmp_path: Path) -> None:

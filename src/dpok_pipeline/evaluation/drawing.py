@@ -132,8 +132,8 @@ def check_trained_on(model: DiffusionModel, lora: Path) -> None:
     trained_on = read_metadata(lora).get("base_model")
     if trained_on not in (None, model.handle.content_hash):
         raise InputError(
-            f"{lora}: trained on the base model {trained_on:.12}, this one is "
-            f"{model.handle.content_hash:.12}; take the LoRA's own base model, or train it anew"
+            f"{lora}: trained on the base model {trained_on[:12]}, this one is "
+            f"{model.handle.content_hash[:12]}; take the LoRA's own base model, or train it anew"
         )
 
 

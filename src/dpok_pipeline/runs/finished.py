@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.json_files import read_json, write_json
 from dpok_pipeline.runs.identity import Identity
 from dpok_pipeline.runs.journal import VERSION
+from dpok_pipeline.runs.json_files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from dpok_pipeline.configuration.validation import lower_first
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.files.fingerprint import changes
-from dpok_pipeline.files.json_files import read_json, write_json
 from dpok_pipeline.files.manifest import MANIFEST, check_folder
+from dpok_pipeline.runs.json_files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -142,16 +142,7 @@ def train_sft(
             too many updates in a row had no finite gradient; another process is in `work_dir`.
         Stopped: SIGINT or SIGTERM came; the update is finished and saved.
     """
-    if tuple(samples.latents.shape[1:]) != model.latent_shape:
-        raise InputError(
-            f"sft_samples: latents of shape {tuple(samples.latents.shape[1:])}, the base model's "
-            f"are {model.latent_shape}; run sample_generation with this base model"
-        )
-    if samples.base_model not in (None, model.handle.content_hash):
-        raise InputError(
-            f"sft_samples: drawn by the base model {samples.base_model:.12}, this one is "
-            f"{model.handle.content_hash:.12}; run sample_generation with this base model"
-        )
+    _check_origin(samples, model)
     recipe: dict[str, Any] = {
         "algorithm": "sft",
         "sft_training": config.numbers(length=False),
@@ -173,6 +164,20 @@ def train_sft(
         tracker=tracker,
         resume=resume,
     )
+
+
+def _check_origin(samples: SFTSamples, model: DiffusionModel) -> None:
+    """Refuse samples that another base model has drawn, be it of the same shape or not."""
+    if tuple(samples.latents.shape[1:]) != model.latent_shape:
+        raise InputError(
+            f"sft_samples: latents of shape {tuple(samples.latents.shape[1:])}, the base model's "
+            f"are {model.latent_shape}; run sample_generation with this base model"
+        )
+    if samples.base_model not in (None, model.handle.content_hash):
+        raise InputError(
+            f"sft_samples: drawn by the base model {samples.base_model[:12]}, this one is "
+            f"{model.handle.content_hash[:12]}; run sample_generation with this base model"
+        )
 
 
 def _content_hash(samples: SFTSamples) -> str:
