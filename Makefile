@@ -64,6 +64,7 @@ full-size: install ## Env paper on full-size models with random weights, a tiny 
 	$(BIN)/python -m benchmarks.full_size $(DATA)
 
 stress: install ## Kill, starve of disk, generate 20,000 images: 40 minutes on one core
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m stress
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.stress
 
 # Old releases that image-reward imports with; torchvision's wheels bring a CUDA build of torch.
