@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
 
 _EFFECT = "effect"
 
@@ -26,6 +27,17 @@ class FrozenConfig(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `true`, which Pydantic takes for the number 1, in a field of numbers."""
+        kinds = cls.model_fields[str(info.field_name)].annotation
+        numbers = {int, float} & {kinds, *get_args(kinds)}
+        if isinstance(value, bool) and numbers:
+            kind = "integer" if int in numbers else "number"
+            raise PydanticCustomError("number_type", f"Input should be a valid {kind}")
+        return value
 
     def numbers(self, *, length: bool = True) -> dict[str, Any]:
         """Dump the fields that decide what is computed, those of nested groups among them.

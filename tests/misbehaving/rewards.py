@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import sys
+import warnings
 
 import torch
 
@@ -27,6 +31,45 @@ def divide(images, prompts):
 def leave(images, prompts):
     """Ends the program, as if all were well."""
     sys.exit(0)
+
+
+def abandon(images, prompts):
+    """Raises what no `except Exception` catches."""
+    raise GeneratorExit
+
+
+class NoAnswer:
+    """Fails when it is asked for anything."""
+
+    def __getattr__(self, name):
+        """Never returns."""
+        raise RuntimeError(name)
+
+
+class HalfNetwork(torch.nn.Module):
+    """Does not let torch build it."""
+
+    def __init__(self):
+        pass
+
+    def score(self, images, prompts):
+        """Never called."""
+        return images.mean((1, 2, 3))
+
+
+def unsettle(images, prompts):
+    """Changes what holds for the whole process."""
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    torch.set_float32_matmul_precision("medium")
+    torch.use_deterministic_algorithms(True)
+    torch.set_default_device("meta")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("error")
+    logging.disable()
+    os.chdir("/")
+    sys.stdout = None
+    return images.mean((1, 2, 3))
 
 
 def imaginary(images, prompts):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +120,21 @@ def test_trying_a_reward_out_draws_none_of_the_random_numbers_that_come_later(
     torch.manual_seed(5)
     try_out(Draws(), PROMPTS, side=8)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_what_a_reward_sets_for_the_whole_process_is_set_back(images: torch.Tensor) -> None:
+    """Training after it would compute in another type, or without gradients."""
+    reward = load_scorer(ScorerConfig(kind=f"{OWN}.unsettle"))
+    folder, handler, stream = os.getcwd(), signal.getsignal(signal.SIGINT), sys.stdout
+    filters = list(warnings.filters)
+    scores = ask(reward, images, PROMPTS)
+    torch.testing.assert_close(scores, images.mean((1, 2, 3)))
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_default_device() == torch.device("cpu")
+    assert torch.is_grad_enabled()
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert (os.getcwd(), signal.getsignal(signal.SIGINT)) == (folder, handler)
+    assert sys.stdout is stream
+    assert list(warnings.filters) == filters
+    assert logging.root.manager.disable == 0

@@ -111,7 +111,11 @@ def load_tokenizer(folder: Path) -> tuple[Any, int]:
         name = folder / "text_encoder" / "config.json"
         raise InputError(f"{name}: no text encoder's ({reason_of(error)})") from error
     tokenizer = load_clip_tokenizer(folder / "tokenizer", size)
-    return tokenizer, min(int(tokenizer.model_max_length), positions)
+    limit = tokenizer.model_max_length
+    if not isinstance(limit, int | float) or not limit > 2:
+        name = folder / "tokenizer" / "tokenizer_config.json"
+        raise InputError(f"{name}: model_max_length is {limit!r}: give the number of tokens")
+    return tokenizer, int(min(limit, positions))
 
 
 def hash_components(folder: Path) -> str:

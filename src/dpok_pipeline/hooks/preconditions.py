@@ -70,6 +70,10 @@ class PreconditionHooks:
             env = run_params["env"]
             remedies = (_remedy(name, catalog.get(name), env) for name in missing)
             raise InputError("; ".join(remedies))
+        absent = [name for name in pipeline.inputs() if is_parameter(name) and name not in catalog]
+        if absent:
+            group = min(absent).removeprefix("params:")
+            raise InputError(f"{PARAMETERS}: {group} is missing: set it")
         prompts = present_prompts(pipeline, catalog)
         check_methods(pipeline, catalog, prompts)
         check_sample_number(pipeline, catalog, prompts)

@@ -31,6 +31,8 @@ from transformers import (
 )
 
 from dpok_pipeline.config import FrozenConfig
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.networks import reason_of
 from dpok_pipeline.rewards.folders import (
     load_weights,
     read_config,
@@ -111,7 +113,10 @@ class ImageReward(nn.Module):
         folder = Path(folder)
         config = read_config(folder / "config.json", ImageRewardConfig)
         vocab = require_file(folder / "vocab.txt", "the folder is not whole, copy it again")
-        model = cls(config, vocab.read_text(encoding="utf-8").splitlines())
+        try:
+            model = cls(config, vocab.read_text(encoding="utf-8").splitlines())
+        except Exception as error:  # the network's layers raise many kinds for odd sizes
+            raise InputError(f"{folder}: no whole ImageReward ({reason_of(error)})") from error
         weights = folder / "model.safetensors"
         load_weights(model, read_safetensors(weights), weights)
         return model.eval()

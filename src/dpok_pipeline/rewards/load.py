@@ -15,7 +15,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import verify_checksums
 from dpok_pipeline.files.hub import find_files, hub_sha256, is_hub_id
 from dpok_pipeline.rewards.own import load_own
-from dpok_pipeline.rewards.scorer import BFloat16Scorer, Scorer, WeightedSum
+from dpok_pipeline.rewards.scorer import BFloat16Scorer, Scorer, WeightedSum, foreign_code
 
 WEIGHTED_SUM = "weighted_sum"
 
@@ -95,7 +95,8 @@ def load_scorer(spec: ScorerConfig, device: torch.device | str = "cpu") -> Score
         known = ", ".join(sorted([*builders, WEIGHTED_SUM]))
         raise InputError(f"scorer kind `{spec.kind}` is none of {known}, nor a dotted path")
     if isinstance(scorer, nn.Module):
-        scorer = scorer.eval().requires_grad_(False).to(device)
+        with foreign_code(f"scorer `{spec.kind}`: cannot be moved to {device}"):
+            scorer = scorer.eval().requires_grad_(False).to(device)
     return BFloat16Scorer(scorer, torch.device(device)) if spec.precision == "bfloat16" else scorer
 
 

@@ -14,8 +14,9 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.scorer import (
     Scorer,
     ask,
-    describe_failure,
+    foreign_code,
     one_number_each,
+    settings_kept,
 )
 
 
@@ -34,7 +35,9 @@ class FunctionScorer:
             InputError: The function returned anything but one number per image.
         """
         count = len(images)  # counted first: the function may change its arguments
-        return one_number_each(self.function(images, prompts), count, self.name)
+        with settings_kept():
+            scores = self.function(images, prompts)
+        return one_number_each(scores, count, self.name)
 
 
 def load_own(dotted: str, path: str | None) -> Scorer:
@@ -48,34 +51,29 @@ def load_own(dotted: str, path: str | None) -> Scorer:
     Raises:
         InputError: It cannot be imported, cannot be built, or has another signature.
     """
-    scorer = _import(dotted)
-    if inspect.isclass(scorer):
-        scorer = _build(scorer, dotted, path)
-    method = getattr(scorer, "score", None)
-    if method is not None:
-        _check_signature(method, dotted)
-        typed: Scorer = scorer
-        return typed
-    if not callable(scorer):
-        raise InputError(f"scorer `{dotted}`: neither callable nor with a `score` method")
-    _check_signature(scorer, dotted)
-    return FunctionScorer(scorer, dotted)
+    with foreign_code(f"scorer `{dotted}`: cannot be imported"):
+        scorer = _import(dotted)
+    with foreign_code(f"scorer `{dotted}`: cannot be built"):
+        if inspect.isclass(scorer):
+            scorer = _build(scorer, dotted, path)
+        method = getattr(scorer, "score", None)
+        if method is not None:
+            _check_signature(method, dotted)
+            typed: Scorer = scorer
+            return typed
+        if not callable(scorer):
+            raise InputError(f"scorer `{dotted}`: neither callable nor with a `score` method")
+        _check_signature(scorer, dotted)
+        return FunctionScorer(scorer, dotted)
 
 
 def _build(kind: Any, dotted: str, path: str | None) -> Any:
     """Build an object of a user's class."""
-    try:
-        if path is None:
-            return kind()
-        if not hasattr(kind, "from_folder"):
-            raise InputError(f"scorer `{dotted}`: `path` is set but there is no from_folder")
-        return kind.from_folder(path)
-    except InputError:
-        raise
-    except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise InputError(
-            f"scorer `{dotted}`: cannot be built: {describe_failure(error)}"
-        ) from error
+    if path is None:
+        return kind()
+    if not hasattr(kind, "from_folder"):
+        raise InputError(f"scorer `{dotted}`: `path` is set but there is no from_folder")
+    return kind.from_folder(path)
 
 
 def _import(dotted: str) -> Any:
@@ -87,10 +85,6 @@ def _import(dotted: str) -> Any:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError(f"scorer `{dotted}`: cannot be imported: {error}") from error
-    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
-        raise InputError(
-            f"scorer `{dotted}`: cannot be imported: {describe_failure(error)}"
-        ) from error
     if not hasattr(module, attribute):
         raise InputError(f"scorer `{dotted}`: `{module_name}` has no `{attribute}`")
     return getattr(module, attribute)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+import sys
+import threading
 import traceback
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,18 +104,36 @@ def ask(scorer: Scorer, images: Tensor, prompts: Sequence[str], name: str | None
             number per image.
     """
     name = scorer_name(scorer) if name is None else name
-    try:
+    with foreign_code(f"reward `{name}`"):
         scores = scorer.score(images.clone(), list(prompts))
-    except (InputError, torch.OutOfMemoryError):
-        raise
-    except (Exception, SystemExit) as error:
-        raise InputError(f"reward `{name}`: {describe_failure(error)}") from error
     return one_number_each(scores, len(prompts), name).clone()
+
+
+@contextmanager
+def foreign_code(what: str) -> Iterator[None]:
+    """Run a user's own code: what it raises is the user's to correct, what it sets is undone.
+
+    Args:
+        what: What the code was to do; the beginning of the message.
+
+    Raises:
+        InputError: The code raised an error, or was to end the program.
+    """
+    try:
+        with settings_kept():
+            yield
+    except (InputError, KeyboardInterrupt, torch.OutOfMemoryError):
+        raise
+    except BaseException as error:
+        raise InputError(f"{what}: {describe_failure(error)}") from error
 
 
 def describe_failure(error: BaseException) -> str:
     """Say in one line what foreign code raised, and in which line of a user's file."""
-    reason = str(error).partition("\n")[0] or "no message"
+    try:
+        reason = str(error).partition("\n")[0] or "no message"
+    except Exception:  # An error of a user's own class may have no text at all.
+        reason = "no message"
     frames = traceback.extract_tb(error.__traceback__)
     package = str(Path(__file__).parents[1])
     own = [
@@ -135,7 +161,7 @@ def one_number_each(scores: Any, count: int, name: str) -> Tensor:
         if tensor.is_complex():  # torch would drop the imaginary parts.
             raise TypeError("complex numbers")
         tensor = tensor.to(torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # whatever a user's own type raises
         raise InputError(f"reward `{name}`: returned no numbers: {error}") from error
     if tensor.shape != (count,):
         raise InputError(
@@ -143,3 +169,67 @@ def one_number_each(scores: Any, count: int, name: str) -> Tensor:
             f"images; return one number per image, shape ({count},)"
         )
     return tensor
+
+
+def _set_signals(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def _set_backends(flags: tuple[bool, bool, bool]) -> None:
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = flags
+
+
+def _set_filters(filters: list[Any]) -> None:
+    warnings.filters = filters
+
+
+def _set_streams(streams: tuple[Any, Any]) -> None:
+    sys.stdout, sys.stderr = streams
+
+
+#: How each setting is read and set.
+SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    # The device comes first: those below make tensors on it.
+    (torch.get_default_device, torch.set_default_device),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (
+        lambda: (
+            torch.backends.cuda.matmul.allow_tf32,
+            torch.backends.cudnn.allow_tf32,
+            torch.backends.cudnn.benchmark,
+        ),
+        _set_backends,
+    ),
+    (np.geterr, lambda before: np.seterr(**before)),
+    (os.getcwd, os.chdir),
+    (lambda: list(warnings.filters), _set_filters),
+    (lambda: logging.root.manager.disable, logging.disable),
+    (lambda: (sys.stdout, sys.stderr), _set_streams),
+)
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Set back, at the end of the block, what a user's code has set for the whole process.
+
+    Training after it would compute other numbers or fail, and nothing would show why.
+    """
+    before = [read() for read, _ in SETTINGS]
+    handlers: dict[int, Any] = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for (read, put), value in zip(SETTINGS, before, strict=True):
+            if read() != value:
+                put(value)
+        if threading.current_thread() is threading.main_thread():
+            _set_signals(handlers)
