@@ -63,7 +63,7 @@ full-size: install ## Env paper on full-size models with random weights, a tiny 
 	@test -n "$(DATA)" || (echo 'DATA=FOLDER: which files it holds is in benchmarks/random_models.py' && false)
 	$(BIN)/python -m benchmarks.full_size $(DATA)
 
-stress: install ## Kill, starve of disk, generate 20,000 images: 40 minutes on one core
+stress: install ## Kill, starve of disk, generate 20,000 images, try 2,000 inputs: an hour on one core
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m stress
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.stress
 

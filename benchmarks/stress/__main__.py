@@ -26,8 +26,8 @@ from benchmarks.stress.generation import generate_many
 from benchmarks.stress.kills import kill_and_restart
 
 RESULTS = Path(__file__).parents[1] / "results" / "stress.json"
-PARTS = ("kills", "disk", "generation", "checkpoints", "batches")
-SETTINGS = ("kills", "images", "budget", "seed")
+PARTS = ("kills", "disk", "generation", "checkpoints", "batches", "fuzz")
+SETTINGS = ("kills", "images", "cases", "budget", "seed")
 
 Case = Callable[[], dict[str, Any]]
 
@@ -47,6 +47,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--images", type=int, default=20_000, help="number of images of the part generation"
     )
+    parser.add_argument("--cases", type=int, default=2000, help="number of inputs of the part fuzz")
     parser.add_argument(
         "--budget",
         choices=BUDGETS,
@@ -74,6 +75,8 @@ def cases(arguments: argparse.Namespace) -> Iterator[tuple[str, Case]]:
             yield part, partial(generate_many, folder / part, arguments.images, seed, budget)
         elif part == "batches":
             yield part, partial(compare_batch_sizes, seed, budget)
+        elif part == "fuzz":
+            yield part, partial(try_inputs, arguments.cases)
         else:
             for kind in arguments.kinds:
                 place = folder / part / kind
@@ -118,6 +121,18 @@ def main() -> int:
     for name in failed:
         print(f"{name}: FAILED", file=sys.stderr)
     return 1 if failed else 0
+
+
+def try_inputs(number: int) -> dict[str, Any]:
+    """Try inputs that are wrong in some way, new ones each time."""
+    from benchmarks.fuzz.__main__ import FAMILIES, fuzz, keep, new_seed
+
+    seed = new_seed()
+    print(f"seed {seed}", flush=True)
+    each = -(-number // len(FAMILIES))
+    outcomes, failures = fuzz([*FAMILIES], each, each * 3 // 100, seed)
+    keep(failures)
+    return {"seed": seed, **outcomes, "passed": not failures}
 
 
 def machine() -> str:

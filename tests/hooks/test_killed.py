@@ -126,10 +126,7 @@ WINDOWS = ("the command's run is opened", "a model is whole")
 
 @pytest.mark.parametrize(
     "point",
-    [
-        pytest.param(point, marks=() if point in WINDOWS else pytest.mark.stress)
-        for point in POINTS
-    ],
+    [pytest.param(point, marks=() if point in WINDOWS else pytest.mark.stress) for point in POINTS],
 )
 def test_killed_just_after(point: str, folder: Path, order: list[str]) -> None:
     name, number = POINTS[point]

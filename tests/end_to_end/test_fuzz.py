@@ -1,0 +1,36 @@
+"""A few of the inputs that `python -m benchmarks.fuzz` tries, and all that have failed in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from benchmarks.fuzz.__main__ import FAMILIES, KEPT, try_family
+from benchmarks.fuzz.cases import Case, draw
+from benchmarks.fuzz.project import Project
+
+pytestmark = pytest.mark.xdist_group("whole run")
+
+KEPT_CASES = [Case(**json.loads(line)) for line in KEPT.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def own_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    with Project(tmp_path_factory.mktemp("fuzz")) as project:
+        yield project
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_some_inputs_work_or_are_refused_in_one_line(own_project: Project, family: str) -> None:
+    cases = draw(FAMILIES[family].cases(own_project.template), number=5, chosen=None)
+    figures, failures = try_family(own_project, family, cases)
+    assert failures == []
+    assert figures["cases"] == 5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_has_failed_once_fails_no_more(own_project: Project, family: str) -> None:
+    cases = [case for case in KEPT_CASES if case.family == family]
+    _, failures = try_family(own_project, family, cases)
+    assert failures == []
