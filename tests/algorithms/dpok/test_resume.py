@@ -24,7 +24,7 @@ from tests.algorithms.support import Brightness, lora_bytes, run_dpok
 from tests.files.killed import run_killed
 
 
-class Interrupted(BaseException):
+class Interrupted(KeyboardInterrupt):
     pass
 
 
