@@ -9,6 +9,7 @@ import signal
 import sys
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
@@ -235,7 +236,7 @@ def state() -> dict[str, Any]:
             sys.stdout is None or sys.stdout.closed,
             sys.stderr is None or sys.stderr.closed,
         ),
-        "numpy": __import__("numpy").geterr(),
+        "numpy": np.geterr(),
     }
 
 
