@@ -66,11 +66,16 @@ def try_family(
         status, seconds, reason = isolated(partial(_try, project, family, case, plain)) or LOST
         project.restore(case)
         if reason is not None:
-            failures.append((case, reason))
+            failures.append(_failed(case, reason))
         counts["refused" if status else "accepted"] += 1
         slowest = max(slowest, seconds)
     figures = {"cases": len(cases), **counts, "slowest_seconds": round(slowest, 1)}
     return {**figures, "failures": len(failures)}, failures
+
+
+def _failed(case: Case, reason: str) -> Failure:
+    print(f"{case.to_json()}\n  {reason}", flush=True)
+    return case, reason
 
 
 def _try(
@@ -88,20 +93,27 @@ def try_commands(
 ) -> tuple[dict[str, Any], list[Failure]]:
     """Give some cases as whole commands, processes of their own that run to the end."""
     counts, failures = Counter[str](), []
-    fitting = [case for case in cases if case.env == "smoke" and not LARGE.search(case.to_json())]
+    fitting = [case for case in cases if case.env == "smoke" and not LARGE.search(_new(case))]
     for case in fitting[:number]:
         outcome = project.command(case, LONGEST_COMMAND)
         reason = judge(outcome, checked_only=False)
         if reason is not None:
-            failures.append((case, f"as a whole command: {reason}"))
+            failures.append(_failed(case, f"as a whole command: {reason}"))
         counts["refused" if outcome.status else "accepted"] += 1
     return {"cases": len(fitting[:number]), **counts, "failures": len(failures)}, failures
+
+
+def _new(case: Case) -> str:
+    """Return the words of a case that were not in its file before."""
+    before = str(case.expected.get("was", "")).split()
+    words = [word for edit in case.edits for word in str(edit.get("text", "")).split()]
+    return " ".join([*case.options, *(word for word in words if word not in before)])
 
 
 def fuzz(
     names: Sequence[str], number: int, commands: int, seed: int | None
 ) -> tuple[dict[str, Any], list[Failure]]:
-    """Try cases of families, in this process and as whole commands.
+    """Try cases of families, in this process and as whole commands; keep those that fail.
 
     Args:
         names: Names of the families.
@@ -125,15 +137,9 @@ def fuzz(
                 outcomes[name]["commands"] = figures
                 failures += failed
             print(f"{name}: {outcomes[name]}", flush=True)
+        with KEPT.open("a", encoding="utf-8") as file:
+            file.writelines(f"{case.to_json()}\n" for case, _ in failures)
     return outcomes, failures
-
-
-def keep(failures: Sequence[Failure]) -> None:
-    """Print the cases that have failed, and keep them: a test does them again."""
-    for case, reason in failures:
-        print(f"{case.to_json()}\n  {reason}", flush=True)
-    with KEPT.open("a", encoding="utf-8") as file:
-        file.writelines(f"{case.to_json()}\n" for case, _ in failures)
 
 
 def new_seed() -> int:
@@ -149,7 +155,6 @@ def main() -> int:
     families = len(arguments.families)
     number, commands = arguments.cases // families, arguments.commands // families
     _, failures = fuzz(arguments.families, number, commands, seed)
-    keep(failures)
     return 1 if failures else 0
 
 

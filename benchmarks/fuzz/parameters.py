@@ -125,7 +125,7 @@ def _dumped(value: Any) -> Any:
 
 
 def _same(given: Any, arrived: Any) -> bool:
-    if isinstance(given, bool) or isinstance(arrived, bool):
+    if isinstance(given, bool):
         return given is arrived
     if given is None or arrived is None:
         return given is arrived

@@ -193,3 +193,10 @@ def test_a_chain_in_any_order_has_the_last_differences(
     for name in order:
         assert methods[name].training.kl_weight == weight[name]
         assert methods[name].lora.rank == order.index(name) + 1
+
+
+@pytest.mark.parametrize("group", ["lora", "rl_training"])
+def test_a_group_that_no_file_has_is_named(group: str) -> None:
+    groups = {name: fields for name, fields in GROUPS.items() if name != group}
+    with pytest.raises(InputError, match=f"{group} is None: expected names and values"):
+        resolve_methods(ENTRIES, groups, None, ["color"])

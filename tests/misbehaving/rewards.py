@@ -61,6 +61,7 @@ def unsettle(images, prompts):
     """Changes what holds for the whole process."""
     torch.set_default_dtype(torch.float64)
     torch.set_grad_enabled(False)
+    torch.autocast("cpu", torch.bfloat16).__enter__()
     torch.set_float32_matmul_precision("medium")
     torch.use_deterministic_algorithms(True)
     torch.set_default_device("meta")

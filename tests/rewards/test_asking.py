@@ -132,6 +132,7 @@ def test_what_a_reward_sets_for_the_whole_process_is_set_back(images: torch.Tens
     assert torch.get_default_dtype() == torch.float32
     assert torch.get_default_device() == torch.device("cpu")
     assert torch.is_grad_enabled()
+    assert not torch.is_autocast_enabled("cpu")
     assert torch.get_float32_matmul_precision() == "highest"
     assert not torch.are_deterministic_algorithms_enabled()
     assert (os.getcwd(), signal.getsignal(signal.SIGINT)) == (folder, handler)

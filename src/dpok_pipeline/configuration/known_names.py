@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping
+from string import Formatter
 from typing import Any
 
 from dpok_pipeline.configuration.validation import SPELLING, advise
@@ -43,7 +44,7 @@ def check_catalog(entries: Mapping[str, Any], datasets: Collection[str]) -> None
 
 
 def check_types(entries: Mapping[str, Any]) -> None:
-    """Refuse entries of the catalog whose type is no text, at which Kedro fails.
+    """Refuse entries of the catalog at which Kedro fails: a type or a pattern that is none.
 
     Raises:
         InputError: There is such an entry. The message names it and the remedy.
@@ -52,6 +53,25 @@ def check_types(entries: Mapping[str, Any]) -> None:
         kind = entry.get("type", "") if isinstance(entry, Mapping) else ""
         if not isinstance(kind, str):
             raise InputError(f"{CATALOG}: {name}.type is {kind!r}: name a dataset's class")
+        if "{" in name:
+            _check_braces(f"{CATALOG}: {name}", entry)
+
+
+def _check_braces(where: str, value: Any) -> None:
+    """Refuse text in a pattern's entry that Kedro cannot fill in."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_braces(f"{where}.{key}", inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_braces(where, inner)
+    elif isinstance(value, str):
+        try:
+            list(Formatter().parse(value))
+        except ValueError:
+            raise InputError(
+                f"{where} is {value!r}: a brace without its partner; correct the entry"
+            ) from None
 
 
 def _check_wishes(where: str, wishes: Any) -> None:

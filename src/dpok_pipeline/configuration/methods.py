@@ -166,6 +166,8 @@ def _make_method(
     _check_fields(f"{FILE}: methods.{name}", entry, known_fields)
     _check_fields(f"--params: methods.{name}", override, {"lora", group})
     config = ALGORITHMS[algorithm].config
+    if not isinstance(groups.get("lora"), Mapping):
+        raise InputError(f"{PARAMETERS}: lora is {groups.get('lora')!r}: expected names and values")
     # One group serves several algorithms: each takes the fields that it has.
     shared = {key: value for key, value in groups[group].items() if key in config.model_fields}
     try:

@@ -181,6 +181,11 @@ def _set_backends(flags: tuple[bool, bool, bool]) -> None:
     matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = flags
 
 
+def _set_autocast(enabled: tuple[bool, ...]) -> None:
+    for device, value in zip(AUTOCAST, enabled, strict=True):
+        torch.set_autocast_enabled(device, value)
+
+
 def _set_filters(filters: list[Any]) -> None:
     warnings.filters = filters
 
@@ -189,12 +194,14 @@ def _set_streams(streams: tuple[Any, Any]) -> None:
     sys.stdout, sys.stderr = streams
 
 
+AUTOCAST = ("cpu", "cuda")
 #: How each setting is read and set.
 SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     # The device comes first: those below make tensors on it.
     (torch.get_default_device, torch.set_default_device),
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.is_grad_enabled, torch.set_grad_enabled),
+    (lambda: tuple(map(torch.is_autocast_enabled, AUTOCAST)), _set_autocast),
     (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     (torch.get_num_threads, torch.set_num_threads),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
