@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.rounding import check_configured
 from benchmarks.stress.batches import compare_batch_sizes
 from benchmarks.stress.budgets import BUDGETS, KINDS
 from benchmarks.stress.checkpoints import checkpoint_cost
@@ -26,7 +27,7 @@ from benchmarks.stress.generation import generate_many
 from benchmarks.stress.kills import kill_and_restart
 
 RESULTS = Path(__file__).parents[1] / "results" / "stress.json"
-PARTS = ("kills", "disk", "generation", "checkpoints", "batches", "fuzz")
+PARTS = ("kills", "disk", "generation", "checkpoints", "batches", "rounding", "fuzz")
 SETTINGS = ("kills", "images", "cases", "budget", "seed")
 
 Case = Callable[[], dict[str, Any]]
@@ -75,6 +76,8 @@ def cases(arguments: argparse.Namespace) -> Iterator[tuple[str, Case]]:
             yield part, partial(generate_many, folder / part, arguments.images, seed, budget)
         elif part == "batches":
             yield part, partial(compare_batch_sizes, seed, budget)
+        elif part == "rounding":
+            yield part, partial(check_configured, seed)
         elif part == "fuzz":
             yield part, partial(try_inputs, arguments.cases)
         else:

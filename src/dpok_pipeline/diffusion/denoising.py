@@ -18,6 +18,7 @@ from torch import Tensor
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import KLForm, LogProbReading, SamplingConfig
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.networks import reason_of
 
 
 def predict_noise(
@@ -88,6 +89,21 @@ class DDIMTransitions:
             InputError: The scheduler does what these Gaussians cannot express.
         """
         _check_scheduler(scheduler.config, sampling)
+        try:
+            columns = cls._tabulate(scheduler, sampling)
+        except Exception as error:  # whatever a value of another type leads to
+            raise InputError(f"scheduler_config.json: no schedule ({reason_of(error)})") from error
+        if not all(bool(column.isfinite().all()) for column in columns[1:]):
+            raise InputError(
+                "scheduler_config.json: the noise schedule has a step that is not finite; correct "
+                "its betas"
+            )
+        timesteps, *weights = columns
+        return cls(timesteps.to(device), *(column.float().to(device) for column in weights))
+
+    @staticmethod
+    def _tabulate(scheduler: Any, sampling: SamplingConfig) -> tuple[Tensor, ...]:
+        """Return the times, and in float64 the other columns, in the order of the attributes."""
         scheduler.set_timesteps(sampling.ddim_steps)
         timesteps = scheduler.timesteps.to("cpu", torch.int64)
         previous = timesteps - scheduler.config.num_train_timesteps // sampling.ddim_steps
@@ -104,13 +120,7 @@ class DDIMTransitions:
         latent_weight = (alpha_previous / alpha).sqrt()
         noise_weight = (1 - alpha_previous - std**2).clamp(min=0).sqrt()
         noise_weight = noise_weight - latent_weight * (1 - alpha).sqrt()
-        columns = (latent_weight, noise_weight, std)
-        if not all(bool(column.isfinite().all()) for column in columns):
-            raise InputError(
-                "scheduler_config.json: the noise schedule has a step that is not finite; correct "
-                "its betas"
-            )
-        return cls(timesteps.to(device), *(c.float().to(device) for c in columns))
+        return timesteps, latent_weight, noise_weight, std
 
     def __len__(self) -> int:
         return len(self.std)
@@ -192,6 +202,11 @@ def _check_scheduler(config: Any, sampling: SamplingConfig) -> None:
             )
     # The offset shifts every time; the last one of the network's must not be passed.
     times, offset = config["num_train_timesteps"], config["steps_offset"]
+    if type(times) is not int or type(offset) is not int:
+        raise InputError(
+            f"scheduler_config.json: num_train_timesteps is {times!r} and steps_offset {offset!r}; "
+            "give whole numbers"
+        )
     spacing = times // sampling.ddim_steps
     if spacing < 1 or not 0 <= (sampling.ddim_steps - 1) * spacing + offset < times:
         raise InputError(
