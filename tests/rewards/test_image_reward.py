@@ -148,9 +148,18 @@ def test_sizes_that_do_not_fit_are_refused(changes, message):
         tiny_image_reward(**changes)
 
 
-def test_a_vocabulary_larger_than_the_embedding_is_refused():
-    with pytest.raises(ValueError, match="do not fit vocab_size"):
-        tiny_image_reward(vocab_size=5)
+@pytest.mark.parametrize("size", [5, 500])
+def test_a_vocabulary_of_another_size_than_the_embedding_is_refused(size):
+    with pytest.raises(ValueError, match=f"vocab.txt has .* tokens.* vocab_size is {size}"):
+        tiny_image_reward(vocab_size=size)
+
+
+def test_a_vocabulary_that_is_not_whole_is_refused(image_reward):
+    tokens = list(image_reward.vocab)
+    with pytest.raises(ValueError, match=r"vocab.txt has no \[UNK\]"):
+        ImageReward(image_reward.config, [token for token in tokens if token != "[UNK]"])
+    with pytest.raises(ValueError, match="a token twice"):
+        ImageReward(image_reward.config, [*tokens[:-1], tokens[0]])
 
 
 class TestDamagedFolder:

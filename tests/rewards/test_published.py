@@ -38,9 +38,9 @@ def test_published_weights_give_the_published_forward_pass(checkpoint, config):
 def test_every_published_tensor_finds_its_place_at_the_published_size():
     with torch.device("meta"):
         config = ImageRewardConfig()
-        expected = {
-            name: tensor.shape for name, tensor in ImageReward(config, VOCAB).state_dict().items()
-        }
+        tokens = [*VOCAB, *(f"[unused{number}]" for number in range(30522 - len(VOCAB)))]
+        model = ImageReward(config, tokens)
+        expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     small = ImageRewardConfig(
         vision_layers=config.vision_layers,
         text_layers=config.text_layers,

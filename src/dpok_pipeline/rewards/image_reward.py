@@ -42,6 +42,11 @@ from dpok_pipeline.rewards.folders import (
 from dpok_pipeline.rewards.heads import PUBLISHED_HEAD, ScoreHead
 from dpok_pipeline.rewards.preprocessing import pixels_from_pil, pixels_from_tensor
 
+#: Tokens that every vocabulary of BERT's has.
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+#: Rows of the token embedding that BLIP adds for tokens of its own.
+ADDED_TOKENS = 2
+
 
 class ImageRewardConfig(FrozenConfig):
     """Sizes of an ImageReward; the defaults are those of the published ImageReward-v1.0."""
@@ -90,12 +95,13 @@ class ImageReward(nn.Module):
 
         Args:
             config: Sizes, and the normalisation of the score.
-            vocab: WordPiece tokens in the order of their ids, among them [PAD], [UNK], [CLS], [SEP]
-                and [MASK].
+            vocab: WordPiece tokens in the order of their ids, among them `SPECIAL_TOKENS`.
+
+        Raises:
+            ValueError: The vocabulary is not whole, or not of the size that the configuration says.
         """
         super().__init__()
-        if len(vocab) > config.vocab_size:
-            raise ValueError(f"{len(vocab)} tokens do not fit vocab_size {config.vocab_size}")
+        _check_vocabulary(vocab, config.vocab_size)
         self.config = config
         self.vocab = tuple(vocab)
         self.tokenizer = _bert_tokenizer(self.vocab)
@@ -190,6 +196,20 @@ class ImageReward(nn.Module):
             pixels = pixels_from_pil(images, size).to(self.device)
         raw: Tensor = self(pixels, *self.tokenise(prompts))
         return (raw.float() - self.config.score_mean) / self.config.score_std
+
+
+def _check_vocabulary(vocab: Sequence[str], size: int) -> None:
+    """Refuse a vocabulary that is not whole: what it lacks would be read as unknown words.
+
+    Raises:
+        ValueError: A token is missing, or twice.
+    """
+    if absent := [token for token in SPECIAL_TOKENS if token not in vocab]:
+        raise ValueError(f"vocab.txt has no {absent[0]}")
+    if len(set(vocab)) < len(vocab):
+        raise ValueError("vocab.txt has a token twice")
+    if not 0 <= size - len(vocab) <= ADDED_TOKENS:
+        raise ValueError(f"vocab.txt has {len(vocab)} tokens, config.json's vocab_size is {size}")
 
 
 def _vision_config(config: ImageRewardConfig) -> BlipVisionConfig:
