@@ -151,8 +151,13 @@ class Project:
     @contextmanager
     def _changed(self, case: Case) -> Iterator[None]:
         try:
-            for edit in case.edits:
-                apply_edit(self.root, edit)
+            for number, edit in enumerate(case.edits):
+                try:
+                    apply_edit(self.root, edit)
+                except Exception:
+                    # An earlier edit may have taken away, or damaged, what this one would change.
+                    if number == 0:
+                        raise
             importlib.invalidate_caches()
             yield
         finally:
