@@ -73,6 +73,11 @@ def unsettle(images, prompts):
     return images.mean((1, 2, 3))
 
 
+def starve(images, prompts):
+    """Needs more memory than there is."""
+    raise torch.OutOfMemoryError
+
+
 def imaginary(images, prompts):
     """Returns complex numbers."""
     return images.mean((1, 2, 3)) * 1j

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from dpok_pipeline.rewards.scorer import Scorer
 
 
-_SMALLER = "take a smaller model, free memory, or set compute.device to cpu"
+#: What to do about a model that does not fit in memory.
+SMALLER = "take a smaller model, free memory, or set compute.device to cpu"
 
 
 class ComputeConfig(NetworkOptions):
@@ -80,7 +81,7 @@ def open_model(base_model: BaseModelHandle, compute: ComputeConfig) -> Diffusion
     from dpok_pipeline.diffusion.memory import whole_or_not
 
     device = compute.torch_device()
-    with whole_or_not(f"base_model: opening it on {device}", _SMALLER):
+    with whole_or_not(f"base_model: opening it on {device}", SMALLER):
         return load_base_model(base_model, device, compute.resolved_precision(), options=compute)
 
 
@@ -95,7 +96,7 @@ def _open_scorer(specification: str, device: str) -> Scorer:
     from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
 
     spec = ScorerConfig.model_validate_json(specification)
-    with whole_or_not(f"scorer `{spec.kind}`: opening it on {device}", _SMALLER):
+    with whole_or_not(f"scorer `{spec.kind}`: opening it on {device}", SMALLER):
         return load_scorer(spec, device)
 
 
@@ -106,7 +107,7 @@ def open_embedder(folder: Path, compute: ComputeConfig) -> ClipEmbedder:
     from dpok_pipeline.rewards.clip import ClipEmbedder
 
     device = compute.torch_device()
-    with whole_or_not(f"embedder: opening it on {device}", _SMALLER):
+    with whole_or_not(f"embedder: opening it on {device}", SMALLER):
         return ClipEmbedder.from_folder(folder).eval().to(device)
 
 

@@ -15,6 +15,7 @@ from kedro.pipeline import Pipeline
 
 from dpok_pipeline.datasets.models import NamedDataset
 from dpok_pipeline.pipelines.models import (
+    SMALLER,
     ComputeConfig,
     forget_models,
     open_embedder,
@@ -95,6 +96,7 @@ def _open_base_model(
 def _open_scorer(
     name: str, spec: ScorerConfig, compute: ComputeConfig, prompts: list[str], side: int
 ) -> None:
+    from dpok_pipeline.diffusion.memory import whole_or_not
     from dpok_pipeline.rewards.own import try_out
 
     kinds: list[Any] = [spec.kind, *(part.kind for part in (spec.parts or {}).values())]
@@ -103,4 +105,6 @@ def _open_scorer(
         logger.info("%s: code of your own is imported and run, %s", name, kind)
     scorer = open_scorer(spec, compute)
     if foreign and prompts:
-        try_out(scorer, prompts, side, compute.torch_device())
+        device = compute.torch_device()
+        with whole_or_not(f"{name}: scoring {len(prompts)} images on {device}", SMALLER):
+            try_out(scorer, prompts, side, device)
