@@ -58,7 +58,7 @@ def draw(strategy: st.SearchStrategy[Case], number: int, chosen: int | None) -> 
     cases: dict[str, Case] = {}
 
     @settings(
-        max_examples=3 * number,
+        max_examples=5 * number,
         database=None,
         deadline=None,
         derandomize=chosen is None,
