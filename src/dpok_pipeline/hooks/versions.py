@@ -8,6 +8,7 @@ node of the same run has made.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,12 @@ class VersionHooks:
 
     @hook_impl
     def after_pipeline_run(self) -> None:
-        """Give the version free."""
+        """Give the version free, and those of commands that were killed."""
         self.interrupted()
+        if self._context is not None:
+            for path in (WorkFolders.of(self._context).runs / "versions").glob("*.lock"):
+                with suppress(InputError):  # That command is still running.
+                    unlock_file(lock_file(path, "in use"))
 
     @hook_impl
     def on_pipeline_error(self) -> None:
