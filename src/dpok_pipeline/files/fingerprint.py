@@ -66,11 +66,17 @@ def check_same(saved: Mapping[str, Any], present: Mapping[str, Any], where: Path
     """
     if fingerprint(saved) == fingerprint(present):
         return
+    raise InputError(
+        f"{where}: made with other inputs: {summarise_changes(saved, present)}; {REMEDIES}"
+    )
+
+
+def summarise_changes(saved: Mapping[str, Any], present: Mapping[str, Any]) -> str:
+    """Say what the first changes are, and how many more there are; empty if there is none."""
     differences = list(changes(saved, present))
     hidden = len(differences) - _SHOWN_CHANGES
     more = f" and {hidden} more" if hidden > 0 else ""
-    shown = "; ".join(differences[:_SHOWN_CHANGES])
-    raise InputError(f"{where}: made with other inputs: {shown}{more}; {REMEDIES}")
+    return f"{'; '.join(differences[:_SHOWN_CHANGES])}{more}"
 
 
 def changes(saved: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[str]:

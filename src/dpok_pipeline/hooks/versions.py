@@ -22,7 +22,7 @@ from kedro.pipeline import Pipeline
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.locks import lock_file, unlock_file
-from dpok_pipeline.runs.journal import use_version
+from dpok_pipeline.runs.journal import use_version, versioned_datasets
 from dpok_pipeline.runs.work import WorkFolders
 
 #: How far another machine's clock may be ahead.
@@ -122,11 +122,5 @@ def refuse_later_versions(names: Iterable[str], catalog: CatalogProtocol) -> Non
 
 def _versioned(names: Iterable[str], catalog: CatalogProtocol) -> list[AbstractVersionedDataset]:
     """Return the datasets that have versions, but for those of which one is chosen."""
-    datasets = (catalog.get(name) for name in sorted(names))
-    return [
-        dataset
-        for dataset in datasets
-        if isinstance(dataset, AbstractVersionedDataset)
-        and dataset._version is not None
-        and dataset._version.load is None
-    ]
+    datasets = versioned_datasets(names, catalog)
+    return [dataset for dataset in datasets if dataset._version.load is None]

@@ -20,7 +20,7 @@ from dpok_pipeline.diffusion.config import Precision, SamplingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.config import EvaluationConfig
 from dpok_pipeline.evaluation.names import BASE
-from dpok_pipeline.files.fingerprint import changes
+from dpok_pipeline.files.fingerprint import summarise_changes
 from dpok_pipeline.files.manifest import read_manifest
 from dpok_pipeline.files.shards import Shards
 from dpok_pipeline.pipelines.models import (
@@ -33,8 +33,6 @@ from dpok_pipeline.training.config import GenerationConfig
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SHOWN_DIFFERENCES = 3
 
 
 def check_origins(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
@@ -145,13 +143,9 @@ def _refuse_changes(
         now: The recipe that the configuration gives.
         maker: Pipeline that makes it.
     """
-    differences = list(changes(before, now))
-    if differences:
-        hidden = len(differences) - SHOWN_DIFFERENCES
-        more = f" and {hidden} more" if hidden > 0 else ""
-        shown = "; ".join(differences[:SHOWN_DIFFERENCES])
+    if differences := summarise_changes(before, now):
         experiment = name.partition(".")[0]
         raise InputError(
-            f"{name}: made with other inputs: {shown}{more}; put the old value "
+            f"{name}: made with other inputs: {differences}; put the old value "
             f"back, or make it anew: `kedro run --pipelines {maker} --namespaces {experiment}`"
         )

@@ -20,13 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dpok_pipeline.configuration.validation import lower_first
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import file_sha256
-from dpok_pipeline.files.fingerprint import changes
+from dpok_pipeline.files.fingerprint import summarise_changes
 from dpok_pipeline.files.manifest import MANIFEST, check_folder
 from dpok_pipeline.runs.json_files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
-SHOWN_DIFFERENCES = 3
 #: Kedro's form of a version. Versions become names of folders: nothing else may stand there.
 VERSION = r"^\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{3}Z$"
 
@@ -84,14 +83,10 @@ class Journal(BaseModel):
         Raises:
             InputError: The identities differ. The message names the differences and two remedies.
         """
-        differences = list(changes(self.identity, identity))
-        if differences:
-            hidden = len(differences) - SHOWN_DIFFERENCES
-            more = f" and {hidden} more" if hidden > 0 else ""
-            shown = "; ".join(differences[:SHOWN_DIFFERENCES])
+        if differences := summarise_changes(self.identity, identity):
             raise InputError(
                 f"{len(self.done)} of {nodes} nodes of the interrupted run {self.version} are "
-                f"done, but {shown}{more}: put back what was to continue it, or give "
+                f"done, but {differences}: put back what was to continue it, or give "
                 "`--params resume=never` to start anew"
             )
 
@@ -141,7 +136,7 @@ def outputs_whole(node: Node, catalog: CatalogProtocol, files: Mapping[str, str]
 
 def use_version(pipeline: Pipeline, catalog: CatalogProtocol, version: str) -> None:
     """Let a catalog save all outputs of a pipeline under one version, and load them by it."""
-    for dataset in _versioned(pipeline.all_outputs(), catalog):
+    for dataset in versioned_datasets(pipeline.all_outputs(), catalog):
         dataset._version = Version(version, version)
         dataset.release()
 
@@ -155,18 +150,21 @@ def remove_outputs(nodes: Sequence[Node], catalog: CatalogProtocol, version: str
     if not re.fullmatch(VERSION, version):
         raise ValueError(f"{version!r} is no version")
     names = {name for node in nodes for name in node.outputs}
-    for dataset in _versioned(names, catalog):
+    for dataset in versioned_datasets(names, catalog):
         shutil.rmtree(Path(dataset._filepath) / version, ignore_errors=True)
 
 
 def _saved_path(name: str, catalog: CatalogProtocol) -> Path | None:
     """Return the file or folder that an output is saved in; None for one without versions."""
-    for dataset in _versioned([name], catalog):
+    for dataset in versioned_datasets([name], catalog):
         return Path(dataset._get_versioned_path(dataset.resolve_save_version()))
     return None
 
 
-def _versioned(names: Iterable[str], catalog: CatalogProtocol) -> list[AbstractVersionedDataset]:
+def versioned_datasets(
+    names: Iterable[str], catalog: CatalogProtocol
+) -> list[AbstractVersionedDataset]:
+    """Return those of the datasets that have versions, sorted by their names."""
     datasets = (catalog.get(name) for name in sorted(names))
     return [
         dataset
