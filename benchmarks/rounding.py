@@ -28,7 +28,7 @@ from dpok_pipeline.algorithms.dpok.train import DPOKLearner
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.diffusion.base_model import DiffusionModel, load_base_model
 from dpok_pipeline.diffusion.config import Precision, SamplingConfig
-from dpok_pipeline.diffusion.lora import attached_lora
+from dpok_pipeline.diffusion.lora import attached_lora, copy_weights
 from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.rewards.scorer import Scorer
 
@@ -76,7 +76,7 @@ def measure_share(
             model, [prompt], reward, sampling=sampling, config=config, measures={}
         )
         learner.ratio_guard.moved_is_due = False  # what it would refuse is measured here
-        before = [weight.detach().clone() for weight in learner.optimiser.parameters]
+        before = copy_weights(learner.optimiser.parameters)
         rollout = learner.rollouts.draw(0)
         if rollout.scores is None:
             raise SystemExit("the reward gave no score")

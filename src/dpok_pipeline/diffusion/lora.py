@@ -7,7 +7,7 @@ and the query, key, value and output projections of every attention have one. It
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,28 @@ def lora_layers(unet: nn.Module) -> list[Any]:
 def lora_parameters(unet: nn.Module) -> list[nn.Parameter]:
     """Return the trainable weights, in a fixed order."""
     return [parameter for _, parameter in _named_parameters(unet)]
+
+
+def copy_weights(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """Return copies of trainable weights as they are now."""
+    return [parameter.detach().clone() for parameter in parameters]
+
+
+@contextmanager
+def other_weights(parameters: Sequence[nn.Parameter], weights: Sequence[Tensor]) -> Iterator[None]:
+    """Put other values into trainable weights for a while."""
+    present = copy_weights(parameters)
+    try:
+        _load_weights(parameters, weights)
+        yield
+    finally:
+        _load_weights(parameters, present)
+
+
+def _load_weights(parameters: Sequence[nn.Parameter], weights: Sequence[Tensor]) -> None:
+    # In place: the optimiser holds these very parameters.
+    for parameter, weight in zip(parameters, weights, strict=True):
+        parameter.data.copy_(weight)
 
 
 @contextmanager

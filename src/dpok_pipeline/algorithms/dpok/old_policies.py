@@ -9,8 +9,7 @@ update's, for the rows that an iteration draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from dpok_pipeline.algorithms.dpok.buffer import TransitionBuffer
 from dpok_pipeline.algorithms.dpok.update import PolicyUpdater
+from dpok_pipeline.diffusion.lora import copy_weights, other_weights
 
 
 class Recomputed(NamedTuple):
@@ -47,11 +47,13 @@ class OldPolicies:
             rollouts: Number of rollouts in the buffer.
         """
         self.updater, self.parameters = updater, parameters
-        self.snapshots: list[list[Tensor]] = [self._copy() for _ in range(rollouts)]
+        self.snapshots: list[list[Tensor]] = [
+            copy_weights(self.parameters) for _ in range(rollouts)
+        ]
 
     def remember(self, slot: int) -> None:
         """Keep the present weights as those of the buffer's slot."""
-        self.snapshots[slot] = self._copy()
+        self.snapshots[slot] = copy_weights(self.parameters)
 
     @torch.no_grad()
     def recompute(self, buffer: TransitionBuffer, numbers: Tensor) -> Recomputed:
@@ -69,29 +71,11 @@ class OldPolicies:
             of_slot = numbers[slots == slot]
             if len(of_slot):
                 # Each rollout's rows under the weights that drew it.
-                with self._weights(snapshot):
+                with other_weights(self.parameters, snapshot):
                     log_probs, smaller = self.updater.log_probs(buffer, of_slot)
                 changes.append(buffer.replace_log_probs(of_slot, log_probs))
                 halved = halved or smaller
         return Recomputed(torch.stack(changes).max(), halved)
-
-    def _copy(self) -> list[Tensor]:
-        return [weight.detach().clone() for weight in self.parameters]
-
-    @contextmanager
-    def _weights(self, snapshot: list[Tensor]) -> Iterator[None]:
-        """Put other weights into the LoRA for a while."""
-        present = self._copy()
-        try:
-            self._load(snapshot)
-            yield
-        finally:
-            self._load(present)
-
-    def _load(self, weights: list[Tensor]) -> None:
-        # In place: the optimiser holds these very parameters.
-        for parameter, weight in zip(self.parameters, weights, strict=True):
-            parameter.data.copy_(weight)
 
     def state_dict(self) -> dict[str, Any]:
         """Return every snapshot, for a checkpoint."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from dpok_pipeline.algorithms.dpok.buffer import TransitionBuffer
 from dpok_pipeline.algorithms.dpok.update import PolicyUpdater
 from dpok_pipeline.diffusion.config import NetworkOptions
+from dpok_pipeline.diffusion.lora import other_weights
 from dpok_pipeline.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -137,26 +138,18 @@ def rounded_share(
         before: The LoRA's weights before they moved.
     """
     weights, microbatch = updater.optimiser.parameters, updater.microbatch
-    after = [weight.detach().clone() for weight in weights]
     stored = buffer.rows(numbers).log_prob  # (b,)
     rounded = updater.log_probs(buffer, numbers)[0] - stored
     with updater.model.in_float32():
         exact = updater.log_probs(buffer, numbers)[0]
-        _set(weights, before)
-        exact = exact - updater.log_probs(buffer, numbers)[0]
-        _set(weights, after)
+        with other_weights(weights, before):
+            exact = exact - updater.log_probs(buffer, numbers)[0]
     updater.microbatch = microbatch  # memory that float32 lacks is there for the training
     # The buffer holds averages; a band on the sum is as many times wider.
     scale = updater.latent_size if updater.config.log_prob == "sum" else 1
     width = math.log(updater.band[1]) / scale
     outside = (rounded.abs() > width) & (exact.abs() <= width)
     return float(outside.float().mean())
-
-
-def _set(weights: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    # In place: the optimiser holds these very parameters.
-    for weight, value in zip(weights, values, strict=True):
-        weight.data.copy_(value)
 
 
 def check_options(

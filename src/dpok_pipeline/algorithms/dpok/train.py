@@ -20,6 +20,7 @@ from dpok_pipeline.algorithms.dpok.update import PolicyUpdate, PolicyUpdater
 from dpok_pipeline.algorithms.dpok.value import Critic, make_critic
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
+from dpok_pipeline.diffusion.lora import copy_weights
 from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 from dpok_pipeline.rewards.scorer import Scorer
@@ -144,7 +145,7 @@ class DPOKLearner:
         """Update the policy on some rows; the first update shows what rounding does to them."""
         before = None
         if self.ratio_guard.moved_is_due:
-            before = [weight.detach().clone() for weight in self.optimiser.parameters]
+            before = copy_weights(self.optimiser.parameters)
         update = self.policy.update(self.buffer, rows, self.advantages)
         if before is not None and not update.halved:
             self.ratio_guard.look_at_moved(self.buffer, rows, before)
