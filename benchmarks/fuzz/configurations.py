@@ -30,7 +30,8 @@ LETTERS = (
     "\u00a0", "\u200b", "\x00", "\ufeff", "\u2028", "\x85", "\x7f", "{", "'", ":", "#", "*",
     "\ud83d", "🐈", "é",
 )  # fmt: skip
-NAMES = (
+#: Kinds of files that decide what a run does.
+KINDS = (
     "parameters",
     "catalog",
     "globals",
@@ -38,10 +39,8 @@ NAMES = (
     "methods",
     "mlflow",
     "expected_seconds",
-    "custom",
-    "logging",
-    "credentials",
 )
+NAMES = (*KINDS, "custom", "logging", "credentials")
 WHOLE = (
     "", "#", "---", "null", "[]", "{}", "5", "a", "a: 1", "- a", "{", "\t", "\ufeff", "?", "'",
     "a: 1\n---\nb: 2", "a:\n b\n  c: 1",
@@ -170,16 +169,7 @@ def look(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, Any]:
     from dpok_pipeline.hooks import JOURNAL
 
     loader = JOURNAL._context.config_loader  # type: ignore[union-attr]
-    kinds = (
-        "parameters",
-        "catalog",
-        "globals",
-        "experiments",
-        "methods",
-        "mlflow",
-        "expected_seconds",
-    )
-    seen = {kind: _read(loader, kind) for kind in kinds}
+    seen = {kind: _read(loader, kind) for kind in KINDS}
     return {**seen, "nodes": sorted(node.name for node in pipeline.nodes), "env": loader.env}
 
 
