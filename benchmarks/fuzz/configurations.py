@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pprint import pformat
 from typing import Any
 
 import yaml
@@ -193,11 +194,12 @@ def check(case: Case, outcome: Any, plain: dict[str, Any]) -> str | None:
     return None if before == now else "reads other values, of which none has arrived"
 
 
-def _plain(text: str) -> Any:
+def _plain(text: str) -> str:
     content = yaml.safe_load(text)
-    if not isinstance(content, dict):
-        return repr(content)
-    return repr({key: value for key, value in content.items() if not str(key).startswith("_")})
+    if isinstance(content, dict):
+        content = {key: value for key, value in content.items() if not str(key).startswith("_")}
+    # As text, because NaN equals nothing; of sorted keys, because their order says nothing.
+    return pformat(content)
 
 
 FAMILY = Family(strategy, look, check)
