@@ -10,6 +10,11 @@ SHORTEST = 20
 TRACEBACK = "Traceback (most recent call last)"
 # MLflow's tables are made once.
 KEPT = ("mlflow.db", "mlartifacts")
+#: How refusals begin that no check before the work can foresee: they depend on the rewards that
+#: the samples get.
+LATE = ("Error: sft: no sample's reward gives a weight above 0",)
+# Files that a failure names.
+MOST_NAMED = 5
 
 
 def judge(outcome: Outcome, *, checked_only: bool = True) -> str | None:
@@ -39,4 +44,6 @@ def judge_refusal(outcome: Outcome) -> str | None:
         return f"status {outcome.status}: {outcome.output[-500:]}"
     if len(errors) != 1 or lines[-1] != errors[0] or len(errors[0]) < SHORTEST:
         return f"no one clear line: {outcome.errors[-1000:]}"
-    return f"refused ({errors[0]}), but wrote {', '.join(written)}" if written else None
+    if written and not errors[0].startswith(LATE):
+        return f"refused ({errors[0]}), but wrote {', '.join(written[:MOST_NAMED])}"
+    return None
