@@ -40,6 +40,8 @@ def own(monkeypatch):
     module.one_argument = lambda images: images
     module.one_number = lambda images, prompts: 1.0
     module.no_numbers = lambda images, prompts: ["a"]
+    module.without_values = lambda images, prompts: images.mean((1, 2, 3)).to("meta")
+    module.sparse = lambda images, prompts: images.mean((1, 2, 3)).to_sparse()
     module.constant = 3
     monkeypatch.setitem(sys.modules, "own_rewards", module)
 
@@ -100,6 +102,8 @@ class TestUsersOwn:
         [
             ("one_number", r"shape \(\) for 3 images"),
             ("no_numbers", "returned no numbers"),
+            ("without_values", "returned no numbers: a tensor of device meta"),
+            ("sparse", "returned no numbers: .* layout torch.sparse_coo"),
         ],
     )
     def test_a_function_that_returns_the_wrong_thing(self, name, message, images):

@@ -160,6 +160,8 @@ def one_number_each(scores: Any, count: int, name: str) -> Tensor:
         tensor = torch.as_tensor(scores)
         if tensor.is_complex():  # torch would drop the imaginary parts.
             raise TypeError("complex numbers")
+        if tensor.is_meta or tensor.layout != torch.strided:
+            raise TypeError(f"a tensor of device {tensor.device} and layout {tensor.layout}")
         tensor = tensor.to(torch.float32)
     except Exception as error:  # whatever a user's own type raises
         raise InputError(f"reward `{name}`: returned no numbers: {error}") from error
