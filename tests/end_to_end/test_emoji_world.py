@@ -11,6 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+# All in one process, which makes the module's fixtures once.
+pytestmark = pytest.mark.xdist_group("emoji world")
+
 ROOT = Path(__file__).parents[2]
 
 

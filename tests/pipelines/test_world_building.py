@@ -22,6 +22,9 @@ from dpok_pipeline.emoji_world.building.config import (
 from dpok_pipeline.emoji_world.building.rewards import captioning, ranking
 from dpok_pipeline.pipelines.world_building import create_pipeline, nodes
 
+# All in one process, which makes the module's fixtures once.
+pytestmark = pytest.mark.xdist_group("world building")
+
 SPRITES = Path(__file__).parents[2] / "data" / "01_raw" / "emoji_world" / "sprites"
 NETWORKS = {
     "autoencoder": "diffusers.AutoencoderKL",

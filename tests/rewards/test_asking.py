@@ -131,6 +131,7 @@ def test_what_a_reward_sets_for_the_whole_process_is_set_back(images: torch.Tens
     torch.testing.assert_close(scores, images.mean((1, 2, 3)))
     assert torch.get_default_dtype() == torch.float32
     assert torch.get_default_device() == torch.device("cpu")
+    assert torch._C._len_torch_function_stack() == 0  # no call of torch is wrapped any more
     assert torch.is_grad_enabled()
     assert not torch.is_autocast_enabled("cpu")
     assert torch.get_float32_matmul_precision() == "highest"

@@ -188,6 +188,11 @@ def _set_autocast(enabled: tuple[bool, ...]) -> None:
         torch.set_autocast_enabled(device, value)
 
 
+def _set_default_device(device: torch.device) -> None:
+    # The CPU is the default without being set: set, it would wrap every later call of torch.
+    torch.set_default_device(None if device.type == "cpu" else device)
+
+
 def _set_filters(filters: list[Any]) -> None:
     warnings.filters = filters
 
@@ -200,7 +205,7 @@ AUTOCAST = ("cpu", "cuda")
 #: How each setting is read and set.
 SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     # The device comes first: those below make tensors on it.
-    (torch.get_default_device, torch.set_default_device),
+    (torch.get_default_device, _set_default_device),
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.is_grad_enabled, torch.set_grad_enabled),
     (lambda: tuple(map(torch.is_autocast_enabled, AUTOCAST)), _set_autocast),
