@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dpok_pipeline.algorithms.dpok.buffer import TransitionBuffer
 from dpok_pipeline.diffusion.sampler import Samples
@@ -55,6 +57,20 @@ def test_rows_are_drawn_without_replacement() -> None:
     generator = torch.Generator().manual_seed(0)
     assert sorted(filled(1).draw(9, generator).tolist()) == list(range(6))
     assert len(filled(2).draw(5, generator)) == 5
+
+
+@given(st.integers(1, 40), st.integers(0, 2), st.integers(0, 9))
+def test_in_epochs_no_row_comes_again_before_all_others(count: int, left: int, seed: int) -> None:
+    buffer = filled(2)
+    series = buffer.draw_epochs(count, torch.Generator().manual_seed(seed), left)
+    assert len(series) == count
+    held = 2 * (3 - left) * 2
+    for epoch in series.split(held):
+        assert len(set(epoch.tolist())) == len(epoch)
+        assert buffer.rows(epoch).step.max() < 3 - left
+    # Another epoch has another order.
+    if count >= 24 and left == 0:
+        assert series[:12].tolist() != series[12:24].tolist()
 
 
 def test_the_last_steps_can_be_left_out() -> None:

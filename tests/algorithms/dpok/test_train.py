@@ -58,8 +58,8 @@ def test_what_a_run_reports(tiny_model: DiffusionModel, tmp_path: Path) -> None:
         def log(self, metrics: Any, step: int) -> None:
             logged.append((step, set(metrics)))
 
-        def log_images(self, key: str, images: Tensor, step: int) -> None:
-            grids.append((key, tuple(images.shape), step))
+        def log_image(self, key: str, image: Tensor, step: int) -> None:
+            grids.append((key, tuple(image.shape), step))
 
     result = train_dpok(
         tiny_model,
@@ -80,11 +80,12 @@ def test_what_a_run_reports(tiny_model: DiffusionModel, tmp_path: Path) -> None:
         "kl",
         "value",
         "grad",
+        "gradient_share",
         "perf",
     }
     assert [step for step, _ in logged] == [1, 2, 3]
     assert logged[0][1] == {name for name in curves if "/" in name}
-    assert grids == [("samples", (4, 3, 32, 32), 2)]
+    assert grids == [("samples", (3, 2 * 32, 8 * 32), 2)]
     assert result.summary["images"] == 12
     assert curves.notna().all(axis=None)
 

@@ -93,6 +93,22 @@ class TransitionBuffer:
         # On the CPU, so that the same rows are drawn whatever the device.
         return kept[torch.randperm(len(kept), generator=generator)[:count]]
 
+    def draw_epochs(self, count: int, generator: torch.Generator, last_left_out: int = 0) -> Tensor:
+        """Draw row numbers in epochs: none comes again before all others of the buffer have come.
+
+        Args:
+            count: Number of rows; above the number that the buffer holds, another epoch begins.
+            generator: The CPU generator of this draw.
+            last_left_out: Number of last steps whose rows are not drawn.
+
+        Returns:
+            `(count,)` int64 on the CPU.
+        """
+        kept = self._rows_of_steps(last_left_out).flatten()
+        epochs = -(-count // len(kept))
+        shuffles = [torch.randperm(len(kept), generator=generator) for _ in range(epochs)]
+        return kept[torch.cat(shuffles)[:count]]
+
     def draw_images(self, count: int, generator: torch.Generator, last_left_out: int = 0) -> Tensor:
         """Draw images of the whole buffer without replacement, and take all rows of each.
 

@@ -22,7 +22,11 @@ AdvantageScale = Literal["none", "group", "prompt"]
 """What the advantage is divided by: nothing, the standard deviation of the rewards of the buffer's
 images of the same prompt, or that of all of the prompt's rewards since the run began."""
 
-RowDraw = Literal["random", "whole_images"]
+RowDraw = Literal["random", "epochs", "whole_images"]
+
+StepWeights = Literal["none", "inverse_gain"]
+"""What a row's policy term is multiplied by: nothing, or 1 / g of its denoising step, where g is the
+factor of the predicted noise in the step's mean over the step's standard deviation."""
 
 ClipRule = Literal["clamp", "ppo_minimum"]
 
@@ -57,8 +61,15 @@ class DPOKConfig(OnlineConfig):
     )
     rows: RowDraw = Field(
         default="random",
-        description="Which rows an update takes: `random` ones (official code), or all steps of "
-        "some `whole_images` (paper, equation 9), as many as transitions_per_update holds.",
+        description="Which rows an update takes: `random` ones (official code); those that come "
+        "next in `epochs`, in which every row of the buffer comes once; or all steps of some "
+        "`whole_images` (paper, equation 9), as many as transitions_per_update holds.",
+    )
+    step_weights: StepWeights = Field(
+        default="none",
+        description="Factor of the policy term by denoising step: `none` (official code, paper), "
+        "or the `inverse_gain`, with which every step weighs the same in the gradient with respect "
+        "to the predicted noise.",
     )
     last_steps_left_out: int = Field(
         default=0,

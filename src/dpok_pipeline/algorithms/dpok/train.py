@@ -122,12 +122,7 @@ class DPOKLearner:
         self.advantages.measure(buffer)
         # 5. Policy: several updates, each on random transitions of the last rollouts.
         # Drawn before any update, because old log-probabilities are recomputed for all at once.
-        policy_rows = counter_generator(config.seed, "policy rows", number)
-        draw = buffer.draw if config.rows == "random" else buffer.draw_images
-        draws = [
-            draw(config.transitions_per_update, policy_rows, config.last_steps_left_out)
-            for _ in range(config.updates_per_iteration)
-        ]
+        draws = self._draw_rows(number)
         halved = self._refresh_log_probs(draws, metrics)
         updates = [self._update(rows) for rows in draws]
         metrics |= finite_mean([update.metrics for update in updates])
@@ -140,6 +135,19 @@ class DPOKLearner:
         seconds = time.perf_counter() - rollout.finished
         measured["perf/transitions_per_second"] = sum(map(len, draws)) / seconds
         return self.rollouts.report(rollout, number, measured, self.optimiser)
+
+    def _draw_rows(self, number: int) -> list[Tensor]:
+        """Return the row numbers of each of the iteration's updates, on the CPU."""
+        config, buffer = self.config, self.buffer
+        generator = counter_generator(config.seed, "policy rows", number)
+        count, updates = config.transitions_per_update, config.updates_per_iteration
+        left_out = config.last_steps_left_out
+        if config.rows == "epochs":
+            # One series for all updates: the next one goes on where the last one ended.
+            series = buffer.draw_epochs(updates * count, generator, left_out)
+            return list(series.split(count))
+        draw = buffer.draw if config.rows == "random" else buffer.draw_images
+        return [draw(count, generator, left_out) for _ in range(updates)]
 
     def _update(self, rows: Tensor) -> PolicyUpdate:
         """Update the policy on some rows; the first update shows what rounding does to them."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from dpok_pipeline.algorithms.dpok.buffer import TransitionBuffer, Transitions
-from dpok_pipeline.algorithms.dpok.config import ClipRule, DPOKConfig
+from dpok_pipeline.algorithms.dpok.config import ClipRule, DPOKConfig, StepWeights
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.diffusion.denoising import DDIMTransitions, predict_noise
@@ -40,9 +42,10 @@ class PolicyUpdate(NamedTuple):
     """What an update did.
 
     Attributes:
-        metrics: Device scalars: means over the rows, the gradient's norm, and
+        metrics: Device scalars: means over the rows, the gradient's norm,
             `policy/fresh_log_ratio`, the largest |log ratio| of a row of the newest rollout (0
-            in an iteration's first update, but for rounding).
+            in an iteration's first update, but for rounding), and for each denoising step its
+            share of the squared policy gradient with respect to the predicted noise.
         halved: Whether memory ran out, so that its batches have another shape than those before.
     """
 
@@ -62,6 +65,40 @@ class PolicyTerm(NamedTuple):
     loss: Tensor
     log_ratio: Tensor
     clipped: Tensor
+
+
+class _Sums(NamedTuple):
+    """What is summed up over the microbatches of an update, on the device.
+
+    Attributes:
+        columns: Of each of `METRICS`, the sum over the rows, `(metrics,)`.
+        squares: Of each denoising step, the sum over its rows of the squared policy gradient with
+            respect to the predicted noise, `(steps,)`, up to a factor that all rows share.
+        fresh: The largest |log ratio| of a row of the newest rollout, a scalar.
+    """
+
+    columns: Tensor
+    squares: Tensor
+    fresh: Tensor
+
+    def added(self, other: _Sums) -> _Sums:
+        """Return the sums over the rows of both."""
+        return _Sums(
+            self.columns + other.columns,
+            self.squares + other.squares,
+            torch.maximum(self.fresh, other.fresh),
+        )
+
+    def metrics(self, rows: int) -> dict[str, Tensor]:
+        """Return the metrics of an update of so many rows."""
+        means = dict(zip(METRICS, (self.columns / rows).unbind(), strict=True))
+        shares = self.squares / self.squares.sum()  # of no gradient at all there are none: NaN
+        digits = len(str(len(shares)))
+        by_step = {
+            f"gradient_share/step_{number:0{digits}}": share
+            for number, share in enumerate(shares.unbind(), start=1)
+        }
+        return {**means, "policy/fresh_log_ratio": self.fresh, **by_step}
 
 
 class PolicyUpdater:
@@ -92,6 +129,9 @@ class PolicyUpdater:
         self.model, self.prompts, self.sampling, self.config = model, prompts, sampling, config
         self.optimiser = optimiser
         self.transitions = DDIMTransitions.build(model.scheduler, sampling, model.device)
+        self.step_weights = step_weights(
+            self.transitions.gain, config.step_weights, config.last_steps_left_out
+        )
         channels, height, width = model.latent_shape
         self.latent_size = channels * height * width
         self.band = clip_band(
@@ -110,26 +150,24 @@ class PolicyUpdater:
             advantage: Returns A of rows.
         """
 
-        def attempt(size: int) -> Tensor:
+        def attempt(size: int) -> _Sums:
             self.optimiser.zero_grad()
             # Sums stay on the device, so that no microbatch waits for the one before.
-            sums = torch.zeros(len(METRICS) + 1, device=self.model.device)
-            for part in torch.split(numbers, size):
-                sums = self._add_gradient(buffer.rows(part), advantage, len(numbers), sums)
-            return sums
+            parts = [
+                self._add_gradient(buffer.rows(part), advantage, len(numbers))
+                for part in torch.split(numbers, size)
+            ]
+            return reduce(_Sums.added, parts)
 
         task = f"updating the policy on {self.model.device}"
         before = self.microbatch
         sums, self.microbatch = halve_until_fits(attempt, before, task, gradients=True)
         norm = self.optimiser.step()
-        means = dict(zip(METRICS, (sums[:-1] / len(numbers)).unbind(), strict=True))
-        metrics = {**means, "policy/fresh_log_ratio": sums[-1], "grad/norm": norm}
+        metrics = {**sums.metrics(len(numbers)), "grad/norm": norm}
         return PolicyUpdate(metrics, halved=self.microbatch != before)
 
-    def _add_gradient(
-        self, rows: Transitions, advantage: Advantage, total: int, sums: Tensor
-    ) -> Tensor:
-        """Add the gradient of b rows out of `total`; return the metric sums with theirs added."""
+    def _add_gradient(self, rows: Transitions, advantage: Advantage, total: int) -> _Sums:
+        """Add the gradient of b rows out of `total`; return the sums over these b rows."""
         config, steps = self.config, self.transitions
         with torch.no_grad():
             advantages = advantage(rows)  # (b,)
@@ -143,7 +181,8 @@ class PolicyUpdater:
         old = rows.log_prob * (self.latent_size if config.log_prob == "sum" else 1)
         term = policy_term(log_prob, old, advantages, self.band, config.clip_rule)
         kl = steps.kl(noise, reference, rows.step, config.kl_form, config.log_prob)
-        loss = config.reward_weight * term.loss + config.kl_weight * kl
+        weights = self.step_weights[rows.step]  # (b,)
+        loss = config.reward_weight * weights * term.loss + config.kl_weight * kl
         # Divided by all rows of the update, so that the microbatches' gradients add up to a mean.
         self.optimiser.backward(loss.sum() / total)
         with torch.no_grad():
@@ -158,10 +197,16 @@ class PolicyUpdater:
                 steps.kl(noise, reference, rows.step, "noise_mse"),
                 steps.kl(noise, reference, rows.step, "gaussian", config.log_prob),
             )
-            added = sums[:-1] + torch.stack([column.sum() for column in columns])
-            # The last place holds a maximum: older rollouts' ratios are off 1 for good reason.
-            fresh = torch.where(rows.fresh, ratio.abs(), 0).max()
-            return torch.cat([added, torch.maximum(sums[-1], fresh)[None]])
+            # ∂(w·A·ρ)/∂ε̂ = w·A·ρ·g·z/D, where z is the noise that the row has drawn.
+            gradient = torch.where(term.clipped, 0.0, weights * advantages * ratio.exp())
+            squares = gradient.square() * steps.squared_score(rows.previous, mean, rows.step)
+            return _Sums(
+                torch.stack([column.sum() for column in columns]),
+                # (b, steps), with a row's square in the column of its step, summed over the rows.
+                (one_hot(rows.step, len(steps)) * squares[:, None]).sum(0),
+                # Older rollouts' ratios are off 1 for good reason.
+                torch.where(rows.fresh, ratio.abs(), 0).max(),
+            )
 
     @torch.no_grad()
     def log_probs(self, buffer: TransitionBuffer, numbers: Tensor) -> tuple[Tensor, bool]:
@@ -233,6 +278,26 @@ def policy_term(
     loss = torch.maximum(-advantage * ratio, -advantage * clamped)
     pushing_out = (advantage > 0) == (ratio > clamped)
     return PolicyTerm(loss, log_ratio.detach(), outside & pushing_out)
+
+
+def step_weights(gain: Tensor, rule: StepWeights, last_left_out: int = 0) -> Tensor:
+    """Return the factor of each denoising step's policy terms, `(steps,)`.
+
+    With w_i of step i the updates ascend Σ w_i·J_i, where J_i is the expected reward if the policy
+    draws step i and the one that sampled draws all others. The true gradient has w = 1.
+    `inverse_gain` takes w_i ∝ 1/g_i, so that no step decides the direction by its scale alone (as
+    PCPO does, arXiv 2509.25774).
+
+    Args:
+        gain: g of each step, `(steps,)`, see `DDIMTransitions.gain`.
+        rule: Which weights.
+        last_left_out: Number of last steps whose rows are not taken; over the others the mean
+            weight is 1, so that the reward keeps its weight against the KL.
+    """
+    if rule == "none":
+        return torch.ones_like(gain)
+    inverse = 1 / gain
+    return inverse / inverse[: len(gain) - last_left_out].mean()
 
 
 def clip_band(
