@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from dpok_pipeline.diffusion.compiled import compile_unet
 from dpok_pipeline.diffusion.components import check_components, hash_components, resolve_folder
 from dpok_pipeline.diffusion.config import PLAIN, NetworkOptions, Precision
 from dpok_pipeline.errors import InputError
@@ -77,6 +78,11 @@ class DiffusionModel:
         """Shape `(c, h, w)` of one latent."""
         size = self.unet.config.sample_size
         return (int(self.unet.config.in_channels), int(size), int(size))
+
+    @property
+    def kernels(self) -> Literal["compiled", "eager"]:
+        """What the UNet runs by. One rounds otherwise than the other."""
+        return "compiled" if self.options.compile else "eager"
 
     @property
     def image_side(self) -> int:
@@ -294,8 +300,7 @@ def _apply_options(unet: Any, vae: Any, options: NetworkOptions) -> None:
     if options.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     if options.compile:
-        # In place: the module stays the one that LoRA layers are injected into.
-        unet.compile()
+        compile_unet(unet)
 
 
 def _round_weights(unet: nn.Module, dtype: torch.dtype) -> None:

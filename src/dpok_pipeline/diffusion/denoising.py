@@ -9,6 +9,7 @@ whatever the network computed in.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
+from dpok_pipeline.diffusion.compiled import training_graph
 from dpok_pipeline.diffusion.config import KLForm, LogProbReading, SamplingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.networks import reason_of
@@ -46,21 +48,26 @@ def predict_noise(
         `(b, c, h, w)` float32.
     """
     if guidance_scale == 1:
-        with model.autocast():
-            output: Tensor = model.unet(latents, timesteps, prompt, return_dict=False)[0]
-        return output.float()
+        return _run_unet(model, latents, timesteps, prompt)
     # Both halves go through the network in one batch, which is faster than two calls.
-    hidden = torch.cat([empty_prompt.expand_as(prompt), prompt])  # (2b, tokens, dim)
-    with model.autocast():
-        output = model.unet(
-            torch.cat([latents, latents]),  # (2b, c, h, w)
-            torch.cat([timesteps, timesteps]),  # (2b,)
-            hidden,
-            return_dict=False,
-        )[0]
+    output = _run_unet(
+        model,
+        torch.cat([latents, latents]),  # (2b, c, h, w)
+        torch.cat([timesteps, timesteps]),  # (2b,)
+        torch.cat([empty_prompt.expand_as(prompt), prompt]),  # (2b, tokens, dim)
+    )
     # In float32 before the difference: the guidance would multiply half precision's rounding.
-    unconditional, conditional = output.float().chunk(2)  # (2b, …) → 2 × (b, …)
+    unconditional, conditional = output.chunk(2)  # (2b, …) → 2 × (b, …)
     return unconditional + guidance_scale * (conditional - unconditional)
+
+
+def _run_unet(model: DiffusionModel, latents: Tensor, timesteps: Tensor, hidden: Tensor) -> Tensor:
+    """Return the UNet's output in float32, with a gradient only where one is asked for."""
+    inputs = (latents, timesteps, hidden)
+    graph = training_graph(model.unet, *inputs) if model.options.compile else nullcontext()
+    with model.autocast(), graph:
+        output: Tensor = model.unet(*inputs, return_dict=False)[0]
+    return output.float() if torch.is_grad_enabled() else output.detach().float()
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,15 @@ class DDIMTransitions:
     def __len__(self) -> int:
         return len(self.std)
 
+    @property
+    def gain(self) -> Tensor:
+        """G = |c| / σ of each step, `(steps,)`: how strongly its log-density feels the noise.
+
+        The gradient of the log-density with respect to the predicted noise is g times a standard
+        normal draw. In Stable Diffusion's schedule g is about 1, but for the second-to-last step.
+        """
+        return self.noise_weight.abs() / self.std
+
     def mean(self, latents: Tensor, noise: Tensor, step: Tensor) -> Tensor:
         """Return μ_θ(x_t, t), `(b, c, h, w)`.
 
@@ -157,6 +173,22 @@ class DDIMTransitions:
         squares = ((previous - mean) / _rows(std)).square().flatten(1).mean(1)  # (b, chw) → (b,)
         average = -0.5 * squares - std.log() - 0.5 * math.log(2 * math.pi)
         return average if reading == "mean" else average * previous[0].numel()
+
+    def squared_score(self, previous: Tensor, mean: Tensor, step: Tensor) -> Tensor:
+        """Return the squared gradient of the summed log-density with respect to the noise.
+
+        It is g²·z² averaged over the latent, with g of the step and z the noise that it drew.
+
+        Args:
+            previous: x_{t-1}, `(b, c, h, w)` float32.
+            mean: μ, `(b, c, h, w)`.
+            step: Each row's step index, `(b,)` int64.
+
+        Returns:
+            `(b,)`, per value of the latent.
+        """
+        drawn = (previous - mean) / _rows(self.std[step])  # z
+        return self.gain[step].square() * drawn.square().flatten(1).mean(1)
 
     def kl(
         self,

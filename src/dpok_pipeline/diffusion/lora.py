@@ -74,6 +74,12 @@ def lora_parameters(unet: nn.Module) -> list[nn.Parameter]:
     return [parameter for _, parameter in _named_parameters(unet)]
 
 
+def policy_is_on(unet: nn.Module) -> bool:
+    """Return whether the UNet has a LoRA that is not switched off."""
+    layers = lora_layers(unet)
+    return bool(layers) and not layers[0]._disable_adapters
+
+
 def copy_weights(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     """Return copies of trainable weights as they are now."""
     return [parameter.detach().clone() for parameter in parameters]

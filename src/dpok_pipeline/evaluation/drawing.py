@@ -110,7 +110,7 @@ def draw_method_images(
     try:
         return fill_shards(
             work_dir,
-            {**recipe, **by_method},
+            {**recipe, **by_method, "kernels": model.kernels},
             [range(place * count, (place + 1) * count) for place in range(len(prompts))],
             draw_shard,
             title=f"Images of {method}",

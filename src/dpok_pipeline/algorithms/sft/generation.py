@@ -67,9 +67,12 @@ def generate_samples(
     starts = range(0, config.images, config.shard_size)
     return fill_shards(
         work_dir,
-        samples_recipe(
-            model.handle.content_hash, model.precision, prompts, sampling, config, identity
-        ),
+        {
+            **samples_recipe(
+                model.handle.content_hash, model.precision, prompts, sampling, config, identity
+            ),
+            "kernels": model.kernels,
+        },
         [range(start, min(start + config.shard_size, config.images)) for start in starts],
         lambda number, rows: _make_shard(model, prompts, reward, sampling, config, rows),
         title="SFT data",

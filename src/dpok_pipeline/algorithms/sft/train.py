@@ -149,6 +149,7 @@ def train_sft(
         "lora": lora.numbers(),
         "base_model": model.handle.content_hash,
         "compute": {"precision": model.precision},
+        "kernels": model.kernels,
         "sft_samples": _content_hash(samples),
         "identity": identity,
         "prompts": samples.prompts,

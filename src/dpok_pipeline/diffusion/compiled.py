@@ -1,0 +1,76 @@
+"""Compiled networks: whether they can be had here, and the one graph that a policy goes through.
+
+A compiled graph rounds otherwise than the eager network, and the graph of a forward pass that keeps
+what its backward pass needs rounds otherwise than the one that does not. In bfloat16 this moves the
+averaged log-ratio of weights that have not changed by about 1e-3, as much as a clip's whole band.
+So a compiled policy is always run through the graph that its updates use, in rollouts as well: its
+log-probabilities then come out bit for bit as the updates compute them, in a batch of any size.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpok_pipeline.diffusion.lora import policy_is_on
+from dpok_pipeline.files.networks import reason_of
+
+logger = logging.getLogger(__name__)
+
+# Graphs of one network in a process: with and without gradients, with a LoRA, without one, and
+# with one that is off, each for batches of one row and of more. Above its limit torch goes on
+# eagerly without a word.
+_MOST_GRAPHS = 64
+
+
+@lru_cache(maxsize=1)
+def compiler_works() -> bool:
+    """Return whether torch can compile for this CPU, by compiling a small function; tried once.
+
+    A compiler alone is not enough: Python's headers are needed as well.
+    """
+    try:
+        torch.compile(lambda value: value.sin() + 1)(torch.ones(8))
+    except Exception as error:  # the library raises many kinds, by what is missing
+        logger.warning(
+            "compute.compile: torch cannot compile here (%s); the networks run eagerly, at about "
+            "two thirds of the speed. Install g++ and Python's headers, or set it to false to no "
+            "longer be told",
+            reason_of(error),
+        )
+        return False
+    return True
+
+
+def compile_unet(unet: Any) -> None:
+    """Compile a UNet in place: the module stays the one that LoRA layers are injected into.
+
+    Nothing is compiled before the first call.
+    """
+    # torch sets this name at run time.
+    torch._dynamo.config.recompile_limit = max(  # type: ignore[attr-defined]
+        _MOST_GRAPHS,
+        torch._dynamo.config.recompile_limit,  # type: ignore[attr-defined]
+    )
+    unet.compile()
+
+
+@contextmanager
+def training_graph(unet: Any, *inputs: Tensor) -> Iterator[None]:
+    """Run a compiled UNet through the graph of its updates, where it has a policy.
+
+    Args:
+        unet: The compiled UNet.
+        inputs: Its inputs, of which the first dimension is the batch.
+    """
+    for tensor in inputs:
+        # From the first call on, so that no graph is made for one size of batch alone.
+        torch._dynamo.maybe_mark_dynamic(tensor, 0)  # type: ignore[attr-defined]
+    with torch.set_grad_enabled(torch.is_grad_enabled() or policy_is_on(unet)):
+        yield
