@@ -38,6 +38,7 @@ from dpok_pipeline.files.fingerprint import fingerprint, flatten
 from dpok_pipeline.files.git import describe_commit
 from dpok_pipeline.pipelines.models import open_scorer, scorer_identity
 from dpok_pipeline.training.config import OnlineConfig
+from dpok_pipeline.training.tracking import TrainingResult
 
 PROMPTS = Path("data/01_raw/prompts/paper.yml")
 LOG = Path("benchmarks/results/search.csv")
@@ -47,10 +48,12 @@ DEVICE = "cpu"
 FIELDS = (
     "method", "experiment", "ddim_steps", "images", "learning_rate", "changed", "reward",
     "image_reward_base", "image_reward", "judge_base", "judge",
-    "aesthetic_base", "aesthetic", "training_seconds", "commit",
+    "aesthetic_base", "aesthetic", "training_seconds", "commit", "rollout_rewards",
 )  # fmt: skip
 
 Changes = dict[str, str]
+
+_BASE: dict[tuple[str, SamplingConfig, str], dict[str, float]] = {}
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class Trial:
     def run(self) -> dict[str, Any]:
         """Train, and score the tuned model against the base model on the same noise."""
         model, _ = self.configured.open()
-        before = self._score_images()
+        before = self._score_base()
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
             result = train(
@@ -140,7 +143,14 @@ class Trial:
             **after,
             "training_seconds": round(seconds, 1),
             "commit": _commit(),
+            "rollout_rewards": self._learning_curve(result),
         }
+
+    def _learning_curve(self, result: TrainingResult) -> str:
+        """Return the mean reward of each rollout: rollouts are drawn as the evaluation is."""
+        if not self.method.online:
+            return ""
+        return " ".join(f"{reward:.2f}" for reward in result.curves["reward/mean"])
 
     def _settings(self) -> dict[str, Any]:
         """Return what tells this trial from the others, also once the environment is another."""
@@ -188,6 +198,13 @@ class Trial:
             work_dir=Path(tempfile.gettempdir(), f"dpok_search_{fingerprint(recipe)[:16]}"),
             identity=self._reward,
         )
+
+    def _score_base(self) -> dict[str, float]:
+        """Score the base model's images, once for all trials that draw and score alike."""
+        recipe = (self.experiment, self.configured.sampling, self._reward["files"])
+        if recipe not in _BASE:
+            _BASE[recipe] = self._score_images()
+        return _BASE[recipe]
 
     @torch.no_grad()
     def _score_images(self) -> dict[str, float]:

@@ -6,14 +6,13 @@ import pickle
 from typing import Any
 
 import mlflow
-import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from dpok_pipeline.pipelines.mlflow_store import MESSENGER
-from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker, _grid
+from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker
 from dpok_pipeline.pipelines.task import TrackerAddress
 from tests.project import mlflow_store
 
@@ -53,7 +52,7 @@ def begin(address: TrackerAddress) -> None:
     tracker = MlflowTracker(address)
     for step in (1, 2, 3):
         tracker.log({"reward/mean": step}, step)
-    tracker.log_images("dpok/samples", torch.zeros(2, 3, 4, 4), 2)
+    tracker.log_image("dpok/samples", torch.zeros(3, 4, 4), 2)
 
 
 def test_a_continued_run_gets_only_what_is_new(
@@ -63,7 +62,7 @@ def test_a_continued_run_gets_only_what_is_new(
     again = MlflowTracker(address.model_copy(update={"continued": True}))
     for step in (2, 3, 4, 5):
         again.log({"reward/mean": step * 10, "late": step}, step)
-        again.log_images("dpok/samples", torch.zeros(2, 3, 4, 4), step)
+        again.log_image("dpok/samples", torch.zeros(3, 4, 4), step)
     history = client.get_metric_history(address.run_id, "reward/mean")
     expected = [(1, 1), (2, 2), (3, 3), (4, 40), (5, 50)]
     assert [(point.step, point.value) for point in history] == expected
@@ -82,7 +81,7 @@ def test_an_address_is_all_that_another_process_needs(
 def test_without_an_address_everything_is_dropped(client: MlflowClient) -> None:
     before = len(client.search_runs(["1"]))
     MlflowTracker(None).log({"reward/mean": 1}, 1)
-    MlflowTracker(None).log_images("samples", torch.zeros(1, 3, 4, 4), 1)
+    MlflowTracker(None).log_image("samples", torch.zeros(3, 4, 4), 1)
     assert len(client.search_runs(["1"])) == before
 
 
@@ -110,7 +109,7 @@ def test_training_goes_on_while_the_database_is_locked(
         away.setattr(mlflow, "MlflowClient", Locked)
         for step in (4, 5):
             tracker.log({"reward/mean": step}, step)
-            tracker.log_images("samples", torch.zeros(1, 3, 4, 4), step)
+            tracker.log_image("samples", torch.zeros(3, 4, 4), step)
     (warning,) = [record.getMessage() for record in caplog.records]
     expected = (
         "MLflow does not take what it is told ((sqlite3.OperationalError) database is locked) and "
@@ -118,7 +117,7 @@ def test_training_goes_on_while_the_database_is_locked(
     )
     assert warning.startswith(expected)
     tracker.log({"reward/mean": 6}, 6)
-    tracker.log_images("samples", torch.zeros(1, 3, 4, 4), 6)
+    tracker.log_image("samples", torch.zeros(3, 4, 4), 6)
     assert steps(client, address) == [1, 2, 3, 6]
     assert image_steps(client, address) == [2, 6]
 
@@ -131,23 +130,7 @@ def test_training_goes_on_while_the_server_is_away(
     tracker = MlflowTracker(address)
     for step in (1, 2):
         tracker.log({"reward/mean": step}, step)
-        tracker.log_images("samples", torch.zeros(1, 3, 4, 4), step)
+        tracker.log_image("samples", torch.zeros(3, 4, 4), step)
     warnings = [r.getMessage() for r in caplog.records if r.name.startswith("dpok_pipeline")]
     assert len(warnings) == 1
     assert f"will lack metrics of {'0' * 32}; the run goes on" in warnings[0]
-
-
-def test_a_grid_has_eight_columns_and_white_where_images_run_out() -> None:
-    images = np.stack([np.full((3, 2, 4), value / 10) for value in range(9)])
-    grid = _grid(images)
-    assert grid.shape == (4, 32, 3)
-    assert grid.dtype == np.uint8
-    assert [grid[0, 4 * column, 0] for column in range(8)] == [0, 26, 51, 76, 102, 128, 153, 178]
-    assert grid[2, 0, 0] == 204
-    assert (grid[2:, 4:] == 255).all()
-
-
-def test_a_grid_shows_each_image_as_it_is() -> None:
-    image = np.random.default_rng(0).random((1, 3, 5, 6)).astype(np.float32)
-    expected = (image[0].transpose(1, 2, 0) * 255).round()
-    assert (_grid(image) == expected).all()

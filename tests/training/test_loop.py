@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from dpok_pipeline.errors import InputError
@@ -38,7 +39,7 @@ class Counter:
         return Step(
             images_seen=10 * (number + 1),
             metrics={"sum/total": float(self.total)} if number % 2 else None,
-            images=torch.full((1, 3, 2, 2), number / 10) if number == 3 else None,
+            preview=torch.full((3, 2, 2), number / 10) if number in (3, 5) else None,
             skipped_in_a_row=self.in_a_row,
             why_skipped=f"of number {number}" if self.in_a_row else "",
         )
@@ -64,15 +65,18 @@ class Recorder:
     def log(self, metrics: Any, step: int) -> None:
         self.logged.append((step, metrics["sum/total"]))
 
-    def log_images(self, key: str, images: Tensor, step: int) -> None:
-        self.shown.append((key, step, float(images.mean())))
+    def log_image(self, key: str, image: Tensor, step: int) -> None:
+        self.shown.append((key, step, float(image.mean())))
 
 
 def run(folder: Path, learner: Counter, steps: int = 6, **options: Any) -> tuple[Curves, Recorder]:
     config = CheckpointConfig(checkpoint_minutes=None, **options)
-    store, tracker = CheckpointStore(folder, {"seed": 0}, config), Recorder()
-    plan = Plan("counting", "step", steps, shown="sum/total")
-    return run_training(learner, plan, config=config, store=store, tracker=tracker), tracker
+    store = CheckpointStore(folder / "checkpoints", {"seed": 0}, config)
+    plan, tracker = Plan("counting", "step", steps, shown="sum/total"), Recorder()
+    curves = run_training(
+        learner, plan, config=config, store=store, tracker=tracker, pictures=folder / "preview.png"
+    )
+    return curves, tracker
 
 
 def test_what_is_logged_and_saved(tmp_path: Path) -> None:
@@ -81,10 +85,24 @@ def test_what_is_logged_and_saved(tmp_path: Path) -> None:
     assert learner.numbers == list(range(6))
     assert tracker.logged == [(2, 1), (4, 6), (6, 15)]
     assert [row["images_seen"] for row in curves.rows] == [20, 40, 60]
-    assert tracker.shown == [("samples", 4, pytest.approx(0.3))]
-    assert [folder.name for folder in tmp_path.iterdir()] == ["step-00000006"]
+    assert tracker.shown == [("samples", 4, pytest.approx(0.3)), ("samples", 6, pytest.approx(0.5))]
+    folders = (tmp_path / "checkpoints").iterdir()
+    assert [folder.name for folder in folders] == ["step-00000006"]
     assert curves.column("sum/total") == [1, 6, 15]
     assert curves.column("perf/checkpoint_seconds") == [0, 0, 0]
+
+
+def test_the_preview_is_renewed_and_its_path_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    run(tmp_path, Counter())
+    with Image.open(tmp_path / "preview.png") as picture:
+        assert picture.size == (2, 2)
+        assert picture.getpixel((0, 0)) == (128, 128, 128)  # 0.5, of the second one
+    said = [r.getMessage() for r in caplog.records if "preview.png" in r.getMessage()]
+    assert len(said) == 1
+    assert "counting after 40 images" in said[0]
 
 
 def test_a_signal_is_obeyed_after_its_step_and_the_next_start_goes_on(tmp_path: Path) -> None:
@@ -108,14 +126,16 @@ def test_a_signal_during_the_last_checkpoint_still_ends_the_run(tmp_path: Path) 
 
     with pytest.raises(Stopped):
         run(tmp_path, SavesSlowly())
-    assert [folder.name for folder in tmp_path.iterdir()] == ["step-00000006"]
+    folders = (tmp_path / "checkpoints").iterdir()
+    assert [folder.name for folder in folders] == ["step-00000006"]
 
 
 def test_skipped_steps_are_not_saved(tmp_path: Path) -> None:
     learner = Counter(skips=(3, 4, 5))
     with pytest.raises(InputError, match="3 updates in a row .* because of number 5; the check"):
         run(tmp_path, learner, checkpoint_every=1, stop_after_skipped=3)
-    assert sorted(folder.name for folder in tmp_path.iterdir())[-1] == "step-00000003"
+    folders = (tmp_path / "checkpoints").iterdir()
+    assert sorted(folder.name for folder in folders)[-1] == "step-00000003"
     mended = Counter()
     run(tmp_path, mended, checkpoint_every=1)
     assert mended.total == 15

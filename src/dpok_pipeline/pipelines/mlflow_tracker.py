@@ -12,8 +12,6 @@ import numpy as np
 from dpok_pipeline.pipelines.mlflow_store import MESSENGER, client_of
 from dpok_pipeline.pipelines.task import TrackerAddress
 
-GRID_COLUMNS = 8
-
 
 class MlflowTracker:
     """A tracker that logs metrics and sample images into an open MLflow run.
@@ -42,17 +40,17 @@ class MlflowTracker:
             send = partial(self._log, address, metrics, step)
             MESSENGER.tell(address.uri, what, send, often=True)
 
-    def log_images(self, key: str, images: Any, step: int) -> None:
-        """Log images as one grid; MLflow shows the grids of a series with a step slider.
+    def log_image(self, key: str, image: Any, step: int) -> None:
+        """Log an image; MLflow shows those of a series with a step slider.
 
         Args:
             key: Name of the series.
-            images: Tensor `(n, 3, h, w)` in [0, 1].
+            image: Tensor `(3, h, w)` in [0, 1].
             step: Number of the iteration or update.
         """
         if (address := self._address) is not None:
             what = f"sample images of {address.name or address.run_id}"
-            send = partial(self._log_images, address, key, images, step)
+            send = partial(self._log_image, address, key, image, step)
             MESSENGER.tell(address.uri, what, send, often=True)
 
     def _log(self, address: TrackerAddress, metrics: Mapping[str, float], step: int) -> None:
@@ -66,10 +64,10 @@ class MlflowTracker:
         ]
         client_of(address.uri).log_batch(address.run_id, metrics=entries)
 
-    def _log_images(self, address: TrackerAddress, key: str, images: Any, step: int) -> None:
+    def _log_image(self, address: TrackerAddress, key: str, image: Any, step: int) -> None:
         if self._is_new(address, key, step, images=True):
-            grid = _grid(np.asarray(images.detach().cpu()))
-            client_of(address.uri).log_image(address.run_id, grid, key=key, step=step)
+            pixels = np.asarray((image * 255).round().byte().permute(1, 2, 0).cpu())  # (h, w, 3)
+            client_of(address.uri).log_image(address.run_id, pixels, key=key, step=step)
 
     def _is_new(
         self, address: TrackerAddress, key: str, step: int, *, images: bool = False
@@ -94,24 +92,3 @@ def _image_steps(address: TrackerAddress, key: str) -> list[int]:
     files = client_of(address.uri).list_artifacts(address.run_id, "images")
     names = [file.path.rpartition("/")[2].split("+") for file in files]
     return [int(parts[2]) for parts in names if parts[0] == key.replace("/", "~")]
-
-
-def _grid(images: np.ndarray) -> np.ndarray:
-    """Lay images out in rows.
-
-    Args:
-        images: `(n, 3, h, w)` in [0, 1].
-
-    Returns:
-        One image `(rows h, columns w, 3)` in bytes; places without an image are white.
-    """
-    number, channels, height, width = images.shape
-    columns = min(number, GRID_COLUMNS)
-    rows = -(-number // columns)
-    padded = np.ones((rows * columns, channels, height, width), dtype=np.float32)
-    padded[:number] = images
-    grid = padded.reshape(rows, columns, channels, height, width)
-    # The pixels of one line of the grid must lie side by side: (rows, h, columns, w, 3).
-    grid = grid.transpose(0, 3, 1, 4, 2)
-    grid = grid.reshape(rows * height, columns * width, channels)
-    return np.asarray((grid.clip(0, 1) * 255).round(), dtype=np.uint8)

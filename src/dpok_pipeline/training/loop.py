@@ -19,7 +19,9 @@ from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig
 from dpok_pipeline.diffusion.lora import attached_lora, save_lora
 from dpok_pipeline.diffusion.noise import derive_seed
+from dpok_pipeline.diffusion.sampler import png_bytes
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.durable import replace_durably
 from dpok_pipeline.files.locks import locked
 from dpok_pipeline.files.shards import ShardStore
 from dpok_pipeline.training.checkpoints import CheckpointStore
@@ -40,14 +42,14 @@ class Step(NamedTuple):
     Attributes:
         images_seen: Images drawn or trained on since the run began.
         metrics: Numbers named `family/name`, or None where nothing is logged at this step.
-        images: Samples to show, `(n, 3, H, W)` in [0, 1], or None.
+        preview: A picture of what has been learned, `(3, H, W)` in [0, 1] on the CPU, or None.
         skipped_in_a_row: Updates left out since the last good one; 0 where the step went well.
         why_skipped: Why the last of them was.
     """
 
     images_seen: int
     metrics: dict[str, float] | None = None
-    images: Tensor | None = None
+    preview: Tensor | None = None
     skipped_in_a_row: int = 0
     why_skipped: str = ""
 
@@ -124,7 +126,14 @@ def train_lora(
     with locked(work_dir), attached_lora(model.unet, lora, derive_seed(config.seed, "lora")):
         learner = make_learner()
         store = CheckpointStore(work_dir / "checkpoints", recipe, config, resume)
-        curves = run_training(learner, plan, config=config, store=store, tracker=tracker)
+        curves = run_training(
+            learner,
+            plan,
+            config=config,
+            store=store,
+            tracker=tracker,
+            pictures=work_dir / "preview.png",
+        )
         folder = work_dir / "lora"
         save_lora(model.unet, folder, {**recipe, f"{plan.unit}s": plan.steps})
         saving = sum(curves.column("perf/checkpoint_seconds")) + store.seconds_spent()
@@ -139,6 +148,7 @@ def run_training(
     config: CheckpointConfig,
     store: CheckpointStore,
     tracker: Tracker,
+    pictures: Path,
 ) -> Curves:
     """Repeat the learner's step until the plan is fulfilled.
 
@@ -148,6 +158,7 @@ def run_training(
         config: When to give up.
         store: Where the state is saved, and restored from.
         tracker: Told the metrics while training runs.
+        pictures: The PNG file of the newest preview.
 
     Returns:
         The learning curves, those from before a restart included.
@@ -174,8 +185,9 @@ def run_training(
                 tracker.log(metrics, done)
                 if plan.shown in metrics:
                     bar.set_postfix({plan.shown: f"{metrics[plan.shown]:.4f}"})
-            if step.images is not None:
-                tracker.log_images("samples", step.images, done)
+            if step.preview is not None:
+                tracker.log_image("samples", step.preview, done)
+                _show(step, plan, pictures)
             # 2. Give up where nothing has been learned for too long.
             _give_up_after_skipped(step, config, store)
             # 3. Save. A signal that comes meanwhile is obeyed after the next step.
@@ -189,6 +201,21 @@ def run_training(
         # One that came while the last checkpoint was written has no next step to wait for.
         stop.obey()
     return curves
+
+
+def _show(step: Step, plan: Plan, pictures: Path) -> None:
+    """Write the newest preview; say where it is, for the first time it is written."""
+    assert step.preview is not None
+    first = not pictures.exists()
+    replace_durably(pictures, png_bytes(step.preview))
+    if first:
+        logger.info(
+            "%s after %d images, below what the base model makes of the same noises: %s (renewed "
+            "as it learns)",
+            plan.title,
+            step.images_seen,
+            pictures,
+        )
 
 
 def _stateful(learner: Learner) -> dict[str, Stateful]:

@@ -21,6 +21,7 @@ from dpok_pipeline.training.alarms import Measure, Watch
 from dpok_pipeline.training.config import OnlineConfig
 from dpok_pipeline.training.loop import Step
 from dpok_pipeline.training.optimiser import LoRAOptimiser
+from dpok_pipeline.training.preview import Preview
 from dpok_pipeline.training.randomness import prompt_numbers
 from dpok_pipeline.training.scoring import (
     NoFiniteReward,
@@ -32,7 +33,6 @@ from dpok_pipeline.training.tracking import Curves
 
 logger = logging.getLogger(__name__)
 
-_GRID_IMAGES = 16
 # Of the largest reward: a standard deviation that float32 cannot tell from none.
 _ROUNDING = 1e-6
 
@@ -96,6 +96,7 @@ class RolloutDrawer:
         self.model, self.prompts, self.table, self.reward = model, prompts, table, reward
         self.sampling, self.config, self.keep_trajectory = sampling, config, keep_trajectory
         self.watch = Watch(measures, config.alarm_deviations)
+        self.preview = Preview(model, prompts, table, sampling, config.seed)
         self.images_seen = 0
         self._batch_size = config.rollout_batch
 
@@ -171,7 +172,7 @@ class RolloutDrawer:
                 "perf/seconds": time.perf_counter() - rollout.started,
                 "perf/images_per_second": images / (rollout.finished - rollout.started),
             },
-            images=rollout.images[:_GRID_IMAGES].cpu() if shown else None,
+            preview=self.preview.draw() if shown else None,
             skipped_in_a_row=optimiser.skipped_in_a_row,
             why_skipped=self._explain(rollout, iteration) if optimiser.skipped_in_a_row else "",
         )
@@ -286,6 +287,7 @@ def online_recipe(
         "lora": lora.numbers(),
         "base_model": model.handle.content_hash,
         "compute": {"precision": model.precision},
+        "kernels": model.kernels,
         "reward_model": identity,
         "prompts": list(prompts),
     }

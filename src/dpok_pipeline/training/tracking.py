@@ -18,8 +18,8 @@ class Tracker(Protocol):
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Report metrics named `family/name` at an iteration or update."""
 
-    def log_images(self, key: str, images: Tensor, step: int) -> None:
-        """Report images, `(n, 3, H, W)` in [0, 1]."""
+    def log_image(self, key: str, image: Tensor, step: int) -> None:
+        """Report an image, `(3, H, W)` in [0, 1]."""
 
 
 class NullTracker:
@@ -28,7 +28,7 @@ class NullTracker:
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Do nothing."""
 
-    def log_images(self, key: str, images: Tensor, step: int) -> None:
+    def log_image(self, key: str, image: Tensor, step: int) -> None:
         """Do nothing."""
 
 
