@@ -53,11 +53,8 @@ def compile_unet(unet: Any) -> None:
 
     Nothing is compiled before the first call.
     """
-    # torch sets this name at run time.
-    torch._dynamo.config.recompile_limit = max(  # type: ignore[attr-defined]
-        _MOST_GRAPHS,
-        torch._dynamo.config.recompile_limit,  # type: ignore[attr-defined]
-    )
+    limits = torch._dynamo.config
+    limits.recompile_limit = max(limits.recompile_limit, _MOST_GRAPHS)
     unet.compile()
 
 
@@ -71,6 +68,6 @@ def training_graph(unet: Any, *inputs: Tensor) -> Iterator[None]:
     """
     for tensor in inputs:
         # From the first call on, so that no graph is made for one size of batch alone.
-        torch._dynamo.maybe_mark_dynamic(tensor, 0)  # type: ignore[attr-defined]
+        torch._dynamo.maybe_mark_dynamic(tensor, 0)
     with torch.set_grad_enabled(torch.is_grad_enabled() or policy_is_on(unet)):
         yield

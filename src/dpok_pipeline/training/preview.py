@@ -1,4 +1,4 @@
-"""What a policy has learned so far, to look at: the base model's pictures and its own, same noises."""
+"""What a policy has learned so far: its pictures below the base model's of the same noises."""
 
 from __future__ import annotations
 

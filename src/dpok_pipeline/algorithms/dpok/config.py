@@ -25,8 +25,8 @@ images of the same prompt, or that of all of the prompt's rewards since the run 
 RowDraw = Literal["random", "epochs", "whole_images"]
 
 StepWeights = Literal["none", "inverse_gain"]
-"""What a row's policy term is multiplied by: nothing, or 1 / g of its denoising step, where g is the
-factor of the predicted noise in the step's mean over the step's standard deviation."""
+"""What a row's policy term is multiplied by: nothing, or 1 / g of its denoising step. g is the
+factor of the predicted noise in the step's mean, over the step's standard deviation."""
 
 ClipRule = Literal["clamp", "ppo_minimum"]
 

@@ -145,7 +145,7 @@ class DPOKLearner:
         if config.rows == "epochs":
             # One series for all updates: the next one goes on where the last one ended.
             series = buffer.draw_epochs(updates * count, generator, left_out)
-            return list(series.split(count))
+            return list(torch.split(series, count))
         draw = buffer.draw if config.rows == "random" else buffer.draw_images
         return [draw(count, generator, left_out) for _ in range(updates)]
 
