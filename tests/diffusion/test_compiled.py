@@ -21,6 +21,7 @@ from dpok_pipeline.diffusion.compiled import compiler_works, training_graph
 from dpok_pipeline.diffusion.config import NetworkOptions
 from dpok_pipeline.diffusion.lora import attach_lora, attached_lora, reference_policy
 from dpok_pipeline.diffusion.sampler import sample
+from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.models import ComputeConfig
 from tests.algorithms.support import LORA, SAMPLING, run_dpok
 
@@ -75,6 +76,24 @@ def test_a_rollouts_latents_keep_no_graph(tiny_model_folder: Path, tmp_path: Pat
     with attached_lora(model.unet, LORA, seed=0):
         drawn = sample(model, ["a cat"], SAMPLING, seed=0, indices=[0], keep_trajectory=True)
         assert not drawn.latents.requires_grad
+
+
+def test_wrong_gradients_are_refused_before_anything_is_learned(
+    tiny_model: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What torch 2.13 does to EmojiWorld's UNet in bfloat16: all gradients are 0."""
+    real = compiled._gradient
+    calls = []
+
+    def zero_where_compiled(model: DiffusionModel) -> torch.Tensor:
+        calls.append(model)
+        return real(model) * (len(calls) == 1)  # the first call is the eager one
+
+    monkeypatch.setattr(compiled, "_gradient", zero_where_compiled)
+    tiny_model.options = NetworkOptions(compile=True)
+    with pytest.raises(InputError, match="compute.compile: .* off by 100% of its norm in float32"):
+        run_dpok(tiny_model, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
 
 
 class TestWithoutACompiler:

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
+from dpok_pipeline.diffusion.compiled import check_gradients
 from dpok_pipeline.diffusion.config import LoRAConfig
 from dpok_pipeline.diffusion.lora import attached_lora, save_lora
 from dpok_pipeline.diffusion.noise import derive_seed
@@ -120,10 +121,13 @@ def train_lora(
 
     Raises:
         InputError: The checkpoints were made by another recipe, or are all damaged; too many
-            updates in a row were skipped; another process is in `work_dir`.
+            updates in a row were skipped; another process is in `work_dir`; torch compiles the
+            network wrongly.
         Stopped: SIGINT or SIGTERM came; the step is finished and saved.
     """
     with locked(work_dir), attached_lora(model.unet, lora, derive_seed(config.seed, "lora")):
+        if model.options.compile:
+            check_gradients(model)
         learner = make_learner()
         store = CheckpointStore(work_dir / "checkpoints", recipe, config, resume)
         curves = run_training(
