@@ -1,4 +1,7 @@
-"""Rollouts: what every online algorithm does before it learns. Draw, decode, score, look."""
+"""Rollouts: what every online algorithm does before it learns. Draw, decode, score, look.
+
+A preview draws as well, now and then, for people to look at.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
+from dpok_pipeline.diffusion.lora import reference_policy
 from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 from dpok_pipeline.diffusion.sampler import Samples, decode, sample
@@ -21,7 +25,6 @@ from dpok_pipeline.training.alarms import Measure, Watch
 from dpok_pipeline.training.config import OnlineConfig
 from dpok_pipeline.training.loop import Step
 from dpok_pipeline.training.optimiser import LoRAOptimiser
-from dpok_pipeline.training.preview import Preview
 from dpok_pipeline.training.randomness import prompt_numbers
 from dpok_pipeline.training.scoring import (
     NoFiniteReward,
@@ -33,8 +36,8 @@ from dpok_pipeline.training.tracking import Curves
 
 logger = logging.getLogger(__name__)
 
-# Of the largest reward: a standard deviation that float32 cannot tell from none.
-_ROUNDING = 1e-6
+# Pictures in a row of a preview: enough to see what is common to them.
+_COLUMNS = 8
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,57 @@ class Rollout:
     fault: str
     started: float
     finished: float
+
+
+class Preview:
+    """Draws a grid of two rows, above the base model and below the policy as it is.
+
+    The noises are fixed, and none of training's: what changes from one grid to the next is what
+    the policy has learned.
+    """
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        prompts: Sequence[str],
+        table: PromptTable,
+        sampling: SamplingConfig,
+        seed: int,
+    ) -> None:
+        """Choose the noises; nothing is drawn yet.
+
+        Args:
+            model: The base model with its LoRA attached.
+            prompts: The training prompts, which the columns go round.
+            table: Their features.
+            sampling: Steps, η and guidance.
+            seed: The run's seed.
+        """
+        self.model, self.sampling = model, sampling
+        self.seed = derive_seed(seed, "preview")
+        numbers = torch.arange(_COLUMNS) % len(prompts)
+        self.hidden = table.hidden[numbers.to(model.device)]  # (columns, tokens, dim)
+        self._base: Tensor | None = None
+
+    def draw(self) -> Tensor:
+        """Return the grid, `(3, 2·H, columns·W)` in [0, 1] on the CPU."""
+        if self._base is None:
+            with reference_policy(self.model.unet):
+                self._base = self._draw_row()
+        return torch.cat([self._base, self._draw_row()], dim=1)  # one row above the other
+
+    def _draw_row(self) -> Tensor:
+        """Draw the columns' pictures with the model as it is, `(3, H, columns·W)`."""
+        samples = sample(
+            self.model,
+            self.hidden,
+            self.sampling,
+            seed=self.seed,
+            indices=range(_COLUMNS),
+            batch_size=_COLUMNS,
+        )
+        images = decode(self.model, samples.latents, _COLUMNS).cpu()  # (columns, 3, H, W)
+        return torch.cat(list(images), dim=2)  # side by side
 
 
 class RolloutDrawer:
@@ -193,39 +247,6 @@ class RolloutDrawer:
         """Restore what `state_dict` returned."""
         self.images_seen = int(state["images_seen"])
         self.watch.load_state_dict(state["watch"])
-
-
-def reward_metrics(rewards: Tensor) -> dict[str, Tensor]:
-    """Return the metrics of a rollout's rewards, `(n,)`, as device scalars."""
-    return {
-        "reward/mean": rewards.mean(),
-        "reward/std": rewards.std(correction=0),  # 0 for a single image, not NaN
-        "reward/min": rewards.min(),
-        "reward/max": rewards.max(),
-    }
-
-
-def averages_by_prompt(prompts: Tensor) -> Tensor:
-    """Return the matrix whose row i, times a column of values, averages those of i's prompt.
-
-    Args:
-        prompts: Index of each image's prompt, `(n,)` int64.
-
-    Returns:
-        `(n, n)` float32, each row summing to 1.
-    """
-    same = (prompts[:, None] == prompts[None, :]).float()  # (n, n), 1 for images of one prompt
-    return same / same.sum(1, keepdim=True)
-
-
-def has_spread(deviation: Tensor, rewards: Tensor) -> Tensor:
-    """Return whether standard deviations are more than the rounding of rewards of this size.
-
-    Args:
-        deviation: Standard deviations, of any shape.
-        rewards: What they are of.
-    """
-    return deviation > _ROUNDING * rewards.abs().max()
 
 
 def finite_mean(updates: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Rewards of a batch of images, checked, and what is said where they or a gradient are unusable."""
+"""Rewards of a batch of images: checked, compared, and what is said where they are unusable."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.scorer import Scorer, ask, scorer_name
 
 _SHOWN = 60  # characters of a prompt in a message
+# Of the largest reward: a standard deviation that float32 cannot tell from none.
+_ROUNDING = 1e-6
 
 
 class NoFiniteReward(InputError):
@@ -96,3 +98,36 @@ def _quoted(prompts: Sequence[str]) -> str:
     different = list(dict.fromkeys(prompts))
     more = f" and {len(different) - 1} other prompts" if len(different) > 1 else ""
     return f"prompt {different[0][:_SHOWN]!r}{more}"
+
+
+def reward_metrics(rewards: Tensor) -> dict[str, Tensor]:
+    """Return the metrics of a rollout's rewards, `(n,)`, as device scalars."""
+    return {
+        "reward/mean": rewards.mean(),
+        "reward/std": rewards.std(correction=0),  # 0 for a single image, not NaN
+        "reward/min": rewards.min(),
+        "reward/max": rewards.max(),
+    }
+
+
+def averages_by_prompt(prompts: Tensor) -> Tensor:
+    """Return the matrix whose row i, times a column of values, averages those of i's prompt.
+
+    Args:
+        prompts: Index of each image's prompt, `(n,)` int64.
+
+    Returns:
+        `(n, n)` float32, each row summing to 1.
+    """
+    same = (prompts[:, None] == prompts[None, :]).float()  # (n, n), 1 for images of one prompt
+    return same / same.sum(1, keepdim=True)
+
+
+def has_spread(deviation: Tensor, rewards: Tensor) -> Tensor:
+    """Return whether standard deviations are more than the rounding of rewards of this size.
+
+    Args:
+        deviation: Standard deviations, of any shape.
+        rewards: What they are of.
+    """
+    return deviation > _ROUNDING * rewards.abs().max()

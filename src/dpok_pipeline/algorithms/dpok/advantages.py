@@ -22,7 +22,7 @@ from torch import Tensor
 from dpok_pipeline.algorithms.dpok.buffer import TransitionBuffer, Transitions
 from dpok_pipeline.algorithms.dpok.config import DPOKConfig
 from dpok_pipeline.algorithms.dpok.value import Critic
-from dpok_pipeline.training.rollout import averages_by_prompt, has_spread
+from dpok_pipeline.training.scoring import averages_by_prompt, has_spread
 
 EPSILON = 1e-6
 FEWEST_REWARDS = 8

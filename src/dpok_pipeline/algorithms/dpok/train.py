@@ -33,10 +33,9 @@ from dpok_pipeline.training.rollout import (
     RolloutDrawer,
     finite_mean,
     online_recipe,
-    reward_metrics,
     summarise_online,
 )
-from dpok_pipeline.training.scoring import check_prompts
+from dpok_pipeline.training.scoring import check_prompts, reward_metrics
 from dpok_pipeline.training.tracking import (
     Curves,
     NullTracker,

@@ -27,10 +27,9 @@ from dpok_pipeline.training.randomness import counter_generator
 from dpok_pipeline.training.rollout import (
     RolloutDrawer,
     online_recipe,
-    reward_metrics,
     summarise_online,
 )
-from dpok_pipeline.training.scoring import check_prompts
+from dpok_pipeline.training.scoring import check_prompts, reward_metrics
 from dpok_pipeline.training.tracking import (
     Curves,
     NullTracker,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dpok_pipeline.training.rollout import averages_by_prompt, has_spread
+from dpok_pipeline.training.scoring import averages_by_prompt, has_spread
 
 
 def image_weights(rewards: Tensor, prompts: Tensor, temperature: float) -> Tensor:
