@@ -23,7 +23,7 @@ from dpok_pipeline.training.config import GenerationConfig
 from tests.project import EXPERIMENTS
 
 CONF = Path(__file__).parents[2] / "conf"
-PRESETS = ("official_code", "paper_reading", "low_memory", "coco", "drawbench")
+PRESETS = ("official_code", "paper_reading", "efficient", "low_memory", "coco", "drawbench")
 GROUPS = {
     "sampling": SamplingConfig,
     "lora": LoRAConfig,
@@ -72,6 +72,17 @@ def test_the_papers_reading_differs_where_paper_and_code_do() -> None:
     assert (rl.clip_rule, rl.log_prob, rl.kl_form) == ("ppo_minimum", "sum", "gaussian")
     assert (rl.transitions_per_update, rl.weight_decay, rl.baseline) == (32, 1e-2, "none")
     assert typed("paper_reading")["sft_training"].loss == "x0"
+
+
+def test_the_efficient_preset_uses_every_transition_once() -> None:
+    official, rl = typed()["rl_training"], typed("efficient")["rl_training"]
+    changed = {
+        "rows", "last_steps_left_out", "transitions_per_update", "buffer_rollouts", "baseline",
+    }  # fmt: skip
+    assert rl.model_dump(exclude=changed) == official.model_dump(exclude=changed)
+    steps = typed("efficient")["sampling"].ddim_steps - rl.last_steps_left_out
+    rows = rl.updates_per_iteration * rl.transitions_per_update
+    assert rows == rl.images_per_iteration * steps
 
 
 def test_low_memory_changes_batches_only() -> None:
