@@ -134,7 +134,7 @@ def _policy_update(
     rewards = torch.randn(count, device=setting.model.device)
     learner.buffer.add(samples, rewards, torch.zeros(count, dtype=torch.int64))
     learner.advantages.measure(learner.buffer)
-    rows = torch.randperm(len(learner.buffer))[: learner.config.transitions_per_update]
+    rows = learner.draw_rows(0)[0]
     return setting.measure(
         f"{name} update",
         "transition",

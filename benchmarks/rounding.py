@@ -84,7 +84,7 @@ def measure_share(
         learner.advantages.measure(learner.buffer)
         generator = torch.Generator().manual_seed(seed)
         draw = learner.buffer.draw
-        taken = draw(config.transitions_per_update, generator, config.last_steps_left_out)
+        taken = learner.draw_rows(0)[0]
         looked_at = draw(rows or len(learner.buffer), generator, config.last_steps_left_out)
         if learner.old_policies is not None:
             learner.old_policies.remember(learner.buffer.newest_slot)

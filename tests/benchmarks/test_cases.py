@@ -86,9 +86,9 @@ def test_an_algorithm_without_cases_is_named(tiny_model: DiffusionModel) -> None
 
 
 @pytest.mark.parametrize(
-    ("env", "steps", "images", "rows"), [("base", 15, 48, 128), ("paper", 50, 10, 48)]
+    ("env", "steps", "images", "rows"), [("base", 15, 48, None), ("paper", 50, 10, 48)]
 )
-def test_sizes_are_the_environments(env: str, steps: int, images: int, rows: int) -> None:
+def test_sizes_are_the_environments(env: str, steps: int, images: int, rows: int | None) -> None:
     configured = read(env, conf=CONF)
     assert configured.sampling.ddim_steps == steps
     training = configured.method("dpok").training

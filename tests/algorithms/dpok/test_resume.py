@@ -150,8 +150,8 @@ def test_a_checkpoint_holds_everything(tiny_model: DiffusionModel, tmp_path: Pat
     result = run_dpok(tiny_model, tmp_path, iterations=2, recompute_log_probs=True)
     state = json.loads((tmp_path / "checkpoints/step-00000002/state.json").read_text())
     assert set(state["recipe"]) == {
-        "algorithm", "rl_training", "sampling", "lora", "base_model", "compute", "kernels", "reward_model",
-        "prompts",
+        "algorithm", "rl_training", "sampling", "lora", "base_model", "compute", "kernels",
+        "reward_model", "prompts",
     }  # fmt: skip
     assert not {"iterations", "checkpoint_every", "alarm_deviations"} & set(
         state["recipe"]["rl_training"]

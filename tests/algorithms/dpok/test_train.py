@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.algorithms.dpok.buffer import TransitionBuffer
-from dpok_pipeline.algorithms.dpok.train import train_dpok
+from dpok_pipeline.algorithms.dpok.train import DPOKLearner, train_dpok
 from dpok_pipeline.algorithms.dpok.update import PolicyUpdater
 from dpok_pipeline.diffusion.base_model import (
     DiffusionModel,
@@ -19,6 +19,7 @@ from dpok_pipeline.diffusion.base_model import (
 from dpok_pipeline.diffusion.denoising import predict_noise
 from dpok_pipeline.diffusion.lora import (
     attach_lora,
+    attached_lora,
     detach_lora,
     load_lora,
     lora_layers,
@@ -48,6 +49,22 @@ def test_two_runs_give_the_same_bytes(tiny_model: DiffusionModel, tmp_path: Path
     other = run_dpok(tiny_model, tmp_path / "three", seed=1)
     assert lora_bytes(other) != lora_bytes(one)
     assert not lora_layers(tiny_model.unet)  # the model is left as it came
+
+
+def test_without_a_number_of_rows_an_iteration_uses_each_once(tiny_model: DiffusionModel) -> None:
+    config = small_config(
+        transitions_per_update=None, rows="epochs", last_steps_left_out=1, baseline="none"
+    )
+    with attached_lora(tiny_model.unet, LORA, seed=0):
+        learner = DPOKLearner(
+            tiny_model, PROMPTS, Brightness(), sampling=SAMPLING, config=config, measures={}
+        )
+        for number in range(3):  # while the buffer of two rollouts fills, and when it is full
+            learner.step(number)
+            held = min(number + 1, 2) * config.images_per_iteration * (SAMPLING.ddim_steps - 1)
+            draws = learner.draw_rows(number)
+            assert [len(rows) for rows in draws] == [held // 2] * 2
+            assert len(set(torch.cat(draws).tolist())) == held
 
 
 def test_what_a_run_reports(tiny_model: DiffusionModel, tmp_path: Path) -> None:

@@ -61,6 +61,10 @@ class TransitionBuffer:
     def __len__(self) -> int:
         return min(self.added, self.rollouts) * self.steps * self.images
 
+    def count(self, last_left_out: int = 0) -> int:
+        """Return the number of rows without those of the last steps."""
+        return len(self) // self.steps * (self.steps - last_left_out)
+
     def add(self, samples: Samples, rewards: Tensor, prompts: Tensor) -> None:
         """Put a rollout in the place of the oldest.
 

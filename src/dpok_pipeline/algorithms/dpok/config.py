@@ -56,8 +56,11 @@ class DPOKConfig(OnlineConfig):
     updates_per_iteration: int = Field(
         default=5, ge=1, description="Policy optimiser steps per iteration."
     )
-    transitions_per_update: int = Field(
-        default=48, ge=1, description="Rows (transitions) per policy update, drawn at random."
+    transitions_per_update: int | None = Field(
+        default=48,
+        ge=1,
+        description="Rows (transitions) per policy update; null: as many as there are, spread over "
+        "an iteration's updates, so that with `epochs` each row is used once.",
     )
     rows: RowDraw = Field(
         default="random",

@@ -121,7 +121,7 @@ class DPOKLearner:
         self.advantages.measure(buffer)
         # 5. Policy: several updates, each on random transitions of the last rollouts.
         # Drawn before any update, because old log-probabilities are recomputed for all at once.
-        draws = self._draw_rows(number)
+        draws = self.draw_rows(number)
         halved = self._refresh_log_probs(draws, metrics)
         updates = [self._update(rows) for rows in draws]
         metrics |= finite_mean([update.metrics for update in updates])
@@ -135,12 +135,12 @@ class DPOKLearner:
         measured["perf/transitions_per_second"] = sum(map(len, draws)) / seconds
         return self.rollouts.report(rollout, number, measured, self.optimiser)
 
-    def _draw_rows(self, number: int) -> list[Tensor]:
+    def draw_rows(self, number: int) -> list[Tensor]:
         """Return the row numbers of each of the iteration's updates, on the CPU."""
         config, buffer = self.config, self.buffer
         generator = counter_generator(config.seed, "policy rows", number)
-        count, updates = config.transitions_per_update, config.updates_per_iteration
-        left_out = config.last_steps_left_out
+        updates, left_out = config.updates_per_iteration, config.last_steps_left_out
+        count = config.transitions_per_update or -(-buffer.count(left_out) // updates)
         if config.rows == "epochs":
             # One series for all updates: the next one goes on where the last one ended.
             series = buffer.draw_epochs(updates * count, generator, left_out)

@@ -137,7 +137,7 @@ class PolicyUpdater:
         self.band = clip_band(
             config.ratio_clip, self.latent_size, config.log_prob == "sum", config.literal_ratio_clip
         )
-        self.microbatch = min(config.microbatch, config.transitions_per_update)
+        self.microbatch = min(config.microbatch, config.transitions_per_update or config.microbatch)
 
     def update(
         self, buffer: TransitionBuffer, numbers: Tensor, advantage: Advantage
