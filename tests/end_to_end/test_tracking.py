@@ -56,7 +56,9 @@ def test_curves_have_a_point_per_iteration(client: MlflowClient, runs: dict[str,
     assert len(history) == 2
     assert [point.step for point in history] == sorted({point.step for point in history})
     families = {key.partition("/")[0] for key in runs["color dpok"].data.metrics}
-    assert families == {"reward", "kl", "policy", "value", "grad", "perf", "images", "alarm"}
+    assert families == {
+        "reward", "kl", "policy", "value", "grad", "gradient_share", "perf", "images", "alarm",
+    }  # fmt: skip
 
 
 def test_what_one_run_wrote_is_what_another_read(runs: dict[str, Run]) -> None:
