@@ -44,13 +44,17 @@ def check_catalog(entries: Mapping[str, Any], datasets: Collection[str]) -> None
 
 
 def check_types(entries: Mapping[str, Any]) -> None:
-    """Refuse entries of the catalog at which Kedro fails: a type or a pattern that is none.
+    """Refuse entries of the catalog at which Kedro fails: without fields, or of no type or pattern.
 
     Raises:
         InputError: There is such an entry. The message names it and the remedy.
     """
     for name, entry in entries.items():
-        kind = entry.get("type", "") if isinstance(entry, Mapping) else ""
+        if not isinstance(entry, Mapping):
+            raise InputError(
+                f"{CATALOG}: {name} is {entry!r}: give a dataset's type and its fields"
+            )
+        kind = entry.get("type", "")
         if not isinstance(kind, str):
             raise InputError(f"{CATALOG}: {name}.type is {kind!r}: name a dataset's class")
         if "{" in name:

@@ -118,6 +118,26 @@ def load_tokenizer(folder: Path) -> tuple[Any, int]:
     return tokenizer, int(min(limit, positions))
 
 
+def unreadable(text: str, tokenizer: Any, limit: int) -> str:
+    """Say why a text encoder cannot take a prompt whole; nothing if it can.
+
+    Args:
+        text: The prompt.
+        tokenizer: The encoder's.
+        limit: Number of tokens that the encoder takes, start and end token included.
+    """
+    tokens = tokenizer(text).input_ids
+    if tokenizer.eos_token_id in tokens[1:-1]:
+        # The encoder would take what comes before it for the whole prompt.
+        return "holds the tokenizer's end token, or a character that it does not know; reword"
+    if len(tokens) > limit:
+        return (
+            f"{len(tokens)} tokens, the base model takes {limit} (start and end token included); "
+            "shorten"
+        )
+    return ""
+
+
 def hash_components(folder: Path) -> str:
     """Return the sha256 over names and contents of all files that make the model."""
     digest = hashlib.sha256()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
+from dpok_pipeline.diffusion.components import unreadable
 from dpok_pipeline.errors import InputError
 
 _SHOWN = 60  # characters of a prompt in a message
@@ -74,19 +75,9 @@ def _features(model: DiffusionModel, prompt: str) -> tuple[Tensor, Tensor]:
 
 def _tokenize(model: DiffusionModel, prompt: str) -> Tensor:
     """Return the token numbers of a prompt, `(1, tokens)`, padded to the encoder's length."""
-    tokens = model.tokenizer(prompt).input_ids
-    limit, length = model.token_limit, len(tokens)
-    if model.tokenizer.eos_token_id in tokens[1:-1]:
-        # The encoder would take what comes before it for the whole prompt.
-        raise InputError(
-            f"prompt {prompt[:_SHOWN]!r} holds the tokenizer's end token, or a character that it "
-            "does not know; reword it, or copy the base model's tokenizer again"
-        )
-    if length > limit:
-        raise InputError(
-            f"prompt {prompt[:_SHOWN]!r} has {length} tokens, the text encoder takes {limit}; "
-            "shorten it"
-        )
+    limit = model.token_limit
+    if problem := unreadable(prompt, model.tokenizer, limit):
+        raise InputError(f"prompt: {problem} {prompt[:_SHOWN]!r}")
     batch = model.tokenizer([prompt], padding="max_length", max_length=limit, return_tensors="pt")
     numbers: Tensor = batch.input_ids.to(model.device)
     return numbers

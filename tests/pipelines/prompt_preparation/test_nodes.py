@@ -3,6 +3,8 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.prompt_preparation.nodes import (
     check_distinct,
     check_splits,
-    drop_too_long,
+    drop_unreadable,
     name_prompts,
     prepare_prompts,
     prompt_id,
@@ -31,6 +33,15 @@ COLLISION = [
 @pytest.fixture(autouse=True)
 def _the_papers_experiments() -> None:
     select(Selection(experiments=EXPERIMENTS))
+
+
+class Words:
+    """A tokenizer whose tokens are words; `%` is unknown to it, and taken for the end."""
+
+    eos_token_id = 0
+
+    def __call__(self, text: str) -> Any:
+        return SimpleNamespace(input_ids=[len(word) * (word != "%") for word in text.split()])
 
 
 def row(
@@ -81,7 +92,13 @@ def test_an_experiment_that_no_pipeline_uses_is_named(caplog: pytest.LogCaptureF
 
 def test_a_prompt_over_the_limit_is_named_with_both_numbers() -> None:
     with pytest.raises(InputError, match="line 1: 3 tokens, the base model takes 2"):
-        drop_too_long([row("one two three")], lambda text: len(text.split()), 2)
+        drop_unreadable([row("one two three")], Words(), 2)
+
+
+def test_a_prompt_with_an_unknown_character_is_named() -> None:
+    """Its token is the end token in CLIP's tokenizer: the rest would be cut off without a word."""
+    with pytest.raises(InputError, match="line 3: holds the tokenizer's end .* reword 'a % cat"):
+        drop_unreadable([row("one"), row("a % cat", "line 3")], Words(), 9)
 
 
 def test_a_prompt_over_the_limit_of_a_collection_is_left_out_with_a_word(
@@ -89,9 +106,9 @@ def test_a_prompt_over_the_limit_of_a_collection_is_left_out_with_a_word(
 ) -> None:
     long = row("one two three", "line 7")._replace(corpus=True)
     with caplog.at_level("WARNING", logger="dpok_pipeline"):
-        kept = drop_too_long([row("one"), long], lambda text: len(text.split()), 2)
+        kept = drop_unreadable([row("one"), long], Words(), 2)
     assert kept == [row("one")]
-    assert "left out 1 that are longer than the base model's 2 tokens, at first " in caplog.text
+    assert "left out 1 that the base model cannot take whole in its 2 tokens" in caplog.text
     assert "prompts.txt, line 7" in caplog.text
 
 

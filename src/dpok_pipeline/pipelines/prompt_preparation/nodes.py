@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.datasets.prompts.formats import SPLITS
 from dpok_pipeline.datasets.prompts.rows import PromptRow, comparison_key
+from dpok_pipeline.diffusion.components import unreadable
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.models import open_tokenizer
 
@@ -43,7 +44,7 @@ def prepare_prompts(prompt_sources: list[PromptRow], base_model: BaseModelHandle
         raise InputError("prompt_sources: no prompts in any source; add some")
     check_distinct(prompt_sources)
     warn_of_unused(prompt_sources)
-    rows = drop_too_long(prompt_sources, *token_counter(base_model))
+    rows = drop_unreadable(prompt_sources, *open_tokenizer(base_model))
     check_splits(rows)
     table = pd.DataFrame(rows, columns=PromptRow._fields)
     table["source"] = table["source"] + ", " + table.pop("place")
@@ -88,48 +89,38 @@ def warn_of_unused(rows: Iterable[PromptRow]) -> None:
         )
 
 
-def drop_too_long(
-    rows: Iterable[PromptRow], count: Callable[[str], int], limit: int
-) -> list[PromptRow]:
+def drop_unreadable(rows: Iterable[PromptRow], tokenizer: Any, limit: int) -> list[PromptRow]:
     """Return the prompts that the text encoder takes whole; it would silently cut off the others.
 
-    A prompt that is too long is left out if it comes from a collection by others.
+    A prompt that it does not is left out if it comes from a collection by others.
 
     Args:
         rows: Rows of all sources.
-        count: Function that counts the tokens of a text.
+        tokenizer: The base model's.
         limit: Number of tokens that the text encoder takes.
 
     Raises:
-        InputError: A prompt of a user's list is too long.
+        InputError: A prompt of a user's list is too long, or holds what would end it.
     """
     fitting, left_out = [], []
     for row in rows:
-        tokens = count(row.text)
-        if tokens <= limit:
+        problem = unreadable(row.text, tokenizer, limit)
+        if not problem:
             fitting.append(row)
         elif row.corpus:
             left_out.append(row)
         else:
-            raise InputError(
-                f"{row.source}: {row.place}: {tokens} tokens, the base model takes {limit} "
-                f"(start and end token included); shorten {row.text[:60]!r}"
-            )
+            raise InputError(f"{row.source}: {row.place}: {problem} {row.text[:60]!r}")
     if left_out:
         logger.warning(
-            "prompts: left out %d that are longer than the base model's %d tokens, at first %s, %s",
+            "prompts: left out %d that the base model cannot take whole in its %d tokens, at first "
+            "%s, %s",
             len(left_out),
             limit,
             left_out[0].source,
             left_out[0].place,
         )
     return fitting
-
-
-def token_counter(base_model: BaseModelHandle) -> tuple[Callable[[str], int], int]:
-    """Return a function that counts a text's tokens, and the number that the text encoder takes."""
-    tokenizer, limit = open_tokenizer(base_model)
-    return lambda text: len(tokenizer(text).input_ids), limit
 
 
 def name_prompts(rows: Iterable[PromptRow]) -> list[str]:
