@@ -7,12 +7,15 @@ tests/end_to_end/fuzz_cases.jsonl, which a test does again.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import random
 import re
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,8 @@ LOST = (1, 0.0, "the process hangs, or has ended by itself")
 LONGEST_COMMAND = 240.0
 #: Numbers with which a whole command would take hours.
 LARGE = re.compile(r"\b\d{3,}\b(?!\.py)|e\d\d")
+#: Number of processes that share a family's cases.
+PARTS = max(1, min(4, os.cpu_count() or 1))
 Failure = tuple[Case, str]
 
 
@@ -110,10 +115,25 @@ def _new(case: Case) -> str:
     return " ".join([*case.options, *(word for word in words if word not in before)])
 
 
+def try_part(
+    name: str, number: int, commands: int, seed: int | None, part: int
+) -> tuple[dict[str, Any], list[Failure]]:
+    """Try every `PARTS`-th case of one family in a project of its own, from number `part` on."""
+    with tempfile.TemporaryDirectory() as folder, Project(Path(folder)) as project:
+        project.run(Case("none"), lambda pipeline, catalog: {})  # It imports everything.
+        cases = draw(FAMILIES[name].cases(project.template), number, seed)[part::PARTS]
+        figures, failures = try_family(project, name, cases)
+        if commands:
+            share = len(range(part, commands, PARTS))
+            figures["commands"], failed = try_commands(project, name, cases, share)
+            failures += failed
+    return figures, failures
+
+
 def fuzz(
     names: Sequence[str], number: int, commands: int, seed: int | None
 ) -> tuple[dict[str, Any], list[Failure]]:
-    """Try cases of families, in this process and as whole commands; keep those that fail.
+    """Try cases of families, as many at once as there are cores; keep those that fail.
 
     Args:
         names: Names of the families.
@@ -126,20 +146,36 @@ def fuzz(
     """
     outcomes: dict[str, Any] = {}
     failures: list[Failure] = []
-    with tempfile.TemporaryDirectory() as folder, Project(Path(folder)) as project:
-        project.run(Case("none"), lambda pipeline, catalog: {})  # It imports everything.
+    os.environ["OMP_NUM_THREADS"] = "1"  # The processes share the cores.
+    # Each case is a fork, and a fork wants a process that has no threads: not this one.
+    with ProcessPoolExecutor(PARTS, multiprocessing.get_context("spawn")) as pool:
+        jobs = {
+            name: [
+                pool.submit(try_part, name, number, commands, seed, part) for part in range(PARTS)
+            ]
+            for name in names
+        }
         for name in names:
-            cases = draw(FAMILIES[name].cases(project.template), number, seed)
-            outcomes[name], failed = try_family(project, name, cases)
-            failures += failed
-            if commands:
-                figures, failed = try_commands(project, name, cases, commands)
-                outcomes[name]["commands"] = figures
-                failures += failed
+            parts = [job.result() for job in jobs[name]]
+            outcomes[name] = _together([figures for figures, _ in parts])
+            failures += [failure for _, failed in parts for failure in failed]
             print(f"{name}: {outcomes[name]}", flush=True)
-        with KEPT.open("a", encoding="utf-8") as file:
-            file.writelines(f"{case.to_json()}\n" for case, _ in failures)
+    with KEPT.open("a", encoding="utf-8") as file:
+        file.writelines(f"{case.to_json()}\n" for case, _ in failures)
     return outcomes, failures
+
+
+def _together(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add up the figures of parts; of times, take the longest."""
+    together: dict[str, Any] = {}
+    for figures in parts:
+        for name, figure in figures.items():
+            if isinstance(figure, dict):
+                together[name] = _together([together.get(name, {}), figure])
+            else:
+                before = together.get(name, 0)
+                together[name] = max(before, figure) if "slowest" in name else before + figure
+    return together
 
 
 def new_seed() -> int:
