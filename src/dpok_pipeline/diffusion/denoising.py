@@ -105,6 +105,12 @@ class DDIMTransitions:
                 "scheduler_config.json: the noise schedule has a step that is not finite; correct "
                 "its betas"
             )
+        if sampling.eta > 0 and bool((columns[-1] == 0).any()):
+            raise InputError(
+                "scheduler_config.json: a denoising step draws no noise, and so has no "
+                "log-probability; set set_alpha_to_one to false, as Stable Diffusion 1.x has it, "
+                "and every beta above 0"
+            )
         timesteps, *weights = columns
         return cls(timesteps.to(device), *(column.float().to(device) for column in weights))
 

@@ -26,7 +26,8 @@ class Samples:
         latents: x_0, `(n, c, h, w)` float32.
         batch_size: Images at once that fitted in memory, to begin with next time.
         trajectory: Every latent from x_T to x_0, `(steps + 1, n, c, h, w)` float32, or None.
-        log_probs: Averaged log-probability of each transition, `(steps, n)`, or None.
+        log_probs: Averaged log-probability of each transition, `(steps, n)`, or None. NaN
+            with η = 0, where a transition is no draw.
     """
 
     latents: Tensor
@@ -67,11 +68,6 @@ def sample(
     if len(prompts) != len(indices) or not len(prompts):
         raise InputError(f"sample: {len(prompts)} prompts for {len(indices)} image indices")
     steps = DDIMTransitions.build(model.scheduler, sampling, model.device)
-    if keep_trajectory and bool((steps.std == 0).any()):
-        raise InputError(
-            "a DDIM step without noise has no log-probability; use eta > 0, and a scheduler with "
-            "set_alpha_to_one false"
-        )
     # Without a trajectory one row is enough: x_0, which every batch writes last.
     rows = len(steps) + 1 if keep_trajectory else 1
     trajectory = torch.empty((rows, len(prompts), *model.latent_shape), device=model.device)
