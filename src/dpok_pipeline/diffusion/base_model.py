@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dpok_pipeline.diffusion.compiled import compile_unet
 from dpok_pipeline.diffusion.components import check_components, hash_components, resolve_folder
 from dpok_pipeline.diffusion.config import PLAIN, NetworkOptions, Precision
+from dpok_pipeline.diffusion.memory import keep_freed_memory
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import verify_checksums
 from dpok_pipeline.files.networks import load_clip_tokenizer, load_network, reason_of
@@ -199,6 +200,8 @@ def load_base_model(
     check_fit(model, folder)
     for module in (model.unet, model.vae, model.text_encoder):
         module.to(device)
+    if model.device.type == "cpu":
+        keep_freed_memory()
     model.prompt_cache.clear()  # what the check has encoded is not on the device
     model.precision = precision
     if precision != "float32":
