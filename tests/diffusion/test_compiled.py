@@ -17,7 +17,7 @@ from dpok_pipeline.diffusion.base_model import (
     describe_base_model,
     load_base_model,
 )
-from dpok_pipeline.diffusion.compiled import compiler_works, training_graph
+from dpok_pipeline.diffusion.compiled import compiler_works, filled_up, training_graph
 from dpok_pipeline.diffusion.config import NetworkOptions
 from dpok_pipeline.diffusion.lora import attach_lora, attached_lora, reference_policy
 from dpok_pipeline.diffusion.sampler import sample
@@ -63,6 +63,16 @@ def test_a_policy_runs_with_gradients_and_the_base_model_without(
         assert not torch.is_grad_enabled()
         with reference_policy(tiny_model.unet), training_graph(tiny_model.unet):
             assert not torch.is_grad_enabled()
+
+
+def test_small_batches_are_filled_up_to_the_rows_of_one_graph() -> None:
+    latents, times = torch.arange(6.0).reshape(3, 2), torch.tensor([7, 8, 9])
+    filled, filled_times = filled_up(latents, times)
+    assert filled.shape == (64, 2)
+    assert filled[:4].tolist() == [[0, 1], [2, 3], [4, 5], [4, 5]]
+    assert filled_times[[0, 2, 63]].tolist() == [7, 9, 9]
+    many = torch.zeros(65, 2)
+    assert filled_up(many)[0] is many
 
 
 def test_a_rollouts_latents_keep_no_graph(tiny_model_folder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ log-probabilities then come out bit for bit as the updates compute them, in a ba
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -30,6 +31,9 @@ logger = logging.getLogger(__name__)
 # Of the eager gradient's norm: in half precision right kernels are off by less than a hundredth.
 _LARGEST_ERROR = 0.1
 
+# From so many rows on diffusers' upsampling takes another path, and a network needs another graph.
+_FEWEST_ROWS = 64
+
 # Graphs of one network in a process: with and without gradients, with a LoRA, without one, and
 # with one that is off, each for batches of one row and of more. Above its limit torch goes on
 # eagerly without a word.
@@ -47,7 +51,7 @@ def compiler_works() -> bool:
     except Exception as error:  # the library raises many kinds, by what is missing
         logger.warning(
             "compute.compile: torch cannot compile here (%s); the networks run eagerly, at about "
-            "two thirds of the speed. Install g++ and Python's headers, or set it to false to no "
+            "four fifths of the speed. Install g++ and Python's headers, or set it to false to no "
             "longer be told",
             reason_of(error),
         )
@@ -60,12 +64,38 @@ def compile_unet(unet: Any) -> None:
 
     Nothing is compiled before the first call.
     """
+    logger.info(
+        "compute.compile: the first images of each kind wait a minute or two for the compiler; "
+        "torch keeps what it made for later runs"
+    )
+    # diffusers asks for torch's version in its forward pass, which a graph can do without.
+    warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
     limits = torch._dynamo.config
     limits.recompile_limit = max(limits.recompile_limit, _MOST_GRAPHS)
     # torch 2.13 orders kernels so that less memory is needed, and gets it wrong for EmojiWorld's
     # UNet in bfloat16: all gradients come out as 0. `check_gradients` watches for the next such.
     torch._inductor.config.reorder_for_peak_memory = False
     unet.compile()
+
+
+def filled_up(*inputs: Tensor) -> list[Tensor]:
+    """Repeat the last row of small batches on a CPU, so that one graph serves batches of any size.
+
+    Compiling a further graph takes a minute, the rows that are thrown away a fraction of a second.
+    On a GPU batches of large models may all be small, and stay as they are.
+
+    Args:
+        inputs: A UNet's inputs, of which the first dimension is the batch.
+
+    Returns:
+        The inputs with at least `_FEWEST_ROWS` rows; the first ones are those that were given.
+    """
+    missing = _FEWEST_ROWS - len(inputs[0])
+    if missing <= 0 or inputs[0].device.type != "cpu":
+        return list(inputs)
+    return [
+        torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])]) for tensor in inputs
+    ]
 
 
 @contextmanager
@@ -115,7 +145,8 @@ def _gradient(model: DiffusionModel) -> Tensor:
     latents = torch.randn((2, *model.latent_shape), generator=generator).to(model.device)
     times = torch.tensor([1, model.scheduler.config.num_train_timesteps // 2], device=model.device)
     hidden = encode(model, ["", ""])  # (2, tokens, dim)
-    with torch.enable_grad(), model.autocast(), training_graph(model.unet, latents, times, hidden):
-        output: Tensor = model.unet(latents, times, hidden, return_dict=False)[0]
+    inputs = filled_up(latents, times, hidden)
+    with torch.enable_grad(), model.autocast(), training_graph(model.unet, *inputs):
+        output: Tensor = model.unet(*inputs, return_dict=False)[0][: len(latents)]
     gradients = torch.autograd.grad(output.float().square().mean(), parameters)
     return torch.cat([gradient.flatten() for gradient in gradients])

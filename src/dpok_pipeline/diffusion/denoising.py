@@ -9,7 +9,7 @@ whatever the network computed in.
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
-from dpok_pipeline.diffusion.compiled import training_graph
+from dpok_pipeline.diffusion.compiled import filled_up, training_graph
 from dpok_pipeline.diffusion.config import KLForm, LogProbReading, SamplingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.networks import reason_of
@@ -63,10 +63,13 @@ def predict_noise(
 
 def _run_unet(model: DiffusionModel, latents: Tensor, timesteps: Tensor, hidden: Tensor) -> Tensor:
     """Return the UNet's output in float32, with a gradient only where one is asked for."""
-    inputs = (latents, timesteps, hidden)
-    graph = training_graph(model.unet, *inputs) if model.options.compile else nullcontext()
+    inputs = [latents, timesteps, hidden]
+    graph: AbstractContextManager[None] = nullcontext()
+    if model.options.compile:
+        inputs = filled_up(*inputs)
+        graph = training_graph(model.unet, *inputs)
     with model.autocast(), graph:
-        output: Tensor = model.unet(*inputs, return_dict=False)[0]
+        output: Tensor = model.unet(*inputs, return_dict=False)[0][: len(latents)]
     return output.float() if torch.is_grad_enabled() else output.detach().float()
 
 
