@@ -2,7 +2,8 @@
 
 `pictures.png` holds 64x64 samples of the base model and of methods in a grid, and `labels.csv` a
 row for each in reading order: the prompt, the method, and whether a person saw exactly what the
-prompt says.
+prompt says. Samples of one prompt stand in random order, so that who looks at the pictures cannot
+tell the methods apart.
 """
 
 from __future__ import annotations
@@ -60,11 +61,15 @@ def collect_samples(evaluated: Path, folder: Path, per_method: int) -> int:
     if (folder / "labels.csv").exists():
         raise InputError(f"{folder / 'labels.csv'}: labels are there already; move them away first")
     rows = []
-    for versions in sorted(evaluated.glob("*/*/images")):
-        newest = max(versions.iterdir())
-        frame = pd.concat([pd.read_parquet(file) for file in sorted(newest.rglob("*.parquet"))])
-        of_training = (frame["split"] == "train") & (frame["index"] < per_method)
-        rows.append(frame[of_training].sort_values("index", kind="stable"))
+    for experiment in sorted(evaluated.iterdir() if evaluated.is_dir() else []):
+        of_methods = []
+        for versions in sorted(experiment.glob("*/images")):
+            newest = max(versions.iterdir())
+            frame = pd.concat([pd.read_parquet(file) for file in sorted(newest.rglob("*.parquet"))])
+            of_training = (frame["split"] == "train") & (frame["index"] < per_method)
+            of_methods.append(frame[of_training].sort_values("index", kind="stable"))
+        if of_methods:
+            rows.append(pd.concat(of_methods).sample(frac=1, random_state=len(rows)))
     if not rows:
         raise InputError(f"{evaluated}: no images of an evaluation; `kedro run` first")
     samples = pd.concat(rows)
@@ -108,10 +113,15 @@ def read_eye_labels(folder: Path) -> EyeLabels:
     )
 
 
-def agreement(judge: JudgeScorer, labels: EyeLabels) -> float:
+def agreement(judge: JudgeScorer, labels: EyeLabels) -> dict[str, float]:
     """Return the share of the samples on which the judge says what the person said.
 
     Where the judge cannot tell, it says that the picture is wrong, and is counted so.
+
+    Returns:
+        The share of all samples as `all`, and that of each method's.
     """
     verdicts = judge.score(labels.pictures, labels.prompts).bool()
-    return (verdicts == labels.right).float().mean().item()
+    agrees = pd.Series((verdicts == labels.right).float().numpy())
+    shares = agrees.groupby(pd.Series(labels.methods)).mean()
+    return {"all": float(agrees.mean()), **{str(name): float(s) for name, s in shares.items()}}

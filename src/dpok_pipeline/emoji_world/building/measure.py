@@ -83,7 +83,8 @@ def measure(world: World, sprites_folder: Path, samples: SamplesConfig) -> dict[
     figures["judge"]["agreement_with_rater_on_samples"] = agreements.float().mean().item()
     labels = sprites_folder.parent / "eye_labels"
     if labels.is_dir():
-        figures["judge"]["agreement_with_eye"] = agreement(judge, read_eye_labels(labels))
+        for name, share in agreement(judge, read_eye_labels(labels)).items():
+            figures["judge"][f"agreement_with_eye_{name}"] = share
     return figures
 
 
