@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from dpok_pipeline.emoji_world.__main__ import main
-from dpok_pipeline.emoji_world.eye_labels import collect_samples, read_eye_labels
+from dpok_pipeline.emoji_world.eye_labels import (
+    EyeLabels,
+    agreement,
+    collect_samples,
+    read_eye_labels,
+)
+from dpok_pipeline.emoji_world.judge import JudgeScorer
 from dpok_pipeline.errors import InputError
 
 from .conftest import WORLD
@@ -76,8 +84,32 @@ def test_nothing_to_label_is_said(tmp_path: Path) -> None:
 def test_the_labels_in_git_are_of_three_methods() -> None:
     labels = read_eye_labels(WORLD / "eye_labels")
     assert {name: labels.methods.count(name) for name in labels.methods} == {
-        "base": 44,
-        "sft": 44,
-        "dpok": 44,
+        "base": 80,
+        "sft": 80,
+        "dpok": 80,
     }
-    assert labels.pictures.shape == (132, 3, 64, 64)
+    assert labels.pictures.shape == (240, 3, 64, 64)
+
+
+def test_the_judge_agrees_with_the_labels_alike_for_every_method() -> None:
+    shares = agreement(
+        JudgeScorer.from_folder(WORLD / "judge"), read_eye_labels(WORLD / "eye_labels")
+    )
+    assert shares["all"] >= 0.95 - 1e-6  # 228 of 240, in float32
+    of_methods = [share for name, share in shares.items() if name != "all"]
+    assert max(of_methods) - min(of_methods) <= 0.03
+
+
+def test_agreement_is_counted_by_method() -> None:
+    class Yes:
+        def score(self, images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
+            return torch.ones(len(images))
+
+    labels = EyeLabels(
+        torch.zeros(4, 3, 64, 64),
+        ["A cat."] * 4,
+        ["base", "base", "base", "sft"],
+        torch.tensor([True, False, False, True]),
+    )
+    shares = agreement(cast(JudgeScorer, Yes()), labels)
+    assert shares == {"all": 0.5, "base": pytest.approx(1 / 3), "sft": 1.0}
