@@ -213,13 +213,14 @@ def _show(step: Step, plan: Plan, pictures: Path) -> None:
     first = not pictures.exists()
     replace_durably(pictures, png_bytes(step.preview))
     if first:
-        logger.info(
-            "%s after %d images, below what the base model makes of the same noises: %s (renewed "
-            "as it learns)",
-            plan.title,
-            step.images_seen,
-            pictures,
-        )
+        with tqdm.external_write_mode():  # the progress bar gives way to the line
+            logger.info(
+                "%s after %d images, below what the base model makes of the same noises: %s "
+                "(renewed as it learns; MLflow keeps them all)",
+                plan.title,
+                step.images_seen,
+                pictures,
+            )
 
 
 def _stateful(learner: Learner) -> dict[str, Stateful]:
