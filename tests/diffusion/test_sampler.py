@@ -122,9 +122,7 @@ def test_bfloat16_log_probs_are_float32_and_close(
 
 def test_deterministic_sampling_needs_no_step_noise(tiny_model: DiffusionModel) -> None:
     sampling = SamplingConfig(ddim_steps=4, eta=0, guidance_scale=3)
-    drawn = sample(
-        tiny_model, PROMPTS, sampling, seed=1, indices=range(5), keep_trajectory=True
-    )
+    drawn = sample(tiny_model, PROMPTS, sampling, seed=1, indices=range(5), keep_trajectory=True)
     assert bool(drawn.latents.isfinite().all())
     # The KL is measured along it; there are no log-probabilities to be taken for any.
     assert drawn.trajectory is not None

@@ -13,6 +13,7 @@ from dpok_pipeline.report.headline import (
     answer,
     caveat,
     claims_origin,
+    first_line,
     question,
     verdict_word,
 )
@@ -254,3 +255,14 @@ def test_claims_that_are_not_the_papers_are_named(scores):
     mixed = claims.assign(metric="image_reward")
     assert claims_origin(mixed) == ""
     assert claims_origin(claims[claims["from_paper"]]) == ""
+
+
+def test_the_first_line_holds_question_verdict_and_answer(scores):
+    comparison = compare_all(scores, replicates=50)
+    claims = judge_claims(comparison, PAPER.claims, METHODS)
+    line = first_line(comparison, claims, METHODS, "Does it work?")
+    assert line.startswith(f"Does it work? {verdict_word(claims)}. ")
+    assert line.endswith(answer(comparison, claims, METHODS))
+    undecided = first_line(comparison, claims.assign(decisive=False), METHODS, "Does it work?")
+    assert undecided.startswith(GENERAL_QUESTION)
+    assert "\n" not in line + undecided

@@ -135,7 +135,7 @@ def _report(parts: list[ReportParts], catalog: CatalogProtocol) -> None:
     from dpok_pipeline.pipelines.evaluation.nodes import compare_and_judge
     from dpok_pipeline.pipelines.evaluation.reporting import join_experiments, write_report
     from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker
-    from dpok_pipeline.report.headline import caveat
+    from dpok_pipeline.report.headline import caveat, first_line
     from dpok_pipeline.report.tables import terminal_table
 
     config = catalog.load("params:comparison")
@@ -147,7 +147,12 @@ def _report(parts: list[ReportParts], catalog: CatalogProtocol) -> None:
     page = write_report(comparison, judged, config, *last_seed)
     for name, result in zip(OVER_SEEDS, (comparison, judged, page), strict=True):
         catalog.save(name, result)
-    logger.info("\n%s\n\n%s\n", terminal_table(comparison, config.methods), caveat(comparison))
+    logger.info(
+        "\n%s\n\n%s\n\n%s\n",
+        first_line(comparison, judged, config.methods, config.question),
+        terminal_table(comparison, config.methods),
+        caveat(comparison),
+    )
     for row in summarise_claims(judged).itertuples():
         logger.info("holds on %d of %d: %s", row.holds, row.of, row.statement)
     report = catalog.get(OVER_SEEDS[-1])

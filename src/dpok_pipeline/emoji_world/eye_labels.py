@@ -60,7 +60,7 @@ def collect_samples(evaluated: Path, folder: Path, per_method: int) -> int:
     """
     if (folder / "labels.csv").exists():
         raise InputError(f"{folder / 'labels.csv'}: labels are there already; move them away first")
-    rows = []
+    rows: list[pd.DataFrame] = []
     for experiment in sorted(evaluated.iterdir() if evaluated.is_dir() else []):
         of_methods = []
         for versions in sorted(experiment.glob("*/images")):

@@ -20,7 +20,7 @@ class SummaryHooks:
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Log a table of prompts and methods, and the paths of the reports."""
+        """Log the answer, a table of prompts and methods, and the paths of the reports."""
         self._summarise(pipeline, catalog)
         MESSENGER.conclude()
 
@@ -35,13 +35,21 @@ class SummaryHooks:
         reports = sorted(name for name in outputs if name.rpartition(".")[2] == "report")
         if not tables:
             return
-        from dpok_pipeline.report.headline import caveat
+        from dpok_pipeline.report.headline import caveat, first_line
         from dpok_pipeline.report.tables import terminal_table
 
         shown = ["comparison"] if "comparison" in tables else tables
-        comparison = pd.concat([catalog.load(name) for name in shown], ignore_index=True)
-        methods = catalog.load("params:comparison").methods
-        logger.info("\n%s\n\n%s\n", terminal_table(comparison, methods), caveat(comparison))
+        comparison, claims = (
+            pd.concat([catalog.load(name) for name in names], ignore_index=True)
+            for names in (shown, [name.replace("comparison", "claims") for name in shown])
+        )
+        config = catalog.load("params:comparison")
+        logger.info(
+            "\n%s\n\n%s\n\n%s\n",
+            first_line(comparison, claims, config.methods, config.question),
+            terminal_table(comparison, config.methods),
+            caveat(comparison),
+        )
         for name in reports:
             logger.info("%-20s %s", name, _path(catalog, name))
         logger.info("\nMLflow runs: make mlflow    Pipelines and previews: make viz")

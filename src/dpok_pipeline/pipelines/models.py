@@ -44,8 +44,8 @@ class ComputeConfig(NetworkOptions):
     compile: bool | Literal["auto"] = Field(  # type: ignore[assignment]
         False,
         description="Whether the UNet is compiled with torch.compile: it takes minutes once, "
-        "and a fifth to a third less time afterwards. `auto` compiles on a CPU where torch can, and "
-        "says so where it cannot. A run that began compiled goes on compiled.",
+        "and a fifth to a third less time afterwards. `auto` compiles on a CPU where torch can, "
+        "and says so where it cannot. A run that began compiled goes on compiled.",
     )
 
     def network_options(self) -> NetworkOptions:

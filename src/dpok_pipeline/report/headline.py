@@ -21,7 +21,7 @@ from dpok_pipeline.evaluation.names import (
     metric,
     training_reward,
 )
-from dpok_pipeline.evaluation.reading import Cells, overall, units
+from dpok_pipeline.evaluation.reading import Cells, measured, overall, units
 
 # fmt: off
 COUNTS = (
@@ -71,6 +71,25 @@ def verdict_word(claims: pd.DataFrame) -> str:
     if any(won):
         return "In part"
     return "No" if any("does not hold" in verdicts for verdicts in marks) else "Undecided"
+
+
+def first_line(
+    comparison: pd.DataFrame,
+    claims: pd.DataFrame,
+    methods: Sequence[MethodLabel],
+    configured: str,
+) -> str:
+    """Put question, verdict and answer together, for readers who read no further.
+
+    Args:
+        comparison: As `comparison.compare` returns it.
+        claims: As `claims.judge_claims` returns them.
+        methods: The configured methods.
+        configured: The configured question.
+    """
+    word = verdict_word(claims)
+    answered = answer(comparison, claims, measured(comparison, methods))
+    return " ".join(filter(None, [question(claims, configured), f"{word}." * bool(word), answered]))
 
 
 def answer(comparison: pd.DataFrame, claims: pd.DataFrame, methods: Sequence[MethodLabel]) -> str:
