@@ -113,7 +113,9 @@ def csv_files(pick: st.DrawFn, prompts: list[str]) -> str:
         changed = pick(st.integers(0, len(columns) - 1))
         columns[changed] = pick(misspelt(columns[changed]) | st.sampled_from(COLUMNS))
     if pick(st.integers(0, 5)) == 0 and rows:
-        rows[0] = pick(st.sampled_from([rows[0][:-1], [*rows[0], "more"], []]))
+        rows[0] = [*rows[0], "more"] if len(columns) == 1 or pick(st.booleans()) else rows[0][:-1]
+    if pick(st.integers(0, 5)) == 0:
+        rows.insert(pick(st.integers(0, len(rows))), [])  # an empty line, which is none
     delimiter = pick(st.sampled_from([",", ",", ",", ",", ";", "\t"]))
     file = io.StringIO()
     quoting = pick(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
