@@ -19,6 +19,7 @@ from dpok_pipeline.diffusion.components import check_safetensors
 from dpok_pipeline.diffusion.config import LoRAConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.durable import replace_durably
+from dpok_pipeline.files.networks import check_finite
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
@@ -169,7 +170,8 @@ def load_lora(unet: Any, folder: Path) -> None:
     """Load what `save_lora` wrote, after attaching a LoRA if the UNet has none.
 
     Raises:
-        InputError: The file is missing or truncated, or does not fit the UNet or its LoRA's rank.
+        InputError: The file is missing or truncated, does not fit the UNet or its LoRA's rank, or
+            holds a weight that is not finite.
     """
     from safetensors.torch import load_file
 
@@ -215,5 +217,6 @@ def _copy_state(unet: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
                 f"{path}: {name} has shape {tuple(value.shape)}, this LoRA needs "
                 f"{tuple(state[name].shape)}; use the same rank and base model"
             )
+    check_finite(((name, value.float()) for name, value in tensors.items()), path)
     for name, value in tensors.items():
         state[name].copy_(value)

@@ -26,6 +26,7 @@ from dpok_pipeline.emoji_world.vocabulary import (
     PLACE_NAMES,
 )
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.networks import check_finite
 
 GARBLED = "garbled"  # a drawn object that is of no kind, or a mixture of kinds
 MIXED = "mixed"  # the colour of an object of which large parts differ in colour
@@ -108,7 +109,7 @@ class SceneReader(nn.Module):
         """Load what `save` wrote.
 
         Raises:
-            InputError: A file is missing, truncated or of another shape.
+            InputError: A file is missing, truncated or of another shape, or a weight is not finite.
         """
         try:
             reader = cls(**json.loads((folder / "config.json").read_text()))
@@ -116,6 +117,7 @@ class SceneReader(nn.Module):
         except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{folder}: not a whole scene reader ({reason})") from error
+        check_finite(reader.named_parameters(), folder)
         return reader.eval().requires_grad_(False)
 
 

@@ -6,10 +6,14 @@ not know, with a warning at most. Such a network runs, and two loads of it give 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dpok_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: What a loader says of a file's tensors, and what it means.
 _FAULTS = {
@@ -53,10 +57,23 @@ def load_network(kind: Any, folder: Path, **options: Any) -> Any:
                 f"{folder}: no whole {kind.__name__}: tensor `{names[0]}`{more} {meaning}; "
                 "copy the folder again, or correct config.json"
             )
-    for name, weight in network.named_parameters():
-        if not weight.isfinite().all():
-            raise InputError(f"{folder}: tensor `{name}` is not finite; copy the folder again")
+    check_finite(network.named_parameters(), folder)
     return network
+
+
+def check_finite(weights: Iterable[tuple[str, Tensor]], source: Path) -> None:
+    """Refuse weights of which one is infinite or no number: all that they compute would be, too.
+
+    Args:
+        weights: Floating-point tensors with their names.
+        source: The file or folder that they come from.
+
+    Raises:
+        InputError: A tensor is not finite.
+    """
+    for name, weight in weights:
+        if not weight.isfinite().all():
+            raise InputError(f"{source}: tensor `{name}` is not finite; copy it again")
 
 
 def reason_of(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import file_sha256
+from dpok_pipeline.files.networks import check_finite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,7 +126,8 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: Path) -
         source: The file that they come from, for messages.
 
     Raises:
-        InputError: A tensor is missing, unknown, or of another shape than the configuration says.
+        InputError: A tensor is missing, unknown, of another shape than the configuration says, or
+            not finite.
     """
     expected = module.state_dict()
     for name in sorted(expected.keys() | state.keys()):
@@ -139,3 +141,4 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: Path) -
                 f"configuration says {tuple(expected[name].shape)}; check config.json"
             )
     module.load_state_dict(dict(state))
+    check_finite(module.state_dict().items(), source)
