@@ -6,7 +6,8 @@ not know, with a warning at most. Such a network runs, and two loads of it give 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ _FAULTS = {
     "unexpected_keys": "is not part of this network",
     "mismatched_keys": "has another shape than config.json says",
 }
+
+#: The largest networks have about a hundred.
+MOST_LAYERS = 1000
 
 # Characters of a library's message that are shown.
 _SHOWN = 200
@@ -38,6 +42,7 @@ def load_network(kind: Any, folder: Path, **options: Any) -> Any:
         InputError: The folder does not hold such a network, a tensor is missing, unknown or of
             another shape, or a weight is not finite.
     """
+    _check_layers(folder / "config.json")
     try:
         network, report = kind.from_pretrained(
             folder,
@@ -59,6 +64,31 @@ def load_network(kind: Any, folder: Path, **options: Any) -> Any:
             )
     check_finite(network.named_parameters(), folder)
     return network
+
+
+def _check_layers(path: Path) -> None:
+    """Refuse numbers of layers that a library would go on building for hours."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return  # The library says what is wrong with the file.
+    for name, number in _numbers("", config):
+        if "layers" in name and number > MOST_LAYERS:
+            raise InputError(
+                f"{path}: {name} is {number}, more than {MOST_LAYERS}; copy the file again"
+            )
+
+
+def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Yield every number of a configuration with the name that it stands under."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _numbers(key, inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _numbers(name, inner)
+    elif isinstance(value, int | float):
+        yield name, value
 
 
 def check_finite(weights: Iterable[tuple[str, Tensor]], source: Path) -> None:

@@ -32,7 +32,7 @@ from transformers import (
 
 from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.networks import reason_of
+from dpok_pipeline.files.networks import MOST_LAYERS, reason_of
 from dpok_pipeline.rewards.folders import (
     load_weights,
     read_config,
@@ -56,10 +56,14 @@ class ImageRewardConfig(FrozenConfig):
     )
     patch_size: int = Field(16, ge=1, description="Side of one patch, in pixels.")
     vision_width: int = Field(1024, ge=1, description="Width of the vision transformer.")
-    vision_layers: int = Field(24, ge=1, description="Blocks of the vision transformer.")
+    vision_layers: int = Field(
+        24, ge=1, le=MOST_LAYERS, description="Blocks of the vision transformer."
+    )
     vision_heads: int = Field(16, ge=1, description="Attention heads of the vision transformer.")
     text_width: int = Field(768, ge=1, description="Width of the text transformer.")
-    text_layers: int = Field(12, ge=1, description="Blocks of the text transformer.")
+    text_layers: int = Field(
+        12, ge=1, le=MOST_LAYERS, description="Blocks of the text transformer."
+    )
     text_heads: int = Field(12, ge=1, description="Attention heads of the text transformer.")
     text_positions: int = Field(512, ge=1, description="Token positions that have an embedding.")
     vocab_size: int = Field(30524, ge=1, description="Rows of the token embedding: BERT's and two.")
