@@ -135,8 +135,7 @@ def _report(parts: list[ReportParts], catalog: CatalogProtocol) -> None:
     from dpok_pipeline.pipelines.evaluation.nodes import compare_and_judge
     from dpok_pipeline.pipelines.evaluation.reporting import join_experiments, write_report
     from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker
-    from dpok_pipeline.report.headline import caveat, first_line
-    from dpok_pipeline.report.tables import terminal_table
+    from dpok_pipeline.report.headline import terminal_summary
 
     config = catalog.load("params:comparison")
     comparison, judged = compare_and_judge(
@@ -147,12 +146,8 @@ def _report(parts: list[ReportParts], catalog: CatalogProtocol) -> None:
     page = write_report(comparison, judged, config, *last_seed)
     for name, result in zip(OVER_SEEDS, (comparison, judged, page), strict=True):
         catalog.save(name, result)
-    logger.info(
-        "\n%s\n\n%s\n\n%s\n",
-        first_line(comparison, judged, config.methods, config.question),
-        terminal_table(comparison, config.methods),
-        caveat(comparison),
-    )
+    summary = terminal_summary(comparison, judged, config.methods, config.question)
+    logger.info("\n%s\n", summary)
     for row in summarise_claims(judged).itertuples():
         logger.info("holds on %d of %d: %s", row.holds, row.of, row.statement)
     report = catalog.get(OVER_SEEDS[-1])

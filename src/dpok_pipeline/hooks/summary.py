@@ -35,21 +35,18 @@ class SummaryHooks:
         reports = sorted(name for name in outputs if name.rpartition(".")[2] == "report")
         if not tables:
             return
-        from dpok_pipeline.report.headline import caveat, first_line
-        from dpok_pipeline.report.tables import terminal_table
+        from dpok_pipeline.report.headline import terminal_summary
 
         shown = ["comparison"] if "comparison" in tables else tables
+        # One node makes both; an experiment's own name may hold either word.
+        beside = [f"{name.removesuffix('comparison')}claims" for name in shown]
         comparison, claims = (
             pd.concat([catalog.load(name) for name in names], ignore_index=True)
-            for names in (shown, [name.replace("comparison", "claims") for name in shown])
+            for names in (shown, beside)
         )
         config = catalog.load("params:comparison")
-        logger.info(
-            "\n%s\n\n%s\n\n%s\n",
-            first_line(comparison, claims, config.methods, config.question),
-            terminal_table(comparison, config.methods),
-            caveat(comparison),
-        )
+        summary = terminal_summary(comparison, claims, config.methods, config.question)
+        logger.info("\n%s\n", summary)
         for name in reports:
             logger.info("%-20s %s", name, _path(catalog, name))
         logger.info("\nMLflow runs: make mlflow    Pipelines and previews: make viz")

@@ -22,6 +22,7 @@ from dpok_pipeline.evaluation.names import (
     training_reward,
 )
 from dpok_pipeline.evaluation.reading import Cells, measured, overall, units
+from dpok_pipeline.report.tables import terminal_table
 
 # fmt: off
 COUNTS = (
@@ -87,9 +88,29 @@ def first_line(
         methods: The configured methods.
         configured: The configured question.
     """
-    word = verdict_word(claims)
-    answered = answer(comparison, claims, measured(comparison, methods))
-    return " ".join(filter(None, [question(claims, configured), f"{word}." * bool(word), answered]))
+    words = [question(claims, configured)]
+    if word := verdict_word(claims):
+        words.append(f"{word}.")
+    words.append(answer(comparison, claims, measured(comparison, methods)))
+    return " ".join(words)
+
+
+def terminal_summary(
+    comparison: pd.DataFrame,
+    claims: pd.DataFrame,
+    methods: Sequence[MethodLabel],
+    configured: str,
+) -> str:
+    """Write what a comparison says on the terminal: the answer, the levels, what intervals cover.
+
+    Args:
+        comparison: As `comparison.compare` returns it.
+        claims: As `claims.judge_claims` returns them.
+        methods: The configured methods.
+        configured: The configured question.
+    """
+    line = first_line(comparison, claims, methods, configured)
+    return f"{line}\n\n{terminal_table(comparison, methods)}\n\n{caveat(comparison)}"
 
 
 def answer(comparison: pd.DataFrame, claims: pd.DataFrame, methods: Sequence[MethodLabel]) -> str:
