@@ -1,12 +1,13 @@
 """The hyper-parameter search behind `conf/base`: one trial per experiment and setting.
 
     python -m benchmarks.search dpok learning_rate=1e-3,6e-4 kl_weight=0.01 --experiments color
-    python -m benchmarks.search sft learning_rate=1e-3 sft_shift=0.1 images=1280
+    python -m benchmarks.search sft learning_rate=1e-3 sft_shift=0.1 images=1280 --processes 2
 
 Every trial trains one method with the values of the environment but for those given; several values
 of a parameter, separated by commas, are tried with every combination of the others. It then draws
 images on noise that neither the demo's training nor its evaluation uses, and adds a row to
-`benchmarks/results/search.csv`.
+`benchmarks/results/search.csv`. Processes that share a machine's cores get through more trials than
+one that has them all.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
+import multiprocessing
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +28,7 @@ from typing import Any
 
 import torch
 import yaml
+from filelock import FileLock
 from omegaconf import OmegaConf
 
 from benchmarks.configured import Configured, read
@@ -189,15 +194,18 @@ class Trial:
             "precision": model.precision,
             "reward": self._reward,
         }
-        return generate_samples(
-            model,
-            [(f"{self.experiment}-{number}", text) for number, text in enumerate(self.prompts)],
-            reward,
-            sampling=sampling,
-            config=generation,
-            work_dir=Path(tempfile.gettempdir(), f"dpok_search_{fingerprint(recipe)[:16]}"),
-            identity=self._reward,
-        )
+        folder = Path(tempfile.gettempdir(), f"dpok_search_{fingerprint(recipe)[:16]}")
+        # Another process may be about to draw the same ones.
+        with FileLock(folder.with_suffix(".lock")):
+            return generate_samples(
+                model,
+                [(f"{self.experiment}-{number}", text) for number, text in enumerate(self.prompts)],
+                reward,
+                sampling=sampling,
+                config=generation,
+                work_dir=folder,
+                identity=self._reward,
+            )
 
     def _score_base(self) -> dict[str, float]:
         """Score the base model's images, once for all trials that draw and score alike."""
@@ -242,6 +250,9 @@ def main() -> None:
         help="the paper's four otherwise",
     )
     parser.add_argument("--env", default="base", help="environment in conf whose values are varied")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="trials at a time, which share the cores"
+    )
     arguments = parser.parse_args()
     study = Study(arguments.env, arguments.method)
     try:
@@ -249,12 +260,34 @@ def main() -> None:
         # All of them are read before the first one is trained.
         experiments = arguments.experiments.split(",")
         trials = [Trial(study, name, changes) for changes in grid for name in experiments]
-        for trial in trials:
-            row = trial.run()
+        for row in run_all(trials, arguments.processes):
             print({key: row[key] for key in FIELDS if key in row and key != "commit"}, flush=True)
             _append(row)
     except InputError as error:
         raise SystemExit(f"Error: {error}") from None
+
+
+def run_all(trials: Sequence[Trial], processes: int) -> Iterator[dict[str, Any]]:
+    """Run trials, and yield the row of each as soon as it is there."""
+    if processes < 2:
+        for trial in trials:
+            yield trial.run()
+        return
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    with ProcessPoolExecutor(
+        processes,
+        multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(threads,),
+    ) as pool:
+        # A worker reads the configuration itself: open models cannot be handed over.
+        jobs = [pool.submit(_run, one.study, one.experiment, one.changes) for one in trials]
+        for job in as_completed(jobs):
+            yield job.result()
+
+
+def _run(study: Study, experiment: str, changes: Changes) -> dict[str, Any]:
+    return Trial(study, experiment, changes).run()
 
 
 def parse_changes(texts: Sequence[str]) -> dict[str, list[str]]:
