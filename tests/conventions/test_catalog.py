@@ -81,9 +81,10 @@ def test_only_persisted_datasets_pass_between_nodes(
 ) -> None:
     names = {name for made in pipelines.values() for name in made.datasets()}
     entries = catalog_entries()
+    resolver = context.catalog.config_resolver  # Every look at the catalog makes it anew.
     for name in names:
         if not is_parameter(name):
-            pattern = context.catalog.config_resolver.match_dataset_pattern(name)
+            pattern = resolver.match_dataset_pattern(name)
             assert name in entries or pattern in entries, f"{name} is in memory only"
 
 
