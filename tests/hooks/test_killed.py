@@ -155,8 +155,12 @@ def test_killed_again_and_again_each_time_a_write_later(folder: Path, order: lis
 
 @pytest.mark.parametrize(
     "options",
-    [{"resume": "never"}, {"strength": 2}],
-    ids=["resume=never", "another parameter, nothing done"],
+    [
+        pytest.param({"resume": "never"}, id="resume=never"),
+        pytest.param(
+            {"strength": 2}, id="another parameter, nothing done", marks=pytest.mark.stress
+        ),
+    ],
 )
 def test_a_journal_that_is_given_up_ends_its_runs_as_killed(
     folder: Path, options: dict[str, Any]
