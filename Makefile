@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,viz]'
 	touch $(STAMP)
 
-demo: install ## The paper's comparison on EmojiWorld: about 13 minutes on two cores
+demo: install ## The paper's comparison on EmojiWorld: about ten minutes on two cores
 	$(KEDRO) run
 
 smoke: install ## The same five pipelines with tiny budgets, to try an edit

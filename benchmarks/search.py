@@ -48,8 +48,8 @@ from dpok_pipeline.training.tracking import TrainingResult
 PROMPTS = Path("data/01_raw/prompts/paper.yml")
 LOG = Path("benchmarks/results/search.csv")
 TRAINING_SEED, EVALUATION_SEED, IMAGES = 7_000, 8_000, 64
-#: All rows are of the CPU, so that they can be compared.
-DEVICE = "cpu"
+#: All rows are of the CPU, so that they can be compared. A trial is too short to compile for.
+DEVICE, COMPILE = "cpu", "compute.compile=false"
 FIELDS = (
     "method", "experiment", "ddim_steps", "images", "learning_rate", "changed", "reward",
     "image_reward_base", "image_reward", "judge_base", "judge",
@@ -83,7 +83,7 @@ class Study:
             raise InputError(f"no such parameter of {self.method}: {', '.join(unknown)}")
         values = {"seed": str(TRAINING_SEED), **changes}
         params = [f"{self._places[name]}={value}" for name, value in values.items()]
-        return read(self.env, ",".join(params), device=DEVICE)
+        return read(self.env, ",".join([*params, COMPILE]), device=DEVICE)
 
     @cached_property
     def _places(self) -> dict[str, str]:
@@ -196,7 +196,7 @@ class Trial:
         }
         folder = Path(tempfile.gettempdir(), f"dpok_search_{fingerprint(recipe)[:16]}")
         # Another process may be about to draw the same ones.
-        with FileLock(folder.with_suffix(".lock")):
+        with FileLock(folder.with_suffix(".turn")):
             return generate_samples(
                 model,
                 [(f"{self.experiment}-{number}", text) for number, text in enumerate(self.prompts)],

@@ -62,9 +62,10 @@ def test_an_offline_trial_shares_seed_and_number_of_images_with_its_samples() ->
 
 
 def test_a_method_of_the_users_own_is_tried_like_any_other() -> None:
-    trial = Trial(Study("ablations", "sft_kl_d"), "color", {"sft_shift": "3"})
-    assert trial.method.training.model_dump()["regularisation"] == "kl_d"
-    assert trial._settings()["method"] == "sft_kl_d"
+    trial = Trial(Study("ablations", "sft_kl_o"), "color", {"sft_shift": "3"})
+    assert trial.configured.compute.compile is False
+    assert trial.method.training.model_dump()["regularisation"] == "kl_o"
+    assert trial._settings()["method"] == "sft_kl_o"
 
 
 @pytest.mark.parametrize(
