@@ -23,6 +23,14 @@ class ContinuingRunner(SequentialRunner):
 
     done: ClassVar[Collection[str]] = ()
 
+    @property
+    def _logger(self) -> logging.Logger:
+        """Let what Kedro says of its own go by Kedro's name: conf/logging.yml keeps it quiet.
+
+        The name would be this module's, and each node would be announced three times.
+        """
+        return logging.getLogger("kedro.runner")
+
     def run(
         self,
         pipeline: Pipeline,

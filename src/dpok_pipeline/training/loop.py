@@ -29,7 +29,7 @@ from dpok_pipeline.training.checkpoints import CheckpointStore
 from dpok_pipeline.training.config import CheckpointConfig, Resume, TrainingConfig
 from dpok_pipeline.training.randomness import capture_states, restore_states
 from dpok_pipeline.training.signals import stop_requests
-from dpok_pipeline.training.tracking import Curves, Tracker, TrainingResult
+from dpok_pipeline.training.tracking import Curves, Tracker, TrainingResult, progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,7 +177,7 @@ def run_training(
         }
 
     done = _restore(learner, curves, store, plan)
-    bar = tqdm(total=plan.steps, initial=done, desc=plan.title, unit=plan.unit)
+    bar = progress_bar(plan.title, plan.steps, plan.unit, done)
     with bar, stop_requests(plan.unit) as stop:
         while done < plan.steps:
             step = learner.step(done)
@@ -188,7 +188,8 @@ def run_training(
                 curves.add(done, step.images_seen, metrics)
                 tracker.log(metrics, done)
                 if plan.shown in metrics:
-                    bar.set_postfix({plan.shown: f"{metrics[plan.shown]:.4f}"})
+                    shown = {plan.shown: f"{metrics[plan.shown]:.4f}"}
+                    bar.set_postfix(shown, refresh=False)  # the update below draws it
             if step.preview is not None:
                 tracker.log_image("samples", step.preview, done)
                 _show(step, plan, pictures)
@@ -288,7 +289,7 @@ def fill_shards(
     # Locked before the store is opened, which may remove what another process is writing.
     with locked(folder):
         store = ShardStore(folder, recipe, resume)
-        with tqdm(total=sum(map(len, shards)), desc=title, unit="image") as bar:
+        with progress_bar(title, sum(map(len, shards)), "image") as bar:
             for number, rows in enumerate(shards):
                 if not store.holds(number, rows):
                     with stop_requests("shard") as stop:

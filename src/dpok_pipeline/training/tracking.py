@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from tqdm import tqdm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,3 +94,40 @@ def to_numbers(metrics: Mapping[str, Tensor]) -> dict[str, float]:
         return {}
     values = torch.stack([value.detach().float() for value in metrics.values()]).tolist()
     return dict(zip(metrics, values, strict=True))
+
+
+#: Seconds between two lines of progress where there is no terminal.
+LINE_SECONDS = 60.0
+
+
+class _Lines:
+    """A stream in which what a terminal would draw over itself becomes lines of their own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last = ""
+
+    def write(self, text: str) -> None:
+        words = text.strip()
+        if words and words != self._last:  # a bar is drawn once more when it is closed
+            self._stream.write(f"{words}\n")
+            self._last = words
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def progress_bar(title: str, total: int, unit: str, done: int = 0) -> tqdm[Any]:
+    """Show how far a long step is: a bar on a terminal; a line a minute in a file.
+
+    Args:
+        title: What goes on.
+        total: Number of units in all.
+        unit: What is counted.
+        done: Units that were done before.
+    """
+    options: dict[str, Any] = {"total": total, "desc": title, "unit": unit, "initial": done}
+    if not sys.stderr.isatty():
+        lines = {"file": _Lines(sys.stderr), "mininterval": LINE_SECONDS, "miniters": 1}
+        options |= {**lines, "delay": LINE_SECONDS, "ncols": 100}
+    return tqdm(**options)
