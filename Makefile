@@ -12,7 +12,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smoke claims test lint format audit bench full-size parity stress mlflow viz clean
+.PHONY: help install demo smoke claims reproduce test lint format audit bench full-size parity stress mlflow viz clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ smoke: install ## The same five pipelines with tiny budgets, to try an edit
 
 claims: install ## The demo over three training seeds: what README quotes
 	$(KEDRO) claims
+
+reproduce: install ## The paper's figures on EmojiWorld, unit by unit: hours; the rows are in git
+	$(BIN)/python -m benchmarks.reproduce
 
 lint: install ## ruff, mypy and the import rule
 	$(BIN)/ruff check .

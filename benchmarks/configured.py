@@ -15,13 +15,14 @@ from dpok_pipeline.configuration.loader import ProjectConfigLoader
 from dpok_pipeline.diffusion.base_model import BaseModelHandle, DiffusionModel
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.evaluation.config import ClaimConfig, EvaluationConfig
 from dpok_pipeline.pipelines.models import ComputeConfig, open_model, open_scorer
 from dpok_pipeline.rewards.load import ScorerConfig
 from dpok_pipeline.rewards.scorer import Scorer
 from dpok_pipeline.settings import CONFIG_LOADER_ARGS
 from dpok_pipeline.training.config import GenerationConfig
 
-_MODELS = ("base_model", "reward_model", "scorers")
+_MODELS = ("base_model", "reward_model", "scorers", "embedder")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Configured:
         sampling: Steps, η and guidance.
         methods: What is trained, by name.
         generation: How the images are made that offline methods learn from.
+        evaluation: How many images are compared, and their noise.
+        claims: What is claimed of the methods, by name.
     """
 
     catalog: DataCatalog
@@ -41,6 +44,8 @@ class Configured:
     sampling: SamplingConfig
     methods: dict[str, Method]
     generation: GenerationConfig
+    evaluation: EvaluationConfig
+    claims: dict[str, ClaimConfig]
 
     @property
     def base_model(self) -> BaseModelHandle:
@@ -59,6 +64,12 @@ class Configured:
         """The specifications of the scorers of evaluation, by the names of their columns."""
         specifications: dict[str, ScorerConfig] = self.catalog.load("scorers")
         return specifications
+
+    @property
+    def embedder(self) -> Path:
+        """The folder of the CLIP that measures diversity."""
+        folder: Path = self.catalog.load("embedder")
+        return folder
 
     def open(self) -> tuple[DiffusionModel, Scorer]:
         """Load base model and reward onto the device."""
@@ -96,6 +107,11 @@ def read(env: str, params: str = "", conf: Path = Path("conf"), device: str = "a
         sampling=SamplingConfig(**parameters["sampling"]),
         methods={name: Method(**method) for name, method in parameters["methods"].items()},
         generation=GenerationConfig(**parameters["sample_generation"]),
+        evaluation=EvaluationConfig(**parameters["evaluation"]),
+        claims={
+            name: ClaimConfig(**claim)
+            for name, claim in parameters["comparison"].get("claims", {}).items()
+        },
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import resource
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -114,3 +117,20 @@ def measure(
     reset_peak(device)
     seconds = best_seconds(function, device, repeats)
     return Measurement(name, unit, units / seconds, seconds, flops, peak_bytes(device))
+
+
+def describe_machine() -> str:
+    """Name the processor, the cores that this process may use, and torch."""
+    names = {
+        line.partition(":")[2].strip()
+        for line in _processors().splitlines()
+        if line.startswith("model name")
+    }
+    name = min(names, default=platform.processor() or platform.machine())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} core(s), torch {torch.__version__}"
+
+
+def _processors() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -24,6 +24,7 @@ def train(
     load_reward: Callable[[], Scorer],
     find_samples: Callable[[], Path],
     work_dir: Path,
+    first_samples: int | None = None,
 ) -> TrainingResult:
     """Train a method as the pipelines do.
 
@@ -35,6 +36,7 @@ def train(
         load_reward: Gives an online method its reward.
         find_samples: Gives the folder of the finished shards that any other method learns from.
         work_dir: The folder of this run alone.
+        first_samples: How many of the samples any other method learns from; None for all.
     """
     from dpok_pipeline.algorithms.sft.samples import COLUMNS, SFTSamples
     from dpok_pipeline.files.shards import Shards
@@ -49,6 +51,6 @@ def train(
     if method.online:
         result = trainer(model, prompts, load_reward(), sampling=sampling, **shared)
     else:
-        samples = SFTSamples.from_frame(Shards(find_samples()).frame(COLUMNS))
+        samples = SFTSamples.from_frame(Shards(find_samples()).frame(COLUMNS).iloc[:first_samples])
         result = trainer(model, samples, **shared)
     return result

@@ -1,0 +1,136 @@
+"""The curves of docs/results.md as SVG files, which git can compare and any page can show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dpok_pipeline.evaluation.intervals import Interval
+from dpok_pipeline.evaluation.names import MethodLabel, metric
+from dpok_pipeline.report.style import INK, QUIET, RULE
+
+mpl.use("svg")
+mpl.rcParams.update(
+    {
+        "svg.hashsalt": "dpok",  # equal figures are equal files
+        "svg.fonttype": "none",
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "axes.edgecolor": RULE,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.labelcolor": INK,
+        "xtick.color": QUIET,
+        "ytick.color": QUIET,
+        "axes.grid": True,
+        "grid.color": RULE,
+        "grid.linewidth": 0.6,
+        "legend.frameon": False,
+    }
+)
+PANEL = (3.5, 3.1)  # inches
+
+#: Estimates of one method by number of images.
+Line = Mapping[int, Interval]
+
+
+def draw_against_images(
+    path: Path,
+    lines: Mapping[str, Mapping[MethodLabel, Line]],
+    base: Mapping[str, float],
+) -> None:
+    """Draw each metric against the number of images, with 95 % intervals, a panel each.
+
+    Args:
+        path: The SVG file.
+        lines: Estimates by metric and method.
+        base: The base model's level of each metric.
+    """
+    figure, panels = _panels(len(lines))
+    for axes, (name, methods) in zip(panels, lines.items(), strict=True):
+        scale = 100 if metric(name).share else 1
+        axes.axhline(scale * base[name], color=QUIET, linestyle=":", linewidth=1.2, label="Base")
+        for method, line in methods.items():
+            _draw_line(axes, method, line, scale)
+        axes.set_xscale("log", base=2)
+        sizes = sorted({size for line in methods.values() for size in line})
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
+        axes.set_xlabel("images of a prompt")
+        axes.set_title(metric(name).label + (", %" if metric(name).share else ""), color=INK)
+    panels[0].legend(loc="upper left")
+    _save(figure, path)
+
+
+def draw_frontier(
+    path: Path, points: Mapping[MethodLabel, Sequence[tuple[float, float, int]]]
+) -> None:
+    """Draw reward against KL, one path per method through its numbers of images.
+
+    Args:
+        path: The SVG file.
+        points: KL, reward and number of images, in the order of the images.
+    """
+    figure, (axes,) = _panels(1, width=5.5)
+    for method, places in points.items():
+        axes.plot(
+            *zip(*[place[:2] for place in places], strict=True),
+            "o-",
+            color=method.colour,
+            label=method.label,
+        )
+        for kl, reward, images in places:
+            if images:
+                axes.annotate(
+                    f"{images:,}",
+                    (kl, reward),
+                    xytext=(4, -9),
+                    textcoords="offset points",
+                    fontsize=7,
+                    color=QUIET,
+                )
+    axes.set_xlabel(metric("kl").label)
+    axes.set_ylabel(metric("image_reward").label)
+    axes.legend(loc="lower right")
+    _save(figure, path)
+
+
+def draw_learning_curves(
+    path: Path, curves: Mapping[str, Mapping[MethodLabel, Sequence[tuple[int, float]]]]
+) -> None:
+    """Draw the mean reward of rollouts against the images seen so far, a panel per prompt.
+
+    Args:
+        path: The SVG file.
+        curves: Images and smoothed mean reward by prompt and method.
+    """
+    figure, panels = _panels(len(curves), width=2.9)
+    for axes, (prompt, methods) in zip(panels, curves.items(), strict=True):
+        for method, places in methods.items():
+            axes.plot(*zip(*places, strict=True), color=method.colour, label=method.label)
+        axes.set_title(prompt, color=INK, fontsize=9)
+        axes.set_xlabel("images")
+    panels[0].set_ylabel("reward of rollouts")
+    panels[0].legend(loc="upper left", fontsize=8)
+    _save(figure, path)
+
+
+def _panels(number: int, width: float = PANEL[0]) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width * number, PANEL[1]), layout="constrained")
+    return figure, [figure.add_subplot(1, number, place + 1) for place in range(number)]
+
+
+def _draw_line(axes: Axes, method: MethodLabel, line: Line, scale: float) -> None:
+    sizes = sorted(line)
+    mean, low, high = ([scale * line[size][part] for size in sizes] for part in range(3))
+    axes.fill_between(sizes, low, high, color=method.colour, alpha=0.15, linewidth=0)
+    axes.plot(sizes, mean, "o-", color=method.colour, label=method.label, markersize=4)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="svg", metadata={"Date": None}, facecolor="white")

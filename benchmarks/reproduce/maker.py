@@ -1,0 +1,253 @@
+"""Make a unit: go on with its run up to its number of images, draw, score, write its row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.configured import Configured, read
+from benchmarks.measure import describe_machine
+from benchmarks.reproduce.rows import DECIMALS, Row
+from benchmarks.reproduce.series import BASE, Series, Unit
+from benchmarks.training import train
+from dpok_pipeline.algorithms.methods import Method
+from dpok_pipeline.algorithms.sft.generation import generate_samples
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.evaluation.diversity import IMAGE, cosine_distances, mean_pairwise_distance
+from dpok_pipeline.evaluation.drawing import draw_method_images, drawing_recipe
+from dpok_pipeline.evaluation.scores import score_shards
+from dpok_pipeline.files.fingerprint import fingerprint
+from dpok_pipeline.files.git import describe_commit
+from dpok_pipeline.files.shards import Shards
+from dpok_pipeline.files.yaml_files import read_yaml
+from dpok_pipeline.pipelines.models import (
+    open_embedder,
+    open_scorer,
+    scorer_identity,
+    scoring_identity,
+)
+from dpok_pipeline.training.config import OnlineConfig
+from dpok_pipeline.training.tracking import TrainingResult
+
+#: Metrics whose value of every image is kept.
+KEPT = ("image_reward", "judge", "aesthetic", "saturation", "kl")
+#: Where the state of runs lies, and the images that offline methods learn from.
+WORK = Path("data/reproduce")
+
+
+class Maker:
+    """Makes the units of one series in one project.
+
+    Args:
+        project: The project's folder; the current one.
+        series: What is measured.
+
+    Attributes:
+        commit: The commit of the project, with a `+` where files have been changed since.
+    """
+
+    def __init__(self, project: Path, series: Series) -> None:
+        self.project, self.series = project, series
+        commit = describe_commit(project)
+        self.commit = commit.sha[:7] + "+" * commit.dirty if commit else ""
+        self.work = project / WORK / series.name
+        self._configured: dict[int, Configured] = {}
+
+    def configured(self, seed: int) -> Configured:
+        """Read the environment with a training seed."""
+        if seed not in self._configured:
+            params = [f"training_seed={seed}", *filter(None, [self.series.params])]
+            self._configured[seed] = read(self.series.env, ",".join(params))
+        return self._configured[seed]
+
+    def identity(self, unit: Unit) -> str:
+        """Hash all that decides a unit's figures, but for the project's code."""
+        shared = {"drawn": self._recipe(unit.experiment), "scored": self._scored}
+        if unit.method == BASE:
+            return fingerprint(shared)
+        method = self._method(unit)
+        trained = {
+            "algorithm": method.algorithm,
+            "lora": method.lora.numbers(),
+            "training": method.training.numbers(),
+            "reward": scorer_identity(self.configured(unit.seed).reward),
+            "images": unit.images,
+        }
+        if not method.online:
+            trained["samples"] = self._generation(unit).numbers()
+        return fingerprint({**shared, **trained})
+
+    def make(self, unit: Unit) -> Row:
+        """Train, unless it is the base model's; draw, score, and put the figures together.
+
+        Raises:
+            Stopped: SIGINT or SIGTERM came; the state is saved.
+        """
+        started = time.monotonic()
+        result = None if unit.method == BASE else self._train(unit)
+        trained = time.monotonic()
+        prompts = self._evaluate(unit, result)
+        seconds = {"training": trained - started, "evaluation": time.monotonic() - trained}
+        online = result is not None and "reward/mean" in result.curves
+        return Row(
+            identity=self.identity(unit),
+            compared_by=self._compared_by(unit.experiment),
+            prompts=prompts,
+            curve=_rounded(result.curves["reward/mean"]) if result is not None and online else [],
+            seconds={name: round(value, 1) for name, value in seconds.items()},
+            commit=self.commit,
+            machine=describe_machine(),
+        )
+
+    def _train(self, unit: Unit) -> TrainingResult:
+        model, _ = self.configured(unit.seed).open()
+        method = self._method(unit)
+        # An online run of more images goes on where that of fewer has ended.
+        name = f"{unit.method}_seed-{unit.seed}" + ("" if method.online else f"_{unit.images}")
+        return train(
+            method,
+            model,
+            self._texts(unit.experiment),
+            sampling=self.configured(unit.seed).sampling,
+            load_reward=lambda: self.configured(unit.seed).open()[1],
+            find_samples=lambda: self._samples(unit),
+            first_samples=unit.images,
+            work_dir=self.work / unit.experiment / name,
+        )
+
+    def _method(self, unit: Unit) -> Method:
+        """Return the method with the length that the unit's number of images asks for.
+
+        Raises:
+            InputError: The number of images is no whole number of rollouts.
+        """
+        configured = self.configured(unit.seed)
+        method = configured.method(unit.method)
+        training = method.training
+        if isinstance(training, OnlineConfig):
+            length, rest = divmod(unit.images, training.images_per_iteration)
+            if rest:
+                raise InputError(
+                    f"series {self.series.name}: {unit.images} images are no whole number of "
+                    f"rollouts of {training.images_per_iteration}; choose another size"
+                )
+            changed = {"iterations": length}
+        else:
+            # As many updates an image as the environment has.
+            share = training.model_dump()["updates"] / configured.generation.images
+            changed = {"updates": round(unit.images * share)}
+        return method.model_copy(update={"training": training.model_copy(update=changed)})
+
+    def _generation(self, unit: Unit) -> Any:
+        """Return how the images are made that all sizes of a training seed learn from."""
+        largest = self.series.largest[unit.seed]
+        generation = self.configured(unit.seed).generation
+        return generation.model_copy(
+            update={"images": largest, "shard_size": min(largest, self.series.sizes[0])}
+        )
+
+    def _samples(self, unit: Unit) -> Path:
+        configured = self.configured(unit.seed)
+        model, reward = configured.open()
+        texts = self._texts(unit.experiment)
+        return generate_samples(
+            model,
+            [(f"{unit.experiment}-{number}", text) for number, text in enumerate(texts)],
+            reward,
+            sampling=configured.sampling,
+            config=self._generation(unit),
+            work_dir=self.work / unit.experiment / f"samples_seed-{unit.seed}",
+            identity=scorer_identity(configured.reward),
+        )
+
+    def _evaluate(self, unit: Unit, result: TrainingResult | None) -> list[dict[str, Any]]:
+        configured = self.configured(unit.seed)
+        model, _ = configured.open()
+        folder = draw_method_images(
+            model,
+            lora=None if result is None else result.lora_folder,
+            method=unit.method,
+            prompts=self._prompts(unit.experiment),
+            sampling=configured.sampling,
+            config=configured.evaluation,
+            work_dir=self.work / unit.experiment / "images",
+            resume="never",  # Nobody looks at them again, and the next unit's take their place.
+        )
+        scores, embeddings = score_shards(
+            Shards(folder),
+            {
+                name: open_scorer(scorer, configured.compute)
+                for name, scorer in configured.scorers.items()
+            },
+            open_embedder(configured.embedder, configured.compute),
+            device=configured.compute.torch_device(),
+            batch_size=configured.evaluation.batch_size,
+        )
+        return [
+            _prompt_figures(part, embeddings.loc[part.index])
+            for _, part in scores.groupby("prompt_id", sort=False)
+        ]
+
+    def _recipe(self, experiment: str) -> dict[str, Any]:
+        configured = self.configured(0)
+        return drawing_recipe(
+            configured.base_model.content_hash,
+            configured.compute.resolved_precision(),
+            self._prompts(experiment),
+            configured.sampling,
+            configured.evaluation,
+        )
+
+    def _compared_by(self, experiment: str) -> str:
+        drawn = {name: part for name, part in self._recipe(experiment).items() if name != "prompts"}
+        return fingerprint({"drawn": drawn, "scored": self._scored})
+
+    @cached_property
+    def _scored(self) -> dict[str, Any]:
+        configured = self.configured(0)
+        return scoring_identity(configured.scorers, configured.embedder)
+
+    @cached_property
+    def _table(self) -> Mapping[str, Mapping[str, list[str]]]:
+        table: Mapping[str, Mapping[str, list[str]]] = read_yaml(self.project / self.series.prompts)
+        return table
+
+    def _texts(self, experiment: str) -> list[str]:
+        return [*self._table[experiment]["train"]]
+
+    def _prompts(self, experiment: str) -> pd.DataFrame:
+        """List an experiment's prompts as the prompts table does."""
+        return pd.DataFrame(
+            [
+                {
+                    "prompt_id": f"{experiment}-{split}-{number}",
+                    "text": text,
+                    "experiment": experiment,
+                    "split": split,
+                }
+                for split, texts in self._table[experiment].items()
+                for number, text in enumerate(texts)
+            ]
+        )
+
+
+def _prompt_figures(scores: pd.DataFrame, embeddings: pd.DataFrame) -> dict[str, Any]:
+    vectors = embeddings.drop(columns=IMAGE).to_numpy()
+    first = scores.iloc[0]
+    return {
+        **{name: str(first[name]) for name in ("prompt_id", "prompt", "split")},
+        "images": len(scores),
+        "diversity": round(mean_pairwise_distance(cosine_distances(vectors)), DECIMALS),
+        "scores": {name: _rounded(scores[name]) for name in KEPT if name in scores},
+    }
+
+
+def _rounded(values: pd.Series[Any]) -> list[float]:
+    """Return numbers as JSON has them; one that is none is NaN."""
+    return [round(float(value), DECIMALS) for value in np.asarray(values)]

@@ -1,0 +1,343 @@
+"""The sections of docs/results.md: what the rows of each series say, as tables and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from benchmarks.configured import read
+from benchmarks.reproduce import figures
+from benchmarks.reproduce.reading import (
+    Estimates,
+    Rows,
+    difference,
+    estimate,
+    estimate_scores,
+    images_to,
+    smooth_curve,
+)
+from benchmarks.reproduce.rows import scores_of
+from benchmarks.reproduce.series import ABLATIONS, BASE, BIAS, CURVE, MANY
+from dpok_pipeline.emoji_world.captions import parse
+from dpok_pipeline.evaluation.claims import verdict
+from dpok_pipeline.evaluation.intervals import Interval
+from dpok_pipeline.evaluation.names import BASE as BASE_LABEL
+from dpok_pipeline.evaluation.names import SPLIT_LABELS, MethodLabel, join_words, metric
+
+SHOWN = ("image_reward", "judge", "aesthetic")
+COMPARED = SHOWN[:2]
+#: The paper's four questions, in the order in which a sentence is asked about them.
+QUESTIONS = ("color", "composition", "count", "location")
+LINES = """\
+![Reward, judge and aesthetic score against images](images/reward_against_images.svg)
+
+Mean over the four training prompts. Bands are 95 % intervals; a point has as many training seeds as
+the table says.
+"""
+
+
+def curve_sections(rows: Rows, images: Path) -> Iterator[str]:
+    """Write what each method makes of how many images, and draw it.
+
+    Args:
+        rows: The rows of the series `curve`.
+        images: The folder of the figures.
+    """
+    found = {
+        name: {
+            size: found
+            for size in CURVE.sizes
+            if (found := estimate(rows, size, [name], CURVE.experiments))
+        }
+        for name in CURVE.methods
+    }
+    found = {name: sizes for name, sizes in found.items() if sizes}
+    if not found:
+        return
+    _draw(images, rows, found)
+    yield "## Reward against images\n"
+    yield LINES
+    yield _levels_table(found)
+    yield from _against_each_other(rows, found)
+    yield "## Learning curves\n"
+    yield "![Mean reward of rollouts](images/learning_curves.svg)\n"
+    yield "Mean reward of five rollouts that follow one another, training seed 0.\n"
+    yield "## Reward against KL\n"
+    yield "![Reward against KL](images/reward_against_kl.svg)\n"
+    yield "Mean over the four training prompts; the numbers are images of a prompt.\n"
+
+
+def _draw(images: Path, rows: Rows, found: Mapping[str, Mapping[int, Estimates]]) -> None:
+    shown = _labels(CURVE.env)
+    base = next(iter(next(iter(found.values())).values())).cells
+    figures.draw_against_images(
+        images / "reward_against_images.svg",
+        {
+            name: {
+                shown[method]: {size: one.cells[name, method] for size, one in sizes.items()}
+                for method, sizes in found.items()
+            }
+            for name in SHOWN
+        },
+        {name: base[name, BASE].mean for name in SHOWN},
+    )
+    figures.draw_frontier(
+        images / "reward_against_kl.svg",
+        {
+            shown[method]: [
+                (0.0, base["image_reward", BASE].mean, 0),
+                *(
+                    (one.cells["kl", method].mean, one.cells["image_reward", method].mean, size)
+                    for size, one in sizes.items()
+                ),
+            ]
+            for method, sizes in found.items()
+        },
+    )
+    figures.draw_learning_curves(
+        images / "learning_curves.svg",
+        {experiment: _longest_curves(rows, experiment) for experiment in CURVE.experiments},
+    )
+
+
+def _longest_curves(rows: Rows, experiment: str) -> dict[MethodLabel, list[tuple[int, float]]]:
+    curves = {}
+    for unit, row in sorted(rows.items(), key=lambda item: item[0].images):
+        if (unit.experiment, unit.seed) == (experiment, 0) and row.curve:
+            curves[_labels(CURVE.env)[unit.method]] = smooth_curve(unit.images, row.curve)
+    return curves
+
+
+def _levels_table(found: Mapping[str, Mapping[int, Estimates]]) -> str:
+    base = next(iter(next(iter(found.values())).values())).cells
+    rows = [["0", BASE_LABEL.label, "", *(_level(name, base[name, BASE]) for name in SHOWN)]]
+    for size in CURVE.sizes:
+        for method, sizes in found.items():
+            if size in sizes:
+                levels = [_level(name, sizes[size].cells[name, method]) for name in SHOWN]
+                label = _labels(CURVE.env)[method].label
+                rows.append([f"{size:,}", label, str(sizes[size].seeds), *levels])
+    heads = [metric(name).label for name in SHOWN]
+    return table(["images of a prompt", "method", "training seeds", *heads], rows)
+
+
+def _level(name: str, value: Interval) -> str:
+    number = metric(name).number
+    return f"{number(value.mean)} ({number(value.low)} to {number(value.high)})"
+
+
+def _against_each_other(rows: Rows, found: Mapping[str, Mapping[int, Estimates]]) -> Iterator[str]:
+    """Write the differences at every size, and from how many images on levels are reached."""
+    lines = []
+    for ours, theirs in [("dpok", "sft"), ("dpok", "dpok_official"), ("dpok_official", "sft")]:
+        for size in CURVE.sizes:
+            together = estimate(rows, size, [theirs, ours], CURVE.experiments)
+            if together is None:
+                continue
+            names = " − ".join(_labels(CURVE.env)[name].label for name in (ours, theirs))
+            differences = [_difference(together, name, ours, theirs) for name in COMPARED]
+            lines.append([names, f"{size:,}", str(together.seeds), *differences])
+    if lines:
+        heads = [metric(name).label for name in COMPARED]
+        yield table(["difference", "images of a prompt", "training seeds", *heads], lines)
+    yield from _by_prompt(rows)
+    means = {
+        method: {size: one.cells["image_reward", method].mean for size, one in sizes.items()}
+        for method, sizes in found.items()
+    }
+    yield from _images_needed(
+        means, next(iter(found["dpok"].values())).cells["image_reward", BASE].mean
+    )
+
+
+def _by_prompt(rows: Rows) -> Iterator[str]:
+    """Write DPOK against SFT prompt by prompt, at the largest size that both have."""
+    for size in reversed(CURVE.sizes):
+        found = {
+            experiment: one
+            for experiment in CURVE.experiments
+            if (one := estimate(rows, size, ["sft", "dpok"], [experiment]))
+        }
+        if len(found) < len(CURVE.experiments):
+            continue
+        yield f"DPOK against SFT, prompt by prompt, from {size:,} images:\n"
+        lines = [
+            [f"`{experiment}`", *(_difference(one, name, "dpok", "sft") for name in COMPARED)]
+            for experiment, one in found.items()
+        ]
+        yield table(["experiment", *(metric(name).label for name in COMPARED)], lines)
+        return
+
+
+def _difference(found: Estimates, name: str, ours: str, theirs: str) -> str:
+    value, number = difference(found, name, ours, theirs), metric(name).number
+    unit = " points" if metric(name).share else ""
+    low, high = number(value.low, signed=True), number(value.high, signed=True)
+    return f"{number(value.mean, signed=True)}{unit} ({low} to {high}): {verdict(value)}"
+
+
+def _images_needed(means: Mapping[str, Mapping[int, float]], start: float) -> Iterator[str]:
+    if "dpok" not in means or "dpok_official" not in means:
+        return
+    official = means["dpok_official"]
+    last = max(official)
+    needed = images_to(means["dpok"], official[last], start)
+    said = "does not reach it" if needed is None else f"has it from about {needed:,.0f} images"
+    yield (
+        f"The official code's estimator reaches {official[last]:.2f} from {last:,} images. DPOK\n"
+        f"as configured here {said}.\n"
+    )
+
+
+def ablations_section(rows: Rows) -> Iterator[str]:
+    """Write what each part of DPOK and of SFT does, and what becomes of the claims about it.
+
+    Args:
+        rows: The rows of the series `ablations`, and of the curve DPOK's and SFT's own.
+    """
+    if not any(unit.method in ABLATIONS.methods for unit in rows):
+        return
+    (size,) = ABLATIONS.sizes
+    yield "## What each part does\n"
+    yield f"From {size:,} images of a prompt; first the mean over the four.\n"
+    yield _ablation_levels(rows, ABLATIONS.experiments)
+    yield _ablation_claims(rows, ABLATIONS.experiments)
+    for experiments in {*ABLATIONS.only.values()}:
+        yield f"The same for {join_words([f'`{name}`' for name in experiments])}:\n"
+        yield _ablation_levels(rows, experiments)
+        yield _ablation_claims(rows, experiments)
+
+
+def _ablation_levels(rows: Rows, experiments: Sequence[str]) -> str:
+    (size,), shown = ABLATIONS.sizes, (*SHOWN, "kl")
+    lines = []
+    for name in dict.fromkeys(["sft", "dpok", *ABLATIONS.methods]):
+        one = estimate(rows, size, [name], experiments)
+        if one is not None:
+            levels = [_level(scale, one.cells[scale, name]) for scale in shown]
+            lines.append([_labels(ABLATIONS.env)[name].label, str(one.seeds), *levels])
+    return table(["method", "training seeds", *(metric(name).label for name in shown)], lines)
+
+
+def _ablation_claims(rows: Rows, experiments: Sequence[str]) -> str:
+    """Judge what the environment claims of its methods on the training prompts."""
+    lines = []
+    for claim in read(ABLATIONS.env).claims.values():
+        pair = [claim.better, claim.worse]
+        methods = [name for name in pair if name != BASE]
+        one = estimate(rows, ABLATIONS.sizes[0], methods, experiments)
+        if one is not None and claim.split == "train":
+            scale = "image_reward" if claim.metric == "reward" else claim.metric
+            statement = claim.statement.format(reward=metric(scale).in_a_sentence)
+            source = "paper" if claim.from_paper else "ours"
+            lines.append([statement, source, str(one.seeds), _difference(one, scale, *pair)])
+    return table(["claim", "whose", "training seeds", "difference, 95 % interval, verdict"], lines)
+
+
+def many_section(rows: Rows, single: Rows) -> Iterator[str]:
+    """Write what one model for many prompts learns, by kind of question.
+
+    Args:
+        rows: The rows of the series `many`.
+        single: The rows of the curve, whose models have a prompt each.
+    """
+    for size in reversed(MANY.sizes):
+        methods = [*MANY.methods]
+        scores = scores_of(rows, size, methods, MANY.experiments)
+        if scores.empty:
+            continue
+        prompts = scores.groupby("split")["prompt_id"].nunique()
+        yield "## One model for many prompts\n"
+        yield (
+            f"{prompts['train']} training prompts, {size // prompts['train']} images of each, and "
+            f"{prompts['unseen']} unseen ones.\nDifferences are to the base model.\n"
+        )
+        lines = []
+        for split in ("train", "unseen"):
+            for question in (None, *QUESTIONS):
+                part = (
+                    scores
+                    if question is None
+                    else scores[scores["prompt"].map(_question) == question]
+                )
+                one = estimate_scores(part, methods, split)
+                if one is not None:
+                    cells = [
+                        _difference(one, name, method, BASE)
+                        for method in methods
+                        for name in COMPARED
+                    ]
+                    lines.append([SPLIT_LABELS[split].lower(), question or "all", *cells])
+        heads = [
+            f"{_labels(MANY.env)[m].label}, {metric(n).label}" for m in methods for n in COMPARED
+        ]
+        yield table(["prompts", "question", *heads], lines)
+        yield from _many_against_single(rows, single, size, size // int(prompts["train"]))
+        return
+
+
+def _many_against_single(rows: Rows, single: Rows, size: int, each: int) -> Iterator[str]:
+    """Write what the model of many prompts makes of the four, beside the models of one each."""
+    lines = []
+    for method in MANY.methods:
+        ours = scores_of(rows, size, [method], MANY.experiments)
+        for experiment in CURVE.experiments:
+            theirs = scores_of(single, each, [method], [experiment])
+            if theirs.empty:
+                continue
+            prompt = theirs[theirs["split"] == "train"]["prompt"].iloc[0]
+            means = [
+                part[(part["prompt"] == prompt) & (part["method"] == method)][name].mean()
+                for name in COMPARED
+                for part in (ours, theirs)
+            ]
+            cells = [metric(name).number for name in COMPARED for _ in range(2)]
+            written = [number(mean) for number, mean in zip(cells, means, strict=True)]
+            lines.append([_labels(MANY.env)[method].label, prompt, *written])
+    if lines:
+        yield f"The four beside models of one prompt each, from {each:,} images of a prompt:\n"
+        heads = [f"{metric(name).label}, {of}" for name in COMPARED for of in ("many", "one")]
+        yield table(["method", "prompt", *heads], lines)
+
+
+def bias_section(rows: Rows) -> Iterator[str]:
+    """Write whether the base model's bias is mended."""
+    (size,) = BIAS.sizes
+    lines = []
+    for method in BIAS.methods:
+        one = estimate(rows, size, [method], BIAS.experiments)
+        if one is not None:
+            if not lines:
+                base = [_level(name, one.cells[name, BASE]) for name in SHOWN]
+                lines.append([BASE_LABEL.label, "", *base, ""])
+            levels = [_level(name, one.cells[name, method]) for name in SHOWN]
+            label = _labels(BIAS.env)[method].label
+            lines.append([label, str(one.seeds), *levels, _difference(one, "judge", method, BASE)])
+    if lines:
+        yield "## A bias of the base model\n"
+        yield f'"Four roses." is mostly answered by glasses of whiskey. From {size:,} images:\n'
+        heads = [metric(name).label for name in SHOWN]
+        yield table(["method", "training seeds", *heads, "judge against base"], lines)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table as Markdown."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+@cache
+def _labels(env: str) -> dict[str, MethodLabel]:
+    """Return how an environment's methods are shown."""
+    methods = read(env).methods.values()
+    return {one.name: MethodLabel(one.name, one.label, one.colour) for one in methods}
+
+
+def _question(prompt: str) -> str:
+    """Say which of the paper's four questions a sentence of EmojiWorld's grammar asks."""
+    caption = parse(prompt)
+    if caption is None:
+        return "other"
+    asked = (caption.colour, caption.other, caption.count > 1, caption.place)
+    return next((name for name, part in zip(QUESTIONS, asked, strict=True) if part), "other")

@@ -1,0 +1,260 @@
+"""A small series on a tiny world: each unit once, resumed runs, rows that are read again."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.reproduce.maker import Maker
+from benchmarks.reproduce.reading import difference, estimate, images_to, smooth_curve
+from benchmarks.reproduce.rows import read_row, read_rows, scores_of
+from benchmarks.reproduce.series import BIAS, CURVE, MANY, PAPER, SERIES, Series
+
+from benchmarks.reproduce import __main__ as command
+from benchmarks.reproduce import page, sections
+from dpok_pipeline.emoji_world.captions import parse
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.yaml_files import read_yaml
+from tests.project import ROOT, make_project
+
+TWO = ("color", "count")
+SMALL = Series("small", "smoke", ("sft", "dpok"), (8, 16), {0: 16, 1: 8}, TWO)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project in which the small series has been measured."""
+    folder = make_project(tmp_path_factory.mktemp("reproduce") / "dpok-pipeline")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setitem(SERIES, "small", SMALL)
+        command.make_all(Path(), ["small"], deadline=float("inf"))
+        yield folder
+
+
+def test_every_unit_has_a_row_and_is_made_once(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    units = SMALL.units()
+    assert len(units) == len(set(units)) == 2 + 2 * 2 * (2 + 1)
+    assert [*read_rows(Path(), SMALL)] == units
+    command.make_all(Path(), ["small"], deadline=float("inf"))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_row_has_what_the_page_needs(made: Path) -> None:
+    rows = read_rows(Path(), SMALL)
+    for unit, row in rows.items():
+        assert [prompt["split"] for prompt in row.prompts] == ["train", "unseen"]
+        for prompt in row.prompts:
+            assert set(prompt["scores"]) == {
+                "image_reward",
+                "judge",
+                "aesthetic",
+                "saturation",
+                "kl",
+            }
+            assert (
+                {len(values) for values in prompt["scores"].values()} == {prompt["images"]} == {6}
+            )
+        assert len(row.curve) == (unit.images // 8 if unit.method == "dpok" else 0)
+        assert row.machine
+
+
+def test_a_run_goes_on_from_its_smaller_size(made: Path) -> None:
+    rows = read_rows(Path(), SMALL)
+    small, large = (
+        rows[next(u for u in rows if (u.method, u.seed, u.experiment, u.images) == key)]
+        for key in (("dpok", 0, "color", 8), ("dpok", 0, "color", 16))
+    )
+    assert large.curve[:1] == small.curve
+    assert large.prompts != small.prompts
+
+
+def test_no_unit_is_begun_after_the_deadline(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Series("late", "smoke", ("sft",), (8,), {0: 8}, TWO)
+    monkeypatch.setitem(SERIES, "late", other)
+    command.make_all(Path(), ["late"], deadline=time.monotonic() - 1)
+    assert "4 units are left" in capsys.readouterr().out
+    assert read_rows(Path(), other) == {}
+
+
+def test_another_setting_is_another_unit(made: Path) -> None:
+    maker = Maker(Path(), SMALL)
+    unit = next(unit for unit in SMALL.units() if unit.method == "dpok")
+    before = maker.identity(unit)
+    assert before != maker.identity(replace(unit, images=16))
+    assert before != maker.identity(replace(unit, seed=1))
+    parameters = made / "conf" / "smoke" / "parameters.yml"
+    text = parameters.read_text()
+    parameters.write_text(text.replace("updates_per_iteration: 2", "updates_per_iteration: 1"))
+    try:
+        assert Maker(Path(), SMALL).identity(unit) != before
+    finally:
+        parameters.write_text(text)
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"method": "dpok"}'])
+def test_a_damaged_row_is_named(made: Path, damage: str) -> None:
+    path = made / SMALL.units()[-1].path
+    before = path.read_text()
+    path.write_text(damage)
+    try:
+        with pytest.raises(InputError, match=path.name):
+            read_rows(Path(), SMALL)
+    finally:
+        path.write_text(before)
+
+
+def test_a_row_in_anothers_place_is_refused(made: Path) -> None:
+    first, second = (made / unit.path for unit in SMALL.units()[-2:])
+    before = second.read_text()
+    second.write_text(first.read_text())
+    try:
+        with pytest.raises(InputError, match="another unit"):
+            read_row(Path(), SMALL.units()[-1])
+    finally:
+        second.write_text(before)
+
+
+def test_a_stray_row_is_refused(made: Path) -> None:
+    stray = made / SMALL.units()[0].path.with_name("dpok_seed-7_images-00008.json")
+    stray.write_text("{}")
+    try:
+        with pytest.raises(InputError, match="no unit of series small"):
+            read_rows(Path(), SMALL)
+    finally:
+        stray.unlink()
+
+
+def test_only_whole_training_seeds_are_compared(made: Path) -> None:
+    rows = read_rows(Path(), SMALL)
+    both = scores_of(rows, 8, ["sft", "dpok"], TWO)
+    assert set(both["training_seed"]) == {0, 1}
+    assert len(both) == 2 * len(TWO) * 3 * 2 * 6  # seeds, methods and base, splits, images
+    assert set(scores_of(rows, 16, ["sft", "dpok"], TWO)["training_seed"]) == {0}
+    one_less = {
+        unit: row for unit, row in rows.items() if unit.experiment != "color" or unit.seed == 0
+    }
+    assert set(scores_of(one_less, 8, ["dpok"], TWO)["training_seed"]) == {0}
+    assert scores_of({}, 8, ["dpok"], TWO).empty
+
+
+def test_an_estimate_is_the_mean_of_the_images(made: Path) -> None:
+    rows = read_rows(Path(), SMALL)
+    found = estimate(rows, 16, ["sft", "dpok"], TWO)
+    assert found is not None
+    assert found.seeds == 1
+    values = {
+        method: np.mean(
+            [
+                np.mean(row.prompts[0]["scores"]["image_reward"])
+                for unit, row in rows.items()
+                if (unit.method, unit.images, unit.seed) == (method, 16, 0)
+            ]
+        )
+        for method in ("sft", "dpok")
+    }
+    assert found.cells["image_reward", "dpok"].mean == pytest.approx(values["dpok"])
+    ours = difference(found, "image_reward", "dpok", "sft")
+    theirs = difference(found, "image_reward", "sft", "dpok")
+    assert ours.mean == pytest.approx(values["dpok"] - values["sft"])
+    assert [*ours] == pytest.approx([-theirs.mean, -theirs.high, -theirs.low])
+
+
+def test_images_to_a_level() -> None:
+    assert images_to({100: 1.0, 200: 2.0}, 1.5, start=0.0) == 150
+    assert images_to({100: 1.0}, 0.5, start=0.0) == 50
+    assert images_to({100: 1.0}, 1.5, start=0.0) is None
+
+
+def test_curves_are_smoothed_over_rollouts() -> None:
+    assert smooth_curve(30, [1.0, 3.0, float("nan")], width=2) == [(10, 1.0), (20, 2.0), (30, 3.0)]
+
+
+def small(name: str, methods: tuple[str, ...], sizes: tuple[int, ...], *experiments: str) -> Series:
+    """A series of which the measured one has all rows."""
+    largest = {0: sizes[-1], 1: 8} if name == "curve" else {0: sizes[-1]}
+    return Series(name, "smoke", methods, sizes, largest, experiments)
+
+
+def test_the_page_is_written_from_rows_alone(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series = {
+        "curve": small("curve", ("sft", "dpok"), (8, 16), *TWO),
+        "ablations": small("ablations", ("dpok",), (16,), *TWO),
+        "many": small("many", ("sft", "dpok"), (8,), "color"),
+        "bias": small("bias", ("sft", "dpok"), (16,), "count"),
+    }
+    for name, one in series.items():
+        monkeypatch.setitem(SERIES, name, one)
+        monkeypatch.setattr(sections, name.upper(), one)
+        for unit in one.units():
+            source = made / replace(unit, series="small").path
+            target = made / unit.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(source.read_text().replace('"small"', f'"{name}"'))
+    monkeypatch.delitem(SERIES, "small")
+    for unit in series["curve"].units()[-3:]:
+        (made / unit.path).unlink()
+    assert page.write_page(Path()) == "docs/results.md: written from 21 of 24 units"
+    text = (made / page.PAGE).read_text()
+    for said in (
+        "| 0 | Base |",
+        "| 8 | SFT | 2 |",
+        "DPOK − SFT",
+        "## What each part does",
+        "## One model for many prompts",
+        "## A bias of the base model",
+        "## What it cost",
+        "## Not run yet",
+    ):
+        assert said in text, said
+    pictures = {path.name: path.read_bytes() for path in (made / "docs" / "images").iterdir()}
+    assert [*sorted(pictures)] == sorted(
+        f"{name}.svg" for name in ("learning_curves", "reward_against_images", "reward_against_kl")
+    )
+    assert all(name in text and b"DPOK" in content for name, content in pictures.items())
+    page.write_page(Path())
+    assert (made / page.PAGE).read_text() == text
+    for name, content in pictures.items():
+        assert (made / "docs" / "images" / name).read_bytes() == content
+
+
+def test_a_fresh_folder_gives_a_page_without_figures(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [*SERIES]:
+        monkeypatch.delitem(SERIES, name)
+    nothing = {name: small(name + "_empty", ("sft",), (8,), "color") for name in ("curve", "many")}
+    for name in ("curve", "ablations", "many", "bias"):
+        monkeypatch.setitem(SERIES, name, nothing.get(name, nothing["many"]))
+    page.write_page(Path())
+    assert "## Not run yet" in (made / page.PAGE).read_text()
+
+
+@pytest.mark.parametrize(
+    ("path", "experiment", "sizes"),
+    [(MANY.prompts, "many", (64, 32)), (BIAS.prompts, "bias", (1, 1))],
+)
+def test_the_prompts_are_of_the_grammar_and_none_comes_twice(
+    path: Path, experiment: str, sizes: tuple[int, int]
+) -> None:
+    table = read_yaml(ROOT / path)[experiment]
+    assert (len(table["train"]), len(table["unseen"])) == sizes
+    every = [text for texts in table.values() for text in texts]
+    assert len({text.casefold() for text in every}) == len(every)
+    assert all(parse(text) is not None for text in every)
+    if experiment == "many":
+        kinds = {split: Counter(map(sections._question, texts)) for split, texts in table.items()}
+        assert set(kinds["train"].values()) == {16}
+        assert set(kinds["unseen"].values()) == {8}
+        paper = read_yaml(ROOT / CURVE.prompts)
+        for split in ("train", "unseen"):
+            assert {paper[name][split][0] for name in PAPER} <= {*table[split]}
