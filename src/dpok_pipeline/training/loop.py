@@ -188,8 +188,7 @@ def run_training(
                 curves.add(done, step.images_seen, metrics)
                 tracker.log(metrics, done)
                 if plan.shown in metrics:
-                    shown = {plan.shown: f"{metrics[plan.shown]:.4f}"}
-                    bar.set_postfix(shown, refresh=False)  # the update below draws it
+                    bar.set_postfix({plan.shown: f"{metrics[plan.shown]:.4f}"}, refresh=False)
             if step.preview is not None:
                 tracker.log_image("samples", step.preview, done)
                 _show(step, plan, pictures)

@@ -109,9 +109,10 @@ class _Lines:
 
     def write(self, text: str) -> None:
         words = text.strip()
-        if words and words != self._last:  # a bar is drawn once more when it is closed
+        reached = words.partition(" [")[0]  # without times, which differ at every look
+        if words and reached != self._last:  # a bar is drawn once more when it is closed
             self._stream.write(f"{words}\n")
-            self._last = words
+            self._last = reached
 
     def flush(self) -> None:
         self._stream.flush()

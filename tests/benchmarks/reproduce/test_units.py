@@ -23,6 +23,8 @@ from dpok_pipeline.files.yaml_files import read_yaml
 from tests.project import ROOT, make_project
 
 TWO = ("color", "count")
+# All in one process, which measures the small series once.
+pytestmark = pytest.mark.xdist_group("reproduce")
 SMALL = Series("small", "smoke", ("sft", "dpok"), (8, 16), {0: 16, 1: 8}, TWO)
 
 
@@ -227,16 +229,13 @@ def test_the_page_is_written_from_rows_alone(made: Path, monkeypatch: pytest.Mon
         assert (made / "docs" / "images" / name).read_bytes() == content
 
 
-def test_a_fresh_folder_gives_a_page_without_figures(
-    made: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in [*SERIES]:
-        monkeypatch.delitem(SERIES, name)
-    nothing = {name: small(name + "_empty", ("sft",), (8,), "color") for name in ("curve", "many")}
-    for name in ("curve", "ablations", "many", "bias"):
-        monkeypatch.setitem(SERIES, name, nothing.get(name, nothing["many"]))
-    page.write_page(Path())
-    assert "## Not run yet" in (made / page.PAGE).read_text()
+def test_without_rows_the_page_says_what_has_not_been_run(tmp_path: Path) -> None:
+    assert page.write_page(tmp_path).startswith("docs/results.md: written from 0 of ")
+    text = (tmp_path / page.PAGE).read_text()
+    assert (
+        "| curve | `dpok_official` | 3,840 | 0 | color, composition, count and location |" in text
+    )
+    assert "![" not in text
 
 
 @pytest.mark.parametrize(
