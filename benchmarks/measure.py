@@ -76,7 +76,8 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 def count_flops(function: Callable[[], object]) -> int:
     """Count the operations of matrix products, convolutions and attention in one call."""
-    with FlopCounterMode(display=False) as counter:
+    # Counted in the compiled networks, they would be compiled for counting, and be slow afterwards.
+    with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
         function()
     return int(counter.get_total_flops())
 
