@@ -24,6 +24,7 @@ from dpok_pipeline.evaluation.claims import verdict
 from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.names import BASE as BASE_LABEL
 from dpok_pipeline.evaluation.names import SPLIT_LABELS, MethodLabel, join_words, metric
+from dpok_pipeline.evaluation.reading import Cells
 
 SHOWN = ("image_reward", "judge", "aesthetic")
 COMPARED = SHOWN[:2]
@@ -70,7 +71,7 @@ def curve_sections(rows: Rows, images: Path) -> Iterator[str]:
 
 def _draw(images: Path, rows: Rows, found: Mapping[str, Mapping[int, Estimates]]) -> None:
     shown = _labels(CURVE.env)
-    base = next(iter(next(iter(found.values())).values())).cells
+    base = _base_cells(found)
     figures.draw_against_images(
         images / "reward_against_images.svg",
         {
@@ -109,8 +110,14 @@ def _longest_curves(rows: Rows, experiment: str) -> dict[MethodLabel, list[tuple
     return curves
 
 
+def _base_cells(found: Mapping[str, Mapping[int, Estimates]]) -> Cells:
+    """Return any of the estimates: all hold the base model's levels."""
+    sizes = next(iter(found.values()))
+    return next(iter(sizes.values())).cells
+
+
 def _levels_table(found: Mapping[str, Mapping[int, Estimates]]) -> str:
-    base = next(iter(next(iter(found.values())).values())).cells
+    base = _base_cells(found)
     rows = [["0", BASE_LABEL.label, "", *(_level(name, base[name, BASE]) for name in SHOWN)]]
     for size in CURVE.sizes:
         for method, sizes in found.items():
@@ -146,9 +153,7 @@ def _against_each_other(rows: Rows, found: Mapping[str, Mapping[int, Estimates]]
         method: {size: one.cells["image_reward", method].mean for size, one in sizes.items()}
         for method, sizes in found.items()
     }
-    yield from _images_needed(
-        means, next(iter(found["dpok"].values())).cells["image_reward", BASE].mean
-    )
+    yield from _images_needed(means, _base_cells(found)["image_reward", BASE].mean)
 
 
 def _by_prompt(rows: Rows) -> Iterator[str]:

@@ -229,6 +229,18 @@ def test_the_page_is_written_from_rows_alone(made: Path, monkeypatch: pytest.Mon
         assert (made / "docs" / "images" / name).read_bytes() == content
 
 
+def test_a_page_is_written_while_only_one_method_has_rows(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command may stop between two methods, and writes the page all the same."""
+    monkeypatch.setattr(sections, "CURVE", small("curve", ("sft", "dpok"), (8,), *TWO))
+    every = read_rows(Path(), SMALL)
+    rows = {unit: row for unit, row in every.items() if unit.method != "dpok"}
+    text = "\n".join(sections.curve_sections(rows, tmp_path))
+    assert "| 8 | SFT |" in text
+    assert "DPOK" not in text
+
+
 def test_without_rows_the_page_says_what_has_not_been_run(tmp_path: Path) -> None:
     assert page.write_page(tmp_path).startswith("docs/results.md: written from 0 of ")
     text = (tmp_path / page.PAGE).read_text()
