@@ -33,7 +33,7 @@ demo: install ## The paper's comparison on EmojiWorld: about ten minutes on two 
 smoke: install ## The same five pipelines with tiny budgets, to try an edit
 	$(KEDRO) run --env smoke
 
-claims: install ## The demo over three training seeds: what README quotes
+claims: install ## The demo over three training seeds
 	$(KEDRO) claims
 
 reproduce: install ## The paper's figures on EmojiWorld, unit by unit: hours; the rows are in git

@@ -75,6 +75,10 @@ class Configured:
         """Load base model and reward onto the device."""
         return open_model(self.base_model, self.compute), open_scorer(self.reward, self.compute)
 
+    def open_scorers(self) -> dict[str, Scorer]:
+        """Load the scorers of evaluation onto the device."""
+        return {name: open_scorer(one, self.compute) for name, one in self.scorers.items()}
+
     def method(self, name: str) -> Method:
         """Return one of the methods.
 

@@ -128,8 +128,13 @@ def describe_machine() -> str:
         if line.startswith("model name")
     }
     name = min(names, default=platform.processor() or platform.machine())
+    return f"{name}, {cores_and_torch()}"
+
+
+def cores_and_torch() -> str:
+    """Name the cores that this process may use, and torch."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} core(s), torch {torch.__version__}"
+    return f"{cores} core(s), torch {torch.__version__}"
 
 
 def _processors() -> str:

@@ -32,7 +32,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from benchmarks.configured import Configured, read
-from benchmarks.training import train
+from benchmarks.training import draw_samples, train
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.configuration.methods import group_of
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
@@ -41,7 +41,7 @@ from dpok_pipeline.diffusion.sampler import decode, sample
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.fingerprint import fingerprint, flatten
 from dpok_pipeline.files.git import describe_commit
-from dpok_pipeline.pipelines.models import open_scorer, scorer_identity
+from dpok_pipeline.pipelines.models import scorer_identity
 from dpok_pipeline.training.config import OnlineConfig
 from dpok_pipeline.training.tracking import TrainingResult
 
@@ -182,9 +182,7 @@ class Trial:
 
     def _samples(self) -> Path:
         """Draw an offline method's images, once for all trials that learn from the same ones."""
-        from dpok_pipeline.algorithms.sft.generation import generate_samples
-
-        model, reward = self.configured.open()
+        model, _ = self.configured.open()
         sampling, generation = self.configured.sampling, self.configured.generation
         recipe = {
             "prompts": self.prompts,
@@ -197,14 +195,8 @@ class Trial:
         folder = Path(tempfile.gettempdir(), f"dpok_search_{fingerprint(recipe)[:16]}")
         # Another process may be about to draw the same ones.
         with FileLock(folder.with_suffix(".turn")):
-            return generate_samples(
-                model,
-                [(f"{self.experiment}-{number}", text) for number, text in enumerate(self.prompts)],
-                reward,
-                sampling=sampling,
-                config=generation,
-                work_dir=folder,
-                identity=self._reward,
+            return draw_samples(
+                self.configured, self.experiment, self.prompts, generation, folder, self._reward
             )
 
     def _score_base(self) -> dict[str, float]:
@@ -223,13 +215,9 @@ class Trial:
             model, texts, self.configured.sampling, seed=EVALUATION_SEED, indices=range(IMAGES)
         )
         images = decode(model, samples.latents)
-        scorers = {
-            name: open_scorer(specification, self.configured.compute)
-            for name, specification in self.configured.scorers.items()
-        }
         return {
             name: round(scorer.score(images, texts).mean().item(), 3)
-            for name, scorer in scorers.items()
+            for name, scorer in self.configured.open_scorers().items()
         }
 
 

@@ -15,9 +15,8 @@ from benchmarks.configured import Configured, read
 from benchmarks.measure import describe_machine
 from benchmarks.reproduce.rows import DECIMALS, Row
 from benchmarks.reproduce.series import BASE, Series, Unit
-from benchmarks.training import train
+from benchmarks.training import draw_samples, train
 from dpok_pipeline.algorithms.methods import Method
-from dpok_pipeline.algorithms.sft.generation import generate_samples
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.diversity import IMAGE, cosine_distances, mean_pairwise_distance
 from dpok_pipeline.evaluation.drawing import draw_method_images, drawing_recipe
@@ -28,7 +27,6 @@ from dpok_pipeline.files.shards import Shards
 from dpok_pipeline.files.yaml_files import read_yaml
 from dpok_pipeline.pipelines.models import (
     open_embedder,
-    open_scorer,
     scorer_identity,
     scoring_identity,
 )
@@ -76,7 +74,7 @@ class Maker:
             "algorithm": method.algorithm,
             "lora": method.lora.numbers(),
             "training": method.training.numbers(),
-            "reward": scorer_identity(self.configured(unit.seed).reward),
+            "reward": self._reward,
             "images": unit.images,
         }
         if not method.online:
@@ -153,17 +151,13 @@ class Maker:
         )
 
     def _samples(self, unit: Unit) -> Path:
-        configured = self.configured(unit.seed)
-        model, reward = configured.open()
-        texts = self._texts(unit.experiment)
-        return generate_samples(
-            model,
-            [(f"{unit.experiment}-{number}", text) for number, text in enumerate(texts)],
-            reward,
-            sampling=configured.sampling,
-            config=self._generation(unit),
-            work_dir=self.work / unit.experiment / f"samples_seed-{unit.seed}",
-            identity=scorer_identity(configured.reward),
+        return draw_samples(
+            self.configured(unit.seed),
+            unit.experiment,
+            self._texts(unit.experiment),
+            self._generation(unit),
+            self.work / unit.experiment / f"samples_seed-{unit.seed}",
+            self._reward,
         )
 
     def _evaluate(self, unit: Unit, result: TrainingResult | None) -> list[dict[str, Any]]:
@@ -181,10 +175,7 @@ class Maker:
         )
         scores, embeddings = score_shards(
             Shards(folder),
-            {
-                name: open_scorer(scorer, configured.compute)
-                for name, scorer in configured.scorers.items()
-            },
+            configured.open_scorers(),
             open_embedder(configured.embedder, configured.compute),
             device=configured.compute.torch_device(),
             batch_size=configured.evaluation.batch_size,
@@ -197,7 +188,7 @@ class Maker:
     def _recipe(self, experiment: str) -> dict[str, Any]:
         configured = self.configured(0)
         return drawing_recipe(
-            configured.base_model.content_hash,
+            self._base_model,
             configured.compute.resolved_precision(),
             self._prompts(experiment),
             configured.sampling,
@@ -207,6 +198,15 @@ class Maker:
     def _compared_by(self, experiment: str) -> str:
         drawn = {name: part for name, part in self._recipe(experiment).items() if name != "prompts"}
         return fingerprint({"drawn": drawn, "scored": self._scored})
+
+    # Each look at a model's files hashes them, and every unit asks for its identity.
+    @cached_property
+    def _base_model(self) -> str:
+        return self.configured(0).base_model.content_hash
+
+    @cached_property
+    def _reward(self) -> dict[str, Any]:
+        return scorer_identity(self.configured(0).reward)
 
     @cached_property
     def _scored(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import signal
 import sys
@@ -139,10 +138,9 @@ def try_inputs(number: int) -> dict[str, Any]:
 
 def machine() -> str:
     """Describe what the figures were measured on."""
-    import torch
+    from benchmarks.measure import cores_and_torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{platform.machine()}, {cores} core(s), torch {torch.__version__}"
+    return f"{platform.machine()}, {cores_and_torch()}"
 
 
 def write(path: Path, outcomes: dict[str, Any]) -> None:
