@@ -9,12 +9,12 @@ is simply given again. At the end it writes `docs/results.md` from all rows that
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 from benchmarks.reproduce.maker import Maker
 from benchmarks.reproduce.page import write_page
+from benchmarks.reproduce.pictures import strip_path
 from benchmarks.reproduce.rows import read_row, write_row
 from benchmarks.reproduce.series import SERIES, Unit
 from dpok_pipeline.commands.errors import one_line_errors
@@ -71,8 +71,10 @@ def make_all(project: Path, names: list[str], deadline: float) -> None:
 
 def _is_missing(project: Path, maker: Maker, unit: Unit) -> bool:
     row = read_row(project, unit)
-    return row is None or row.identity != maker.identity(unit)
+    if row is None or row.identity != maker.identity(unit):
+        return True
+    return maker.series.is_pictured(unit) and not strip_path(project, unit).is_file()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

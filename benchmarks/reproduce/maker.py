@@ -13,6 +13,7 @@ import pandas as pd
 
 from benchmarks.configured import Configured, read
 from benchmarks.measure import describe_machine
+from benchmarks.reproduce.pictures import write_strip
 from benchmarks.reproduce.rows import DECIMALS, Row
 from benchmarks.reproduce.series import BASE, Series, Unit
 from benchmarks.training import draw_samples, train
@@ -173,6 +174,8 @@ class Maker:
             work_dir=self.work / unit.experiment / "images",
             resume="never",  # Nobody looks at them again, and the next unit's take their place.
         )
+        if self.series.is_pictured(unit):
+            write_strip(self.project, unit, Shards(folder))
         scores, embeddings = score_shards(
             Shards(folder),
             configured.open_scorers(),

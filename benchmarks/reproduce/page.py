@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.reproduce.claims import claims_section
 from benchmarks.reproduce.reading import Rows
 from benchmarks.reproduce.rows import read_rows
 from benchmarks.reproduce.sections import (
@@ -12,12 +13,11 @@ from benchmarks.reproduce.sections import (
     bias_section,
     curve_sections,
     many_section,
-    table,
 )
-from benchmarks.reproduce.series import SERIES
+from benchmarks.reproduce.series import PAGE, SERIES
+from benchmarks.reproduce.tables import table
 from dpok_pipeline.evaluation.names import join_words
 
-PAGE, IMAGES = Path("docs/results.md"), Path("docs/images")
 HEAD = """\
 # Results
 
@@ -45,10 +45,11 @@ def write_page(project: Path) -> str:
     rows = {name: read_rows(project, series) for name, series in SERIES.items()}
     parts = [
         HEAD,
-        *curve_sections(rows["curve"], project / IMAGES),
+        *claims_section(rows),
+        *curve_sections(rows["curve"], project),
         *ablations_section({**rows["curve"], **rows["ablations"]}),
         *many_section(rows["many"], rows["curve"]),
-        *bias_section(rows["bias"]),
+        *bias_section(rows["bias"], project),
         _cost(rows),
         _not_run(rows),
     ]

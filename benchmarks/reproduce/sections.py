@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
-from benchmarks.configured import read
 from benchmarks.reproduce import figures
+from benchmarks.reproduce.pictures import write_sheets
 from benchmarks.reproduce.reading import (
     Estimates,
     Rows,
-    difference,
     estimate,
     estimate_scores,
     images_to,
     smooth_curve,
 )
 from benchmarks.reproduce.rows import scores_of
-from benchmarks.reproduce.series import ABLATIONS, BASE, BIAS, CURVE, MANY
+from benchmarks.reproduce.series import ABLATIONS, BASE, BIAS, CURVE, IMAGES, MANY, Series
+from benchmarks.reproduce.tables import difference_between, level_cell, method_labels, table
 from dpok_pipeline.emoji_world.captions import parse
-from dpok_pipeline.evaluation.claims import verdict
-from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.names import BASE as BASE_LABEL
 from dpok_pipeline.evaluation.names import SPLIT_LABELS, MethodLabel, join_words, metric
 from dpok_pipeline.evaluation.reading import Cells
@@ -38,12 +35,12 @@ the table says.
 """
 
 
-def curve_sections(rows: Rows, images: Path) -> Iterator[str]:
+def curve_sections(rows: Rows, project: Path) -> Iterator[str]:
     """Write what each method makes of how many images, and draw it.
 
     Args:
         rows: The rows of the series `curve`.
-        images: The folder of the figures.
+        project: The project's folder, in which figures are written.
     """
     found = {
         name: {
@@ -56,21 +53,20 @@ def curve_sections(rows: Rows, images: Path) -> Iterator[str]:
     found = {name: sizes for name, sizes in found.items() if sizes}
     if not found:
         return
-    _draw(images, rows, found)
+    _draw(project / IMAGES, rows, found)
     yield "## Reward against images\n"
     yield LINES
     yield _levels_table(found)
     yield from _against_each_other(rows, found)
-    yield "## Learning curves\n"
-    yield "![Mean reward of rollouts](images/learning_curves.svg)\n"
-    yield "Mean reward of five rollouts that follow one another, training seed 0.\n"
+    yield from _pictures(CURVE, project)
+    yield from _learning_curves(project / IMAGES, rows)
     yield "## Reward against KL\n"
     yield "![Reward against KL](images/reward_against_kl.svg)\n"
     yield "Mean over the four training prompts; the numbers are images of a prompt.\n"
 
 
 def _draw(images: Path, rows: Rows, found: Mapping[str, Mapping[int, Estimates]]) -> None:
-    shown = _labels(CURVE.env)
+    shown = method_labels(CURVE.env)
     base = _base_cells(found)
     figures.draw_against_images(
         images / "reward_against_images.svg",
@@ -96,17 +92,35 @@ def _draw(images: Path, rows: Rows, found: Mapping[str, Mapping[int, Estimates]]
             for method, sizes in found.items()
         },
     )
-    figures.draw_learning_curves(
-        images / "learning_curves.svg",
-        {experiment: _longest_curves(rows, experiment) for experiment in CURVE.experiments},
-    )
+
+
+def _pictures(series: Series, project: Path) -> Iterator[str]:
+    """Show what each method makes of the same noises, as far as the pictures have been kept."""
+    shown = method_labels(series.env)
+    methods = [shown[name] for name in series.methods]
+    sheets = write_sheets(project, series, project / IMAGES, methods)
+    if sheets:
+        yield "The same noises, training seed 0:\n"
+    for sheet in sheets:
+        yield f"![What each method makes of the same noises](images/{sheet.name})\n"
+
+
+def _learning_curves(images: Path, rows: Rows) -> Iterator[str]:
+    """Draw the mean reward of rollouts; methods that draw none have no curve."""
+    curves = {name: _longest_curves(rows, name) for name in CURVE.experiments}
+    curves = {name: lines for name, lines in curves.items() if lines}
+    if curves:
+        figures.draw_learning_curves(images / "learning_curves.svg", curves)
+        yield "## Learning curves\n"
+        yield "![Mean reward of rollouts](images/learning_curves.svg)\n"
+        yield "Mean reward of five rollouts that follow one another, training seed 0.\n"
 
 
 def _longest_curves(rows: Rows, experiment: str) -> dict[MethodLabel, list[tuple[int, float]]]:
     curves = {}
     for unit, row in sorted(rows.items(), key=lambda item: item[0].images):
         if (unit.experiment, unit.seed) == (experiment, 0) and row.curve:
-            curves[_labels(CURVE.env)[unit.method]] = smooth_curve(unit.images, row.curve)
+            curves[method_labels(CURVE.env)[unit.method]] = smooth_curve(unit.images, row.curve)
     return curves
 
 
@@ -118,20 +132,15 @@ def _base_cells(found: Mapping[str, Mapping[int, Estimates]]) -> Cells:
 
 def _levels_table(found: Mapping[str, Mapping[int, Estimates]]) -> str:
     base = _base_cells(found)
-    rows = [["0", BASE_LABEL.label, "", *(_level(name, base[name, BASE]) for name in SHOWN)]]
+    rows = [["0", BASE_LABEL.label, "", *(level_cell(name, base[name, BASE]) for name in SHOWN)]]
     for size in CURVE.sizes:
         for method, sizes in found.items():
             if size in sizes:
-                levels = [_level(name, sizes[size].cells[name, method]) for name in SHOWN]
-                label = _labels(CURVE.env)[method].label
+                levels = [level_cell(name, sizes[size].cells[name, method]) for name in SHOWN]
+                label = method_labels(CURVE.env)[method].label
                 rows.append([f"{size:,}", label, str(sizes[size].seeds), *levels])
     heads = [metric(name).label for name in SHOWN]
     return table(["images of a prompt", "method", "training seeds", *heads], rows)
-
-
-def _level(name: str, value: Interval) -> str:
-    number = metric(name).number
-    return f"{number(value.mean)} ({number(value.low)} to {number(value.high)})"
 
 
 def _against_each_other(rows: Rows, found: Mapping[str, Mapping[int, Estimates]]) -> Iterator[str]:
@@ -142,8 +151,8 @@ def _against_each_other(rows: Rows, found: Mapping[str, Mapping[int, Estimates]]
             together = estimate(rows, size, [theirs, ours], CURVE.experiments)
             if together is None:
                 continue
-            names = " − ".join(_labels(CURVE.env)[name].label for name in (ours, theirs))
-            differences = [_difference(together, name, ours, theirs) for name in COMPARED]
+            names = " − ".join(method_labels(CURVE.env)[name].label for name in (ours, theirs))
+            differences = [difference_between(together, name, ours, theirs) for name in COMPARED]
             lines.append([names, f"{size:,}", str(together.seeds), *differences])
     if lines:
         heads = [metric(name).label for name in COMPARED]
@@ -168,18 +177,14 @@ def _by_prompt(rows: Rows) -> Iterator[str]:
             continue
         yield f"DPOK against SFT, prompt by prompt, from {size:,} images:\n"
         lines = [
-            [f"`{experiment}`", *(_difference(one, name, "dpok", "sft") for name in COMPARED)]
+            [
+                f"`{experiment}`",
+                *(difference_between(one, name, "dpok", "sft") for name in COMPARED),
+            ]
             for experiment, one in found.items()
         ]
         yield table(["experiment", *(metric(name).label for name in COMPARED)], lines)
         return
-
-
-def _difference(found: Estimates, name: str, ours: str, theirs: str) -> str:
-    value, number = difference(found, name, ours, theirs), metric(name).number
-    unit = " points" if metric(name).share else ""
-    low, high = number(value.low, signed=True), number(value.high, signed=True)
-    return f"{number(value.mean, signed=True)}{unit} ({low} to {high}): {verdict(value)}"
 
 
 def _images_needed(means: Mapping[str, Mapping[int, float]], start: float) -> Iterator[str]:
@@ -196,7 +201,7 @@ def _images_needed(means: Mapping[str, Mapping[int, float]], start: float) -> It
 
 
 def ablations_section(rows: Rows) -> Iterator[str]:
-    """Write what each part of DPOK and of SFT does, and what becomes of the claims about it.
+    """Write what each part of DPOK and of SFT does.
 
     Args:
         rows: The rows of the series `ablations`, and of the curve DPOK's and SFT's own.
@@ -207,11 +212,9 @@ def ablations_section(rows: Rows) -> Iterator[str]:
     yield "## What each part does\n"
     yield f"From {size:,} images of a prompt; first the mean over the four.\n"
     yield _ablation_levels(rows, ABLATIONS.experiments)
-    yield _ablation_claims(rows, ABLATIONS.experiments)
     for experiments in {*ABLATIONS.only.values()}:
         yield f"The same for {join_words([f'`{name}`' for name in experiments])}:\n"
         yield _ablation_levels(rows, experiments)
-        yield _ablation_claims(rows, experiments)
 
 
 def _ablation_levels(rows: Rows, experiments: Sequence[str]) -> str:
@@ -220,24 +223,9 @@ def _ablation_levels(rows: Rows, experiments: Sequence[str]) -> str:
     for name in dict.fromkeys(["sft", "dpok", *ABLATIONS.methods]):
         one = estimate(rows, size, [name], experiments)
         if one is not None:
-            levels = [_level(scale, one.cells[scale, name]) for scale in shown]
-            lines.append([_labels(ABLATIONS.env)[name].label, str(one.seeds), *levels])
+            levels = [level_cell(scale, one.cells[scale, name]) for scale in shown]
+            lines.append([method_labels(ABLATIONS.env)[name].label, str(one.seeds), *levels])
     return table(["method", "training seeds", *(metric(name).label for name in shown)], lines)
-
-
-def _ablation_claims(rows: Rows, experiments: Sequence[str]) -> str:
-    """Judge what the environment claims of its methods on the training prompts."""
-    lines = []
-    for claim in read(ABLATIONS.env).claims.values():
-        pair = [claim.better, claim.worse]
-        methods = [name for name in pair if name != BASE]
-        one = estimate(rows, ABLATIONS.sizes[0], methods, experiments)
-        if one is not None and claim.split == "train":
-            scale = "image_reward" if claim.metric == "reward" else claim.metric
-            statement = claim.statement.format(reward=metric(scale).in_a_sentence)
-            source = "paper" if claim.from_paper else "ours"
-            lines.append([statement, source, str(one.seeds), _difference(one, scale, *pair)])
-    return table(["claim", "whose", "training seeds", "difference, 95 % interval, verdict"], lines)
 
 
 def many_section(rows: Rows, single: Rows) -> Iterator[str]:
@@ -269,13 +257,15 @@ def many_section(rows: Rows, single: Rows) -> Iterator[str]:
                 one = estimate_scores(part, methods, split)
                 if one is not None:
                     cells = [
-                        _difference(one, name, method, BASE)
+                        difference_between(one, name, method, BASE)
                         for method in methods
                         for name in COMPARED
                     ]
                     lines.append([SPLIT_LABELS[split].lower(), question or "all", *cells])
         heads = [
-            f"{_labels(MANY.env)[m].label}, {metric(n).label}" for m in methods for n in COMPARED
+            f"{method_labels(MANY.env)[m].label}, {metric(n).label}"
+            for m in methods
+            for n in COMPARED
         ]
         yield table(["prompts", "question", *heads], lines)
         yield from _many_against_single(rows, single, size, size // int(prompts["train"]))
@@ -299,44 +289,39 @@ def _many_against_single(rows: Rows, single: Rows, size: int, each: int) -> Iter
             ]
             cells = [metric(name).number for name in COMPARED for _ in range(2)]
             written = [number(mean) for number, mean in zip(cells, means, strict=True)]
-            lines.append([_labels(MANY.env)[method].label, prompt, *written])
+            lines.append([method_labels(MANY.env)[method].label, prompt, *written])
     if lines:
         yield f"The four beside models of one prompt each, from {each:,} images of a prompt:\n"
         heads = [f"{metric(name).label}, {of}" for name in COMPARED for of in ("many", "one")]
         yield table(["method", "prompt", *heads], lines)
 
 
-def bias_section(rows: Rows) -> Iterator[str]:
-    """Write whether the base model's bias is mended."""
+def bias_section(rows: Rows, project: Path) -> Iterator[str]:
+    """Write whether the base model's bias is mended.
+
+    Args:
+        rows: The rows of the series `bias`.
+        project: The project's folder, in which figures are written.
+    """
     (size,) = BIAS.sizes
-    lines = []
+    lines: list[list[str]] = []
     for method in BIAS.methods:
         one = estimate(rows, size, [method], BIAS.experiments)
         if one is not None:
             if not lines:
-                base = [_level(name, one.cells[name, BASE]) for name in SHOWN]
+                base = [level_cell(name, one.cells[name, BASE]) for name in SHOWN]
                 lines.append([BASE_LABEL.label, "", *base, ""])
-            levels = [_level(name, one.cells[name, method]) for name in SHOWN]
-            label = _labels(BIAS.env)[method].label
-            lines.append([label, str(one.seeds), *levels, _difference(one, "judge", method, BASE)])
+            levels = [level_cell(name, one.cells[name, method]) for name in SHOWN]
+            label = method_labels(BIAS.env)[method].label
+            lines.append(
+                [label, str(one.seeds), *levels, difference_between(one, "judge", method, BASE)]
+            )
     if lines:
         yield "## A bias of the base model\n"
         yield f'"Four roses." is mostly answered by glasses of whiskey. From {size:,} images:\n'
         heads = [metric(name).label for name in SHOWN]
         yield table(["method", "training seeds", *heads, "judge against base"], lines)
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table as Markdown."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
-
-
-@cache
-def _labels(env: str) -> dict[str, MethodLabel]:
-    """Return how an environment's methods are shown."""
-    methods = read(env).methods.values()
-    return {one.name: MethodLabel(one.name, one.label, one.colour) for one in methods}
+        yield from _pictures(BIAS, project)
 
 
 def _question(prompt: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 RESULTS = Path("benchmarks/results/reproduce")
+PAGE, IMAGES = Path("docs/results.md"), Path("docs/images")
 PROMPTS = Path("data/01_raw/prompts/paper.yml")
 PAPER = ("color", "composition", "count", "location")
 BASE = "base"
@@ -57,6 +58,8 @@ class Series:
         only: Experiments of a training seed that has not all of them.
         prompts: File with the prompts of all experiments.
         params: What differs from the environment, as for `kedro run --params`.
+        pictured: Numbers of images at which the first training seed's pictures are kept, and the
+            base model's with them.
     """
 
     name: str
@@ -68,6 +71,11 @@ class Series:
     only: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     prompts: Path = PROMPTS
     params: str = ""
+    pictured: tuple[int, ...] = ()
+
+    def is_pictured(self, unit: Unit) -> bool:
+        """Return whether a unit's first pictures are kept beside its row."""
+        return bool(self.pictured) and unit.seed == 0 and unit.images in (0, *self.pictured)
 
     def units(self) -> list[Unit]:
         """List all units: the base model first, then the small ones of every run."""
@@ -90,6 +98,7 @@ CURVE = Series(
     methods=("sft", "dpok", "dpok_official"),
     sizes=(240, 480, 960, 1920, 3840),
     largest={0: 3840, 1: 1920, 2: 960},
+    pictured=(960, 3840),
 )
 #: What each part of DPOK and of SFT does (paper, section 5.3 and appendices A.5, A.6 and B). DPOK
 #: and SFT themselves are those of the curve.
@@ -126,5 +135,6 @@ BIAS = Series(
     largest={0: 960, 1: 960},
     experiments=("bias",),
     prompts=Path("data/01_raw/prompts/bias.yml"),
+    pictured=(960,),
 )
 SERIES = {series.name: series for series in (CURVE, ABLATIONS, MANY, BIAS)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -10,22 +11,36 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.reproduce.maker import Maker
+from benchmarks.reproduce.claims import CLAIMS
+from benchmarks.reproduce.maker import KEPT, Maker
+from benchmarks.reproduce.pictures import strip_path, write_sheets
 from benchmarks.reproduce.reading import difference, estimate, images_to, smooth_curve
 from benchmarks.reproduce.rows import read_row, read_rows, scores_of
-from benchmarks.reproduce.series import BIAS, CURVE, MANY, PAPER, SERIES, Series
+from benchmarks.reproduce.series import (
+    ABLATIONS,
+    BASE,
+    BIAS,
+    CURVE,
+    MANY,
+    PAGE,
+    PAPER,
+    SERIES,
+    Series,
+)
+from PIL import Image
 
 from benchmarks.reproduce import __main__ as command
 from benchmarks.reproduce import page, sections
 from dpok_pipeline.emoji_world.captions import parse
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.evaluation.names import MethodLabel
 from dpok_pipeline.files.yaml_files import read_yaml
 from tests.project import ROOT, make_project
 
 TWO = ("color", "count")
 # All in one process, which measures the small series once.
 pytestmark = pytest.mark.xdist_group("reproduce")
-SMALL = Series("small", "smoke", ("sft", "dpok"), (8, 16), {0: 16, 1: 8}, TWO)
+SMALL = Series("small", "smoke", ("sft", "dpok"), (8, 16), {0: 16, 1: 8}, TWO, pictured=(16,))
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +186,40 @@ def test_an_estimate_is_the_mean_of_the_images(made: Path) -> None:
     assert [*ours] == pytest.approx([-theirs.mean, -theirs.high, -theirs.low])
 
 
+def test_a_sheet_has_a_row_of_pictures_for_base_and_each_method(made: Path, tmp_path: Path) -> None:
+    methods = [MethodLabel(name, name, "#123456") for name in SMALL.methods]
+    sheets = write_sheets(Path(), SMALL, tmp_path, methods)
+    assert [sheet.name for sheet in sheets] == ["small_color.webp", "small_count.webp"]
+    strip = Image.open(strip_path(Path(), SMALL.units()[0]))
+    assert strip.size == (6 * strip.height, strip.height)  # smoke draws six images of a prompt
+    assert Image.open(sheets[0]).height > 3 * 112
+
+
+def test_a_unit_without_its_pictures_is_made_again(made: Path) -> None:
+    maker = Maker(Path(), SMALL)
+    unit = next(unit for unit in SMALL.units() if unit.images == 16)
+    path = strip_path(Path(), unit)
+    before = path.read_bytes()
+    assert not command._is_missing(Path(), maker, unit)
+    path.unlink()
+    try:
+        assert command._is_missing(Path(), maker, unit)
+        path.write_bytes(b"no picture")
+        with pytest.raises(InputError, match=path.name):
+            write_sheets(Path(), SMALL, made / "sheets", [])
+    finally:
+        path.write_bytes(before)
+
+
+def test_every_claim_is_about_methods_and_metrics_that_there_are() -> None:
+    for claim in CLAIMS:
+        series = SERIES[claim.series]
+        known = {BASE, *series.methods, *(CURVE.methods if series is ABLATIONS else ())}
+        assert {claim.better, claim.worse} <= known
+        assert set(claim.experiments or ()) <= set(series.experiments)
+        assert claim.metric in KEPT
+
+
 def test_images_to_a_level() -> None:
     assert images_to({100: 1.0, 200: 2.0}, 1.5, start=0.0) == 150
     assert images_to({100: 1.0}, 0.5, start=0.0) == 50
@@ -184,7 +233,7 @@ def test_curves_are_smoothed_over_rollouts() -> None:
 def small(name: str, methods: tuple[str, ...], sizes: tuple[int, ...], *experiments: str) -> Series:
     """A series of which the measured one has all rows."""
     largest = {0: sizes[-1], 1: 8} if name == "curve" else {0: sizes[-1]}
-    return Series(name, "smoke", methods, sizes, largest, experiments)
+    return Series(name, "smoke", methods, sizes, largest, experiments, pictured=(16,))
 
 
 def test_the_page_is_written_from_rows_alone(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,16 +247,22 @@ def test_the_page_is_written_from_rows_alone(made: Path, monkeypatch: pytest.Mon
         monkeypatch.setitem(SERIES, name, one)
         monkeypatch.setattr(sections, name.upper(), one)
         for unit in one.units():
-            source = made / replace(unit, series="small").path
+            measured = replace(unit, series="small")
             target = made / unit.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(source.read_text().replace('"small"', f'"{name}"'))
+            row = (made / measured.path).read_text()
+            target.write_text(row.replace('"small"', f'"{name}"'))
+            if one.is_pictured(unit):
+                shutil.copy(strip_path(made, measured), strip_path(made, unit))
     monkeypatch.delitem(SERIES, "small")
     for unit in series["curve"].units()[-3:]:
         (made / unit.path).unlink()
+        strip_path(made, unit).unlink()
     assert page.write_page(Path()) == "docs/results.md: written from 21 of 24 units"
-    text = (made / page.PAGE).read_text()
+    text = (made / PAGE).read_text()
     for said in (
+        "## The paper’s claims",
+        "| 5.2, fig. 2 | DPOK has a higher reward than SFT. |  | ImageReward | 8 | 2 |",
         "| 0 | Base |",
         "| 8 | SFT | 2 |",
         "DPOK − SFT",
@@ -219,12 +274,18 @@ def test_the_page_is_written_from_rows_alone(made: Path, monkeypatch: pytest.Mon
     ):
         assert said in text, said
     pictures = {path.name: path.read_bytes() for path in (made / "docs" / "images").iterdir()}
-    assert [*sorted(pictures)] == sorted(
-        f"{name}.svg" for name in ("learning_curves", "reward_against_images", "reward_against_kl")
-    )
-    assert all(name in text and b"DPOK" in content for name, content in pictures.items())
+    # Of the curve not every method has all of its pictures.
+    assert [*sorted(pictures)] == [
+        "bias_count.webp",
+        "learning_curves.svg",
+        "reward_against_images.svg",
+        "reward_against_kl.svg",
+    ]
+    for name, content in pictures.items():
+        assert name in text
+        assert name.endswith(".webp") or b"DPOK" in content
     page.write_page(Path())
-    assert (made / page.PAGE).read_text() == text
+    assert (made / PAGE).read_text() == text
     for name, content in pictures.items():
         assert (made / "docs" / "images" / name).read_bytes() == content
 
@@ -243,7 +304,7 @@ def test_a_page_is_written_while_only_one_method_has_rows(
 
 def test_without_rows_the_page_says_what_has_not_been_run(tmp_path: Path) -> None:
     assert page.write_page(tmp_path).startswith("docs/results.md: written from 0 of ")
-    text = (tmp_path / page.PAGE).read_text()
+    text = (tmp_path / PAGE).read_text()
     assert (
         "| curve | `dpok_official` | 3,840 | 0 | color, composition, count and location |" in text
     )

@@ -1,0 +1,111 @@
+"""Pictures of units: strips that are kept beside the rows, and the sheets that the page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.reproduce.series import Series, Unit
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.evaluation.names import BASE, MethodLabel
+from dpok_pipeline.files.durable import replace_durably
+from dpok_pipeline.files.shards import Shards
+from dpok_pipeline.report.contact_sheet import contact_sheet
+
+#: Pictures in a strip: the first noises of the first training prompt.
+COLUMNS = 8
+CELL = 112  # side of a picture on a sheet, in pixels
+QUALITY = 85  # of WebP: a strip is about 15 KB
+
+
+def write_strip(project: Path, unit: Unit, drawn: Shards) -> None:
+    """Keep the first images of a unit's first training prompt, side by side in one file.
+
+    Args:
+        project: The project's folder.
+        unit: Whose images they are.
+        drawn: The images, as `evaluation.drawing` leaves them.
+    """
+    first = next(drawn.read(["index", "image"])).sort_values("index").head(COLUMNS)
+    images = [Image.open(BytesIO(image["bytes"])) for image in first["image"]]
+    side = images[0].height
+    strip = Image.new("RGB", (side * len(images), side))
+    for place, image in enumerate(images):
+        strip.paste(image, (place * side, 0))
+    _write(strip_path(project, unit), strip)
+
+
+def write_sheets(
+    project: Path, series: Series, folder: Path, methods: Sequence[MethodLabel]
+) -> list[Path]:
+    """Put the strips of base model and methods below one another, an experiment a sheet.
+
+    Args:
+        project: The project's folder.
+        series: Whose units they are.
+        folder: The folder of the sheets, which are named by series and experiment.
+        methods: How the methods are shown, in the order of the rows.
+
+    Returns:
+        The sheets of the largest number of images of which every experiment has all strips; none
+        where there is no such number.
+
+    Raises:
+        InputError: A strip is no picture.
+    """
+    units = [unit for unit in series.units() if series.is_pictured(unit)]
+    for images in sorted(series.pictured, reverse=True):
+        shown = [unit for unit in units if unit.images in (0, images)]
+        if all(strip_path(project, unit).is_file() for unit in shown):
+            return [
+                _write_sheet(
+                    folder / f"{series.name}_{experiment}.webp",
+                    project,
+                    [unit for unit in shown if unit.experiment == experiment],
+                    methods,
+                    title=f"{experiment}: {images:,} images",
+                )
+                for experiment in series.experiments
+            ]
+    return []
+
+
+def strip_path(project: Path, unit: Unit) -> Path:
+    """Return where a unit's pictures lie: beside its row."""
+    return (project / unit.path).with_suffix(".webp")
+
+
+def _write_sheet(
+    path: Path, project: Path, units: Sequence[Unit], methods: Sequence[MethodLabel], title: str
+) -> Path:
+    sheet = contact_sheet(
+        {unit.method: _cut(strip_path(project, unit)) for unit in units},
+        methods=[BASE, *methods],
+        prompt=title,
+        indices=range(COLUMNS),
+        cell=CELL,
+    )
+    _write(path, sheet)
+    return path
+
+
+def _cut(path: Path) -> list[Image.Image]:
+    """Cut a strip into its square pictures."""
+    try:
+        strip = Image.open(path).convert("RGB")
+    except OSError as error:
+        raise InputError(
+            f"{path}: no picture ({error}); restore it with git, or remove it with its row"
+        ) from error
+    side = strip.height
+    return [strip.crop((left, 0, left + side, side)) for left in range(0, strip.width, side)]
+
+
+def _write(path: Path, image: Image.Image) -> None:
+    content = BytesIO()
+    image.save(content, "WEBP", quality=QUALITY)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_durably(path, content.getvalue())
