@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from benchmarks.configured import Configured, read
 from benchmarks.measure import describe_machine
@@ -152,14 +153,18 @@ class Maker:
         )
 
     def _samples(self, unit: Unit) -> Path:
-        return draw_samples(
-            self.configured(unit.seed),
-            unit.experiment,
-            self._texts(unit.experiment),
-            self._generation(unit),
-            self.work / unit.experiment / f"samples_seed-{unit.seed}",
-            self._reward,
-        )
+        folder = self.work / unit.experiment / f"samples_seed-{unit.seed}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Another process may be about to draw the same ones.
+        with FileLock(folder.with_suffix(".turn")):
+            return draw_samples(
+                self.configured(unit.seed),
+                unit.experiment,
+                self._texts(unit.experiment),
+                self._generation(unit),
+                folder,
+                self._reward,
+            )
 
     def _evaluate(self, unit: Unit, result: TrainingResult | None) -> list[dict[str, Any]]:
         configured = self.configured(unit.seed)
@@ -171,8 +176,8 @@ class Maker:
             prompts=self._prompts(unit.experiment),
             sampling=configured.sampling,
             config=configured.evaluation,
-            work_dir=self.work / unit.experiment / "images",
-            resume="never",  # Nobody looks at them again, and the next unit's take their place.
+            work_dir=self.work / unit.experiment / f"{unit.method}_seed-{unit.seed}_images",
+            resume="never",  # Nobody looks at them again, and the next size's take their place.
         )
         if self.series.is_pictured(unit):
             write_strip(self.project, unit, Shards(folder))
