@@ -46,6 +46,7 @@ def sample(
     indices: Sequence[int],
     batch_size: int = 64,
     keep_trajectory: bool = False,
+    noise_group: int = 1,
 ) -> Samples:
     """Draw one image per prompt, with the LoRA state that the UNet is in.
 
@@ -60,6 +61,7 @@ def sample(
         indices: n image indices.
         batch_size: Images at once (guidance doubles it); halved when memory runs out.
         keep_trajectory: Also return every latent and log-probability.
+        noise_group: Images with consecutive indices that share their first noise.
 
     Raises:
         InputError: There are not as many prompts as indices, a prompt is too long, or one image
@@ -81,7 +83,7 @@ def sample(
             part = slice(start, start + size)
             texts = prompts[part]
             hidden = texts if isinstance(texts, Tensor) else encode(model, texts)
-            generators = _Generators(seed, indices[part])
+            generators = _Generators(seed, indices[part], noise_group)
             run.denoise(hidden, generators, trajectory[:, part], log_probs[:, part])
             return len(hidden)
 
@@ -96,8 +98,8 @@ def sample(
 class _Generators:
     """The two noise streams of a batch of images."""
 
-    def __init__(self, seed: int, indices: Sequence[int]) -> None:
-        self.initial = [generator(seed, index, "initial") for index in indices]
+    def __init__(self, seed: int, indices: Sequence[int], group: int) -> None:
+        self.initial = [generator(seed, index // group * group, "initial") for index in indices]
         self.steps = [generator(seed, index, "steps") for index in indices]
 
 

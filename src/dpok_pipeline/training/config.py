@@ -77,6 +77,13 @@ class TrainingConfig(CheckpointConfig):
     max_grad_norm: float = Field(
         default=1.0, gt=0, description="Norm that the LoRA's gradient is clipped to."
     )
+    average_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Decay per update of the exponential average of the weights that becomes the "
+        "final LoRA; 0 means the last weights themselves.",
+    )
 
     def check(self, sampling: SamplingConfig, prompts: int) -> None:
         """Check what only the combination with other parameters shows, before any work.
@@ -104,6 +111,11 @@ class OnlineConfig(TrainingConfig):
         ge=1,
         description="Images of the same prompt that a rollout draws one after the other; it "
         "divides images_per_iteration. With 1 the prompts come in shuffles of one image each.",
+    )
+    shared_noise: bool = Field(
+        default=False,
+        description="Whether the images of a group begin from the same noise, and differ in that "
+        "of their denoising steps alone.",
     )
     rollout_batch: int = Field(
         default=64, ge=1, description="Images sampled at once; halved when memory runs out."

@@ -27,6 +27,7 @@ from dpok_pipeline.files.locks import locked
 from dpok_pipeline.files.shards import ShardStore
 from dpok_pipeline.training.checkpoints import CheckpointStore
 from dpok_pipeline.training.config import CheckpointConfig, Resume, TrainingConfig
+from dpok_pipeline.training.optimiser import LoRAOptimiser
 from dpok_pipeline.training.randomness import capture_states, restore_states
 from dpok_pipeline.training.signals import stop_requests
 from dpok_pipeline.training.tracking import Curves, Tracker, TrainingResult, progress_bar
@@ -138,6 +139,9 @@ def train_lora(
             tracker=tracker,
             pictures=work_dir / "preview.png",
         )
+        optimiser = learner.parts()["optimiser"]
+        assert isinstance(optimiser, LoRAOptimiser)
+        optimiser.take_average()
         folder = work_dir / "lora"
         save_lora(model.unet, folder, {**recipe, f"{plan.unit}s": plan.steps})
         saving = sum(curves.column("perf/checkpoint_seconds")) + store.seconds_spent()

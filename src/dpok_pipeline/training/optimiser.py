@@ -37,6 +37,8 @@ class LoRAOptimiser:
         )
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=model.precision == "float16")
         self.skipped = self.skipped_in_a_row = 0
+        self.average_decay = config.average_decay
+        self.average = [parameter.detach().clone() for parameter in self.parameters]
         self._loss = torch.zeros((), device=model.device)
 
     def zero_grad(self) -> None:
@@ -62,10 +64,17 @@ class LoRAOptimiser:
         if bool(torch.isfinite(norm) & torch.isfinite(self._loss)):
             self.scaler.step(self.adamw)
             self.skipped_in_a_row = 0
+            for average, parameter in zip(self.average, self.parameters, strict=True):
+                average.lerp_(parameter.detach(), 1 - self.average_decay)
         else:
             self.skip(1)
         self.scaler.update()
         return norm
+
+    def take_average(self) -> None:
+        """Put the average in the place of the last weights, once nothing is trained any more."""
+        for average, parameter in zip(self.average, self.parameters, strict=True):
+            parameter.data.copy_(average)
 
     def skip(self, updates: int) -> None:
         """Count updates that are left out."""
@@ -76,6 +85,7 @@ class LoRAOptimiser:
         """Return weights, momenta, loss scale and count, for a checkpoint."""
         return {
             "parameters": [parameter.detach() for parameter in self.parameters],
+            "average": self.average,
             "adamw": self.adamw.state_dict(),
             "scaler": self.scaler.state_dict(),
             "skipped": self.skipped,
@@ -85,6 +95,8 @@ class LoRAOptimiser:
         """Restore what `state_dict` returned."""
         for parameter, saved in zip(self.parameters, state["parameters"], strict=True):
             parameter.data.copy_(saved)  # in place: the UNet holds these very parameters
+        for average, saved in zip(self.average, state["average"], strict=True):
+            average.copy_(saved)
         self.adamw.load_state_dict(state["adamw"])
         self.scaler.load_state_dict(state["scaler"])
         self.skipped = int(state["skipped"])

@@ -177,6 +177,7 @@ class RolloutDrawer:
             indices=range(first, first + count),  # an image's noise depends on its index alone
             batch_size=self._batch_size,
             keep_trajectory=self.keep_trajectory,
+            noise_group=self.config.group_size if self.config.shared_noise else 1,
         )
         # What fitted in memory is where the next rollout begins.
         self._batch_size = samples.batch_size

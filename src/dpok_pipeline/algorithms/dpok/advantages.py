@@ -51,6 +51,8 @@ class Advantages:
         """
         rewards = buffer.rewards.flatten()  # (rollouts · images,)
         prompts = buffer.prompts.flatten()  # the same places; empty slots share prompt −1
+        if self.config.baseline == "group_mean":
+            prompts = torch.arange(len(prompts), device=prompts.device) // self.config.group_size
         weights = averages_by_prompt(prompts)
         # A lone image's row holds a single 1, so that r − mean is exactly 0.
         self._means = weights @ rewards  # (rollouts · images,)
@@ -70,7 +72,7 @@ class Advantages:
         advantage = rows.reward
         if self.critic is not None:
             advantage = advantage - self.critic(rows)  # of the row: V depends on x_t and t
-        elif self.config.baseline == "prompt_mean":
+        elif self.config.baseline in ("prompt_mean", "group_mean"):
             advantage = advantage - self._means[rows.image]  # of the image: (b,) out of all
         if self.config.advantage_scale != "none":
             advantage = advantage * self._scales[rows.image]

@@ -14,7 +14,7 @@ from dpok_pipeline.training.config import OnlineConfig
 
 logger = logging.getLogger(__name__)
 
-Baseline = Literal["value_function", "none", "prompt_mean"]
+Baseline = Literal["value_function", "none", "prompt_mean", "group_mean"]
 """What is subtracted from an image's reward: V(x_t, prompt, t), nothing, or the mean reward of the
 buffer's images of the same prompt."""
 
@@ -120,7 +120,7 @@ class DPOKConfig(OnlineConfig):
     baseline: Baseline = Field(
         default="value_function",
         description="What is subtracted from the reward: a `value_function`, `none`, or the "
-        "`prompt_mean` of the buffer's rewards.",
+        "`prompt_mean` of the buffer's rewards, or their `group_mean`.",
     )
     advantage_scale: AdvantageScale = Field(
         default="none",
