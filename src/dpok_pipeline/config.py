@@ -18,6 +18,10 @@ BOOKKEEPING: JsonDict = {_EFFECT: "bookkeeping"}
 #: Mark of a field that says how long a run is. A longer run can go on from a shorter one.
 LENGTH: JsonDict = {_EFFECT: "length"}
 
+#: Mark of a field that decides numbers, but does nothing at its default: there it is left out, so
+#: that runs from before it was there, and those that do not use it, are one and the same.
+OPTIONAL: JsonDict = {_EFFECT: "optional"}
+
 
 class FrozenConfig(BaseModel):
     """Typed parameters that cannot change once they are read, and hold no unknown key.
@@ -54,6 +58,8 @@ class FrozenConfig(BaseModel):
             if field.json_schema_extra in left_out:
                 continue
             value = getattr(self, name)
+            if field.json_schema_extra == OPTIONAL and value == field.default:
+                continue
             dumped[name] = (
                 value.numbers(length=length)
                 if isinstance(value, FrozenConfig)

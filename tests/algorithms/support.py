@@ -13,8 +13,8 @@ from dpok_pipeline.algorithms.dpok.config import DPOKConfig, ValueConfig
 from dpok_pipeline.algorithms.dpok.train import train_dpok
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
-from dpok_pipeline.training.alarms import Measure
 from dpok_pipeline.training.config import Resume
+from dpok_pipeline.training.rollouts.alarms import Measure
 from dpok_pipeline.training.tracking import TrainingResult
 
 PROMPTS = ("A cat.", "A dog on the moon.", "A green colored rabbit.")

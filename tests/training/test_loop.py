@@ -17,7 +17,8 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.shards import Shards
 from dpok_pipeline.training.checkpoints import CheckpointStore
 from dpok_pipeline.training.config import CheckpointConfig
-from dpok_pipeline.training.loop import Plan, Stateful, Step, fill_shards, run_training
+from dpok_pipeline.training.loop import Plan, Stateful, Step, run_training
+from dpok_pipeline.training.shards import fill_shards
 from dpok_pipeline.training.signals import Stopped
 from dpok_pipeline.training.tracking import Curves, to_numbers
 

@@ -5,7 +5,7 @@ import torch
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.lora import attached_lora, lora_parameters
 from dpok_pipeline.diffusion.prompt_encoder import PromptTable
-from dpok_pipeline.training.rollout import Preview
+from dpok_pipeline.training.rollouts.preview import Preview
 from tests.algorithms.support import LORA, PROMPTS, SAMPLING
 
 

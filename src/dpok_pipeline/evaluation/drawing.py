@@ -27,7 +27,7 @@ from dpok_pipeline.evaluation.config import EvaluationConfig
 from dpok_pipeline.evaluation.divergence import divergence_along
 from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.training.config import Resume
-from dpok_pipeline.training.loop import fill_shards
+from dpok_pipeline.training.shards import fill_shards
 
 # Measuring the KL runs two networks; on every step it would cost twice what drawing does.
 KL_EVERY = 4

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from dpok_pipeline.config import BOOKKEEPING, LENGTH, FrozenConfig
+from dpok_pipeline.config import BOOKKEEPING, LENGTH, OPTIONAL, FrozenConfig
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.errors import InputError
 
@@ -70,6 +70,13 @@ class TrainingConfig(CheckpointConfig):
         description="Rows that go through the network at once; halved when memory runs out. It "
         "changes rounding only.",
     )
+    slices: int = Field(
+        default=1,
+        ge=1,
+        json_schema_extra=OPTIONAL,
+        description="Parts that images and rows are computed in, each by itself, so that as many "
+        "workers can share a run. It decides rounding; the number of workers does not.",
+    )
     learning_rate: float = Field(
         default=1e-5, gt=0, description="Learning rate of the LoRA's AdamW."
     )
@@ -77,6 +84,14 @@ class TrainingConfig(CheckpointConfig):
     max_grad_norm: float = Field(
         default=1.0, gt=0, description="Norm that the LoRA's gradient is clipped to."
     )
+
+    @model_validator(mode="after")
+    def _rows_for_every_slice(self) -> Self:
+        for name in ("rows_per_update", "transitions_per_update"):
+            rows = getattr(self, name, None)
+            if rows is not None and rows < self.slices:
+                raise ValueError(f"slices {self.slices} is more than {name} {rows}; take fewer")
+        return self
 
     def check(self, sampling: SamplingConfig, prompts: int) -> None:
         """Check what only the combination with other parameters shows, before any work.
@@ -121,6 +136,15 @@ class OnlineConfig(TrainingConfig):
         json_schema_extra=BOOKKEEPING,
         description="Iterations between logged sample images.",
     )
+
+    @model_validator(mode="after")
+    def _whole_slices(self) -> Self:
+        if self.images_per_iteration % self.slices:
+            raise ValueError(
+                f"slices {self.slices} does not divide images_per_iteration "
+                f"{self.images_per_iteration}; every slice has as many images as the others"
+            )
+        return self
 
     @model_validator(mode="after")
     def _whole_groups(self) -> Self:

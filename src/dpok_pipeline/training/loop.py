@@ -1,4 +1,4 @@
-"""The one resumable loop that every algorithm is trained by, and its sibling for drawing images.
+"""The one resumable loop that every algorithm is trained by.
 
 An algorithm brings a `Learner`: the arithmetic of one step, and its state. The loop brings
 everything around it: the work folder's lock, the LoRA, restoring, the progress bar, signals,
@@ -8,9 +8,10 @@ metrics, checkpoints, giving up where every update is skipped, and the finished 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 from tqdm import tqdm
@@ -24,15 +25,15 @@ from dpok_pipeline.diffusion.sampler import png_bytes
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.durable import replace_durably
 from dpok_pipeline.files.locks import locked
-from dpok_pipeline.files.shards import ShardStore
+from dpok_pipeline.team.slices import Slices
+from dpok_pipeline.team.torch_team import current_team
 from dpok_pipeline.training.checkpoints import CheckpointStore
 from dpok_pipeline.training.config import CheckpointConfig, Resume, TrainingConfig
+from dpok_pipeline.training.lead import follow, leading
+from dpok_pipeline.training.optimiser import LoRAOptimiser
 from dpok_pipeline.training.randomness import capture_states, restore_states
 from dpok_pipeline.training.signals import stop_requests
 from dpok_pipeline.training.tracking import Curves, Tracker, TrainingResult, progress_bar
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,13 @@ class Stateful(Protocol):
 
 
 class Learner(Protocol):
-    """An algorithm's arithmetic and state."""
+    """An algorithm's arithmetic and state.
+
+    Attributes:
+        optimiser: Holds the LoRA's weights.
+    """
+
+    optimiser: LoRAOptimiser
 
     def step(self, number: int) -> Step:
         """Do one iteration or update; what it draws depends on seed and `number` alone."""
@@ -108,6 +115,9 @@ def train_lora(
 ) -> TrainingResult:
     """Train a LoRA to the end of the plan, from the newest checkpoint where there is one.
 
+    Where this process has joined a team, all members call this. Member 0 has the work folder; the
+    others follow its steps, and leave by `Followed`.
+
     Args:
         model: The base model without a LoRA; it is left without one.
         make_learner: Called once the LoRA is attached.
@@ -122,13 +132,19 @@ def train_lora(
     Raises:
         InputError: The checkpoints were made by another recipe, or are all damaged; too many
             updates in a row were skipped; another process is in `work_dir`; torch compiles the
-            network wrongly.
+            network wrongly; the team cannot share the slices evenly.
         Stopped: SIGINT or SIGTERM came; the step is finished and saved.
+        Followed: This process is not member 0 of its team, and its part is done.
     """
-    with locked(work_dir), attached_lora(model.unet, lora, derive_seed(config.seed, "lora")):
+    team = current_team()
+    Slices(config.slices, team).check()
+    folder_lock = locked(work_dir) if team.rank == 0 else nullcontext()
+    with folder_lock, attached_lora(model.unet, lora, derive_seed(config.seed, "lora")):
         if model.options.compile:
             check_gradients(model)
         learner = make_learner()
+        if team.rank > 0:
+            follow(learner, team)
         store = CheckpointStore(work_dir / "checkpoints", recipe, config, resume)
         curves = run_training(
             learner,
@@ -178,9 +194,9 @@ def run_training(
 
     done = _restore(learner, curves, store, plan)
     bar = progress_bar(plan.title, plan.steps, plan.unit, done)
-    with bar, stop_requests(plan.unit) as stop:
+    with bar, stop_requests(plan.unit) as stop, leading(learner, current_team(), done) as lead:
         while done < plan.steps:
-            step = learner.step(done)
+            step = lead.step(done)
             done += 1
             # 1. Write down what the step measured.
             if step.metrics is not None:
@@ -254,45 +270,3 @@ def _give_up_after_skipped(step: Step, config: CheckpointConfig, store: Checkpoi
             "learning_rate, compute.precision float32 or another reward_model: each of these "
             "needs resume=never, which starts anew"
         )
-
-
-def fill_shards(
-    folder: Path,
-    recipe: Mapping[str, Any],
-    shards: Sequence[range],
-    make: Callable[[int, range], pd.DataFrame],
-    *,
-    title: str,
-    metadata: Mapping[str, Any],
-    resume: Resume = "auto",
-) -> Path:
-    """Make the shards of a table one by one, those that are whole already left as they are.
-
-    Args:
-        folder: The folder of this run alone.
-        recipe: Everything that decides the rows, by the names that a user knows it by.
-        shards: The indices of each shard's rows.
-        make: Makes one shard, given its place and the indices of its rows.
-        title: What is made, on the progress bar.
-        metadata: What a reader may want to know of the finished table.
-        resume: `never` removes what is there.
-
-    Returns:
-        The folder, finished, as `Shards` opens it.
-
-    Raises:
-        InputError: The shards that are there were made by another recipe; another process is in
-            the folder.
-        Stopped: SIGINT or SIGTERM came; the shard is finished and saved.
-    """
-    # Locked before the store is opened, which may remove what another process is writing.
-    with locked(folder):
-        store = ShardStore(folder, recipe, resume)
-        with progress_bar(title, sum(map(len, shards)), "image") as bar:
-            for number, rows in enumerate(shards):
-                if not store.holds(number, rows):
-                    with stop_requests("shard") as stop:
-                        store.write(number, rows, make(number, rows))
-                        stop.obey()
-                bar.update(len(rows))
-        return store.finish(metadata)

@@ -49,6 +49,22 @@ class LoRAOptimiser:
         self._loss = self._loss + loss.detach()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
+    def take_gradient(self) -> Tensor:
+        """Return gradient and loss as one vector, `(weights + 1,)`."""
+        gradients = [
+            torch.zeros_like(weight) if weight.grad is None else weight.grad
+            for weight in self.parameters
+        ]
+        return torch.cat([*(gradient.flatten() for gradient in gradients), self._loss[None]])
+
+    def put_gradient(self, vector: Tensor) -> None:
+        """Take gradient and loss from what `take_gradient` returned, or from a sum of such."""
+        sizes = [*(weight.numel() for weight in self.parameters), 1]
+        *gradients, loss = torch.split(vector, sizes)
+        for weight, gradient in zip(self.parameters, gradients, strict=True):
+            weight.grad = gradient.view_as(weight)
+        self._loss = loss[0]
+
     def step(self) -> Tensor:
         """Clip and step; if gradient or loss is not finite, count a skipped update instead.
 

@@ -7,6 +7,8 @@ the counters. The global states are kept as well, for rewards that draw from the
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -81,6 +83,19 @@ def share_of_lone_images(
         occurrences = torch.bincount(held)[held]  # how often each image's prompt is there
         shares.append(float((occurrences == 1).float().mean()))
     return sum(shares) / counted
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators for a while, and put them back as they were."""
+    before = capture_states()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        restore_states(before)
 
 
 def capture_states() -> dict[str, Any]:

@@ -39,7 +39,6 @@ class Scores(NamedTuple):
         return int((~self.scored).sum())
 
 
-@torch.no_grad()
 def score_rewards(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Scores:
     """Score a batch; an image without a finite reward gets the mean of the others.
 
@@ -52,17 +51,46 @@ def score_rewards(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Sco
         InputError: The scorer failed or gave another shape, or does not fit in memory.
         NoFiniteReward: It gave no finite number at all.
     """
-    count, name = len(prompts), scorer_name(reward)
-    scores = in_parts(
+    return fill_missing(ask_in_parts(reward, images, prompts), reward, prompts)
+
+
+@torch.no_grad()
+def ask_in_parts(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Tensor:
+    """Score a batch, and leave what is not finite as it is; `(n,)` on the images' device.
+
+    Args:
+        reward: The scorer; it is called for parts of the batch when memory runs out.
+        images: `(n, 3, H, W)` in [0, 1].
+        prompts: n texts.
+
+    Raises:
+        InputError: The scorer failed or gave another shape, or does not fit in memory.
+    """
+    count = len(prompts)
+    return in_parts(
         lambda part: ask(reward, images[part], prompts[part]).to(images.device),
         count,
         count,
-        f"scoring images by {name} on {images.device}",
+        f"scoring images by {scorer_name(reward)} on {images.device}",
     )
+
+
+def fill_missing(scores: Tensor, reward: Scorer, prompts: Sequence[str]) -> Scores:
+    """Give images without a finite reward the mean of the others.
+
+    Args:
+        scores: What the scorer gave, `(n,)`.
+        reward: The scorer, for messages.
+        prompts: n texts, for messages.
+
+    Raises:
+        NoFiniteReward: No score is finite.
+    """
     finite = torch.isfinite(scores)
     if not finite.any():
         raise NoFiniteReward(
-            f"reward {name} gave no finite score for {_quoted(prompts)}; check its model files"
+            f"reward {scorer_name(reward)} gave no finite score for {_quoted(prompts)}; check its "
+            "model files"
         )
     return Scores(torch.where(finite, scores, scores[finite].mean()), finite)
 

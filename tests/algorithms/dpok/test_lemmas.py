@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dpok_pipeline.algorithms.dpok.update import policy_term
+from dpok_pipeline.algorithms.dpok.policy_term import policy_term
 from dpok_pipeline.diffusion.denoising import DDIMTransitions
 
 CHAIN = DDIMTransitions(

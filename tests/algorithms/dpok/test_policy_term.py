@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpok_pipeline.algorithms.dpok.update import clip_band, policy_term
+from dpok_pipeline.algorithms.dpok.policy_term import clip_band, policy_term
 
 
 def test_band_of_each_reading() -> None:

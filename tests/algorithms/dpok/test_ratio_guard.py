@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.algorithms.dpok import ratio_guard, update
+from dpok_pipeline.algorithms.dpok.policy_term import clip_band
 from dpok_pipeline.algorithms.dpok.ratio_guard import RatioGuard, check_options, rounded_share
-from dpok_pipeline.algorithms.dpok.update import clip_band
 from dpok_pipeline.diffusion.base_model import (
     DiffusionModel,
     describe_base_model,

@@ -18,7 +18,7 @@ from dpok_pipeline.algorithms.dpok.config import ValueConfig
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.lora import lora_layers
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.training.rollout import RolloutDrawer
+from dpok_pipeline.training.rollouts.drawer import RolloutDrawer
 from dpok_pipeline.training.signals import Stopped, stop_requests
 from tests.algorithms.support import Brightness, lora_bytes, run_dpok
 from tests.files.killed import run_killed

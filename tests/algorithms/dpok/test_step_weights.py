@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpok_pipeline.algorithms.dpok.update import METRICS, _Sums, step_weights
+from dpok_pipeline.algorithms.dpok.policy_term import step_weights
+from dpok_pipeline.algorithms.dpok.update import METRICS, _Sums
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.diffusion.denoising import DDIMTransitions

@@ -134,7 +134,8 @@ def test_the_reward_rises_on_unseen_noise(
     model = load_base_model(describe_base_model(tiny_model_folder))
     teach_flat_latents(model)
     monkeypatch.setattr(
-        "dpok_pipeline.training.rollout.decode", lambda model, latents, batch: latents[:, :3]
+        "dpok_pipeline.training.rollouts.drawer.decode",
+        lambda model, latents, batch: latents[:, :3],
     )
     sampling = SamplingConfig(ddim_steps=6, guidance_scale=1)
     prompts = list(PROMPTS) * 16

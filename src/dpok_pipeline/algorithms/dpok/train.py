@@ -24,17 +24,15 @@ from dpok_pipeline.diffusion.lora import copy_weights
 from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 from dpok_pipeline.rewards.scorer import Scorer
-from dpok_pipeline.training.alarms import Measure
+from dpok_pipeline.team.slices import Slices
+from dpok_pipeline.team.torch_team import current_team
 from dpok_pipeline.training.config import Resume
 from dpok_pipeline.training.loop import Plan, Stateful, Step, train_lora
 from dpok_pipeline.training.optimiser import LoRAOptimiser
 from dpok_pipeline.training.randomness import counter_generator
-from dpok_pipeline.training.rollout import (
-    RolloutDrawer,
-    finite_mean,
-    online_recipe,
-    summarise_online,
-)
+from dpok_pipeline.training.rollouts.alarms import Measure
+from dpok_pipeline.training.rollouts.drawer import RolloutDrawer
+from dpok_pipeline.training.rollouts.summary import finite_mean, online_recipe, summarise_online
 from dpok_pipeline.training.scoring import check_prompts, reward_metrics
 from dpok_pipeline.training.tracking import (
     Curves,
@@ -69,9 +67,10 @@ class DPOKLearner:
             measures: What alarms watch beside the reward.
         """
         self.config = config
+        slices = Slices(config.slices, current_team())
         self.optimiser = LoRAOptimiser(model, config)
         table = PromptTable.encode(model, prompts)
-        self.policy = PolicyUpdater(model, table, sampling, config, self.optimiser)
+        self.policy = PolicyUpdater(model, table, sampling, config, self.optimiser, slices)
         self.ratio_guard = RatioGuard(self.policy, config.recompute_log_probs)
         self.old_policies: OldPolicies | None = None
         if config.recompute_log_probs:
@@ -99,6 +98,7 @@ class DPOKLearner:
             config=config,
             measures=measures,
             keep_trajectory=True,
+            slices=slices,
         )
 
     def step(self, number: int) -> Step:

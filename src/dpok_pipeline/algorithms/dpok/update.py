@@ -11,19 +11,18 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from dpok_pipeline.algorithms.dpok.buffer import TransitionBuffer, Transitions
-from dpok_pipeline.algorithms.dpok.config import ClipRule, DPOKConfig, StepWeights
+from dpok_pipeline.algorithms.dpok.config import DPOKConfig
+from dpok_pipeline.algorithms.dpok.policy_term import clip_band, policy_term, step_weights
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.diffusion.denoising import DDIMTransitions, predict_noise
 from dpok_pipeline.diffusion.lora import reference_policy
 from dpok_pipeline.diffusion.memory import halve_until_fits
 from dpok_pipeline.diffusion.prompt_encoder import PromptTable
+from dpok_pipeline.team.slices import WHOLE, Slices
 from dpok_pipeline.training.optimiser import LoRAOptimiser
 
 Advantage = Callable[[Transitions], Tensor]
-
-# Of float32, exp overflows from 88.7 on. Far outside any band that a ratio is clipped to.
-_LARGEST_LOG_RATIO = 80.0
 
 # Means over the rows of an update, in this order.
 METRICS = (
@@ -53,20 +52,6 @@ class PolicyUpdate(NamedTuple):
     halved: bool
 
 
-class PolicyTerm(NamedTuple):
-    """The policy-gradient term before its weight α.
-
-    Attributes:
-        loss: `(b,)`, differentiable.
-        log_ratio: `(b,)`, detached.
-        clipped: Rows whose gradient the clip removes, `(b,)` bool.
-    """
-
-    loss: Tensor
-    log_ratio: Tensor
-    clipped: Tensor
-
-
 class _Sums(NamedTuple):
     """What is summed up over the microbatches of an update, on the device.
 
@@ -88,6 +73,15 @@ class _Sums(NamedTuple):
             self.squares + other.squares,
             torch.maximum(self.fresh, other.fresh),
         )
+
+    def vector(self) -> Tensor:
+        """Return all in one vector, `(metrics + steps + 1,)`."""
+        return torch.cat([self.columns, self.squares, self.fresh[None]])
+
+    @classmethod
+    def of_vector(cls, vector: Tensor) -> _Sums:
+        """Take apart what `vector` returned."""
+        return cls(vector[: len(METRICS)], vector[len(METRICS) : -1], vector[-1])
 
     def metrics(self, rows: int) -> dict[str, Tensor]:
         """Return the metrics of an update of so many rows."""
@@ -116,6 +110,7 @@ class PolicyUpdater:
         sampling: SamplingConfig,
         config: DPOKConfig,
         optimiser: LoRAOptimiser,
+        slices: Slices = WHOLE,
     ) -> None:
         """Tabulate the transitions.
 
@@ -125,9 +120,10 @@ class PolicyUpdater:
             sampling: Steps, η and guidance of the rollouts.
             config: DPOK's parameters.
             optimiser: The LoRA's.
+            slices: The parts that rows are computed in, and who shares them.
         """
         self.model, self.prompts, self.sampling, self.config = model, prompts, sampling, config
-        self.optimiser = optimiser
+        self.optimiser, self.slices = optimiser, slices
         self.transitions = DDIMTransitions.build(model.scheduler, sampling, model.device)
         self.step_weights = step_weights(
             self.transitions.gain, config.step_weights, config.last_steps_left_out
@@ -138,6 +134,13 @@ class PolicyUpdater:
             config.ratio_clip, self.latent_size, config.log_prob == "sum", config.literal_ratio_clip
         )
         self.microbatch = min(config.microbatch, config.transitions_per_update or config.microbatch)
+        if slices.count > 1:
+            # No larger than the updates' own batches, in whose shape log-probabilities are
+            # recomputed.
+            steps = sampling.ddim_steps - config.last_steps_left_out
+            all_rows = steps * config.images_per_iteration // config.updates_per_iteration
+            rows = config.transitions_per_update or all_rows
+            self.microbatch = min(self.microbatch, -(-rows // slices.count))
 
     def update(
         self, buffer: TransitionBuffer, numbers: Tensor, advantage: Advantage
@@ -149,22 +152,37 @@ class PolicyUpdater:
             numbers: Row numbers, `(b,)` int64 on the CPU.
             advantage: Returns A of rows.
         """
+        before = self.microbatch
+        gradients, sums = [], []
+        for part in self.slices.parts(numbers):
+            sums.append(self._slice_gradient(buffer, part, advantage, len(numbers)))
+            gradients.append(self.optimiser.take_gradient())
+        self.optimiser.put_gradient(self.slices.add(gradients))
+        self.microbatch = self.slices.smallest(self.microbatch)
+        norm = self.optimiser.step()
+        # (slices, values), of all members' slices, joined as one vector each.
+        every = self.slices.join([one.vector()[None] for one in sums])
+        joined = reduce(_Sums.added, (_Sums.of_vector(row) for row in every))
+        metrics = {**joined.metrics(len(numbers)), "grad/norm": norm}
+        return PolicyUpdate(metrics, halved=self.microbatch != before)
+
+    def _slice_gradient(
+        self, buffer: TransitionBuffer, numbers: Tensor, advantage: Advantage, total: int
+    ) -> _Sums:
+        """Leave the gradient of a slice's rows in the optimiser; return the sums over them."""
 
         def attempt(size: int) -> _Sums:
             self.optimiser.zero_grad()
             # Sums stay on the device, so that no microbatch waits for the one before.
             parts = [
-                self._add_gradient(buffer.rows(part), advantage, len(numbers))
+                self._add_gradient(buffer.rows(part), advantage, total)
                 for part in torch.split(numbers, size)
             ]
             return reduce(_Sums.added, parts)
 
         task = f"updating the policy on {self.model.device}"
-        before = self.microbatch
-        sums, self.microbatch = halve_until_fits(attempt, before, task, gradients=True)
-        norm = self.optimiser.step()
-        metrics = {**sums.metrics(len(numbers)), "grad/norm": norm}
-        return PolicyUpdate(metrics, halved=self.microbatch != before)
+        sums, self.microbatch = halve_until_fits(attempt, self.microbatch, task, gradients=True)
+        return sums
 
     def _add_gradient(self, rows: Transitions, advantage: Advantage, total: int) -> _Sums:
         """Add the gradient of b rows out of `total`; return the sums over these b rows."""
@@ -220,20 +238,25 @@ class PolicyUpdater:
             Averaged log-probabilities, `(b,)`, and whether memory ran out on the way.
         """
 
-        def attempt(size: int) -> Tensor:
-            values = []
-            for part in torch.split(numbers, size):
-                # Filled up with its own rows: the kernels see the update's batch shape.
-                whole = part.repeat(-(-size // len(part)))[:size]
-                rows = buffer.rows(whole)
-                mean = self.transitions.mean(rows.latents, self._noise(rows), rows.step)
-                log_prob = self.transitions.log_prob(rows.previous, mean, rows.step)
-                values.append(log_prob[: len(part)])
-            return torch.cat(values)
+        def of_slice(numbers: Tensor) -> Tensor:
+            def attempt(size: int) -> Tensor:
+                values = []
+                for part in torch.split(numbers, size):
+                    # Filled up with its own rows: the kernels see the update's batch shape.
+                    whole = part.repeat(-(-size // len(part)))[:size]
+                    rows = buffer.rows(whole)
+                    mean = self.transitions.mean(rows.latents, self._noise(rows), rows.step)
+                    log_prob = self.transitions.log_prob(rows.previous, mean, rows.step)
+                    values.append(log_prob[: len(part)])
+                return torch.cat(values)
 
-        task = f"recomputing log-probabilities on {self.model.device}"
+            task = f"recomputing log-probabilities on {self.model.device}"
+            log_probs, self.microbatch = halve_until_fits(attempt, self.microbatch, task)
+            return log_probs
+
         before = self.microbatch
-        log_probs, self.microbatch = halve_until_fits(attempt, before, task)
+        log_probs = self.slices.map(of_slice, numbers)
+        self.microbatch = self.slices.smallest(self.microbatch)
         return log_probs, self.microbatch != before
 
     def _noise(self, rows: Transitions) -> Tensor:
@@ -246,75 +269,3 @@ class PolicyUpdater:
             self.prompts.empty,
             self.sampling.guidance_scale,
         )
-
-
-def policy_term(
-    log_prob: Tensor,
-    old_log_prob: Tensor,
-    advantage: Tensor,
-    band: tuple[float, float],
-    rule: ClipRule,
-) -> PolicyTerm:
-    """Compute −A·ρ with the importance ratio ρ clipped (paper, equation 26).
-
-    `clamp` is the official code: outside the band the gradient is zero, even where it would pull
-    the ratio back. `ppo_minimum` is PPO's: the gradient is zero only where it would push the
-    ratio further out.
-
-    Args:
-        log_prob: Log-probability under the policy that is trained, `(b,)`.
-        old_log_prob: That under the policy that sampled, `(b,)`.
-        advantage: A = r − baseline, `(b,)`.
-        band: Lowest and highest ratio, see `clip_band`.
-        rule: Which clip.
-    """
-    log_ratio = log_prob - old_log_prob
-    # Summed over a latent it can be hundreds, and the gradient of an infinite ρ would be NaN.
-    ratio = log_ratio.clamp(max=_LARGEST_LOG_RATIO).exp()
-    clamped = ratio.clamp(*band)
-    outside = ratio != clamped
-    if rule == "clamp":
-        return PolicyTerm(-advantage * clamped, log_ratio.detach(), outside)
-    loss = torch.maximum(-advantage * ratio, -advantage * clamped)
-    pushing_out = (advantage > 0) == (ratio > clamped)
-    return PolicyTerm(loss, log_ratio.detach(), outside & pushing_out)
-
-
-def step_weights(gain: Tensor, rule: StepWeights, last_left_out: int = 0) -> Tensor:
-    """Return the factor of each denoising step's policy terms, `(steps,)`.
-
-    With w_i of step i the updates ascend Σ w_i·J_i, where J_i is the expected reward if the policy
-    draws step i and the one that sampled draws all others. The true gradient has w = 1.
-    `inverse_gain` takes w_i ∝ 1/g_i, so that no step decides the direction by its scale alone (as
-    PCPO does, arXiv 2509.25774).
-
-    Args:
-        gain: g of each step, `(steps,)`, see `DDIMTransitions.gain`.
-        rule: Which weights.
-        last_left_out: Number of last steps whose rows are not taken; over the others the mean
-            weight is 1, so that the reward keeps its weight against the KL.
-    """
-    if rule == "none":
-        return torch.ones_like(gain)
-    inverse = 1 / gain
-    return inverse / inverse[: len(gain) - last_left_out].mean()
-
-
-def clip_band(
-    ratio_clip: float, latent_size: int, summed: bool, literal: bool
-) -> tuple[float, float]:
-    """Return the lowest and highest importance ratio.
-
-    The averaged log-probability's ratio is the `latent_size`-th root of the true one, so its
-    band 1 ± ε is a band of ±ε · latent_size on the true log-ratio.
-
-    Args:
-        ratio_clip: ε.
-        latent_size: Number of values in a latent.
-        summed: Whether log-probabilities are summed.
-        literal: Whether ε is taken as it stands for the summed reading too.
-    """
-    if summed and not literal:
-        width = torch.tensor(ratio_clip * latent_size, dtype=torch.float64)
-        return (float((-width).exp()), float(width.exp()))
-    return (1 - ratio_clip, 1 + ratio_clip)

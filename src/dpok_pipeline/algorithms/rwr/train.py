@@ -19,16 +19,15 @@ from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 from dpok_pipeline.rewards.scorer import Scorer
-from dpok_pipeline.training.alarms import Measure
+from dpok_pipeline.team.slices import Slices
+from dpok_pipeline.team.torch_team import current_team
 from dpok_pipeline.training.config import Resume
 from dpok_pipeline.training.loop import Plan, Stateful, Step, train_lora
 from dpok_pipeline.training.optimiser import LoRAOptimiser
 from dpok_pipeline.training.randomness import counter_generator
-from dpok_pipeline.training.rollout import (
-    RolloutDrawer,
-    online_recipe,
-    summarise_online,
-)
+from dpok_pipeline.training.rollouts.alarms import Measure
+from dpok_pipeline.training.rollouts.drawer import RolloutDrawer
+from dpok_pipeline.training.rollouts.summary import online_recipe, summarise_online
 from dpok_pipeline.training.scoring import check_prompts, reward_metrics
 from dpok_pipeline.training.tracking import (
     Curves,
@@ -63,6 +62,7 @@ class RWRLearner:
             measures: What alarms watch beside the reward.
         """
         self.config = config
+        slices = Slices(config.slices, current_team())
         self.optimiser = LoRAOptimiser(model, config)
         table = PromptTable.encode(model, prompts)
         self.regression = WeightedRegression(
@@ -72,6 +72,7 @@ class RWRLearner:
             loss=config.loss,
             pull=config.sft_shift,
             microbatch=min(config.microbatch, config.rows_per_update),
+            slices=slices,
         )
         self.rollouts = RolloutDrawer(
             model,
@@ -82,6 +83,7 @@ class RWRLearner:
             config=config,
             measures=measures,
             keep_trajectory=False,
+            slices=slices,
         )
 
     def step(self, number: int) -> Step:

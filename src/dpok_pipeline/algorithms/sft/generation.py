@@ -17,8 +17,8 @@ from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.diffusion.sampler import decode, png_bytes, sample
 from dpok_pipeline.rewards.scorer import Scorer
 from dpok_pipeline.training.config import GenerationConfig, Resume
-from dpok_pipeline.training.loop import fill_shards
 from dpok_pipeline.training.scoring import check_prompts, score_rewards
+from dpok_pipeline.training.shards import fill_shards
 
 if TYPE_CHECKING:
     import pandas as pd

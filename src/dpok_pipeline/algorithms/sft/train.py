@@ -15,6 +15,8 @@ from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import LoRAConfig
 from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.team.slices import Slices
+from dpok_pipeline.team.torch_team import current_team
 from dpok_pipeline.training.config import Resume
 from dpok_pipeline.training.loop import Plan, Stateful, Step, train_lora
 from dpok_pipeline.training.optimiser import LoRAOptimiser
@@ -26,7 +28,12 @@ from dpok_pipeline.training.tracking import Curves, NullTracker, Tracker, Traini
 class SFTLearner:
     """The state of an SFT run, and one update of Algorithm 2."""
 
-    def __init__(self, model: DiffusionModel, samples: SFTSamples, config: SFTConfig) -> None:
+    def __init__(
+        self,
+        model: DiffusionModel,
+        samples: SFTSamples,
+        config: SFTConfig,
+    ) -> None:
         """Put the data on the device.
 
         Args:
@@ -59,6 +66,7 @@ class SFTLearner:
             loss=config.loss,
             pull=config.sft_shift if config.regularisation == "kl_o" else None,
             microbatch=min(config.microbatch, config.rows_per_update),
+            slices=Slices(config.slices, current_team()),
         )
         self._started = time.perf_counter()
 

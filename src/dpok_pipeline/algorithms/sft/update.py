@@ -13,6 +13,7 @@ from dpok_pipeline.diffusion.denoising import predict_noise
 from dpok_pipeline.diffusion.lora import reference_policy
 from dpok_pipeline.diffusion.memory import halve_until_fits
 from dpok_pipeline.diffusion.prompt_encoder import PromptTable
+from dpok_pipeline.team.slices import WHOLE, Slices
 from dpok_pipeline.training.optimiser import LoRAOptimiser
 
 # The conditional half alone is trained; guidance comes in when images are drawn.
@@ -49,6 +50,7 @@ class WeightedRegression:
         loss: SFTLoss,
         pull: float | None,
         microbatch: int,
+        slices: Slices = WHOLE,
     ) -> None:
         """Tabulate the noise levels.
 
@@ -60,8 +62,10 @@ class WeightedRegression:
             pull: Weight of the squared distance to the base model's prediction (γ of KL-O); None
                 means that the base model is not run at all.
             microbatch: Rows through the network at once, to begin with.
+            slices: The parts that rows are computed in, and who shares them.
         """
         self.model, self.prompts, self.optimiser, self.pull = model, prompts, optimiser, pull
+        self.slices = slices
         device, scheduler = model.device, model.scheduler
         self.alphas = scheduler.alphas_cumprod.to(device, torch.float32)  # ᾱ, (times,)
         self.time_weights = torch.ones_like(self.alphas)
@@ -81,19 +85,30 @@ class WeightedRegression:
         rows = torch.randint(len(images.latents), (count,), generator=generator)
         times = torch.randint(len(self.alphas), (count,), generator=generator)
         noise = torch.randn((count, *self.model.latent_shape), generator=generator)
+        every = torch.arange(count)
 
-        def attempt(size: int) -> Tensor:
-            self.optimiser.zero_grad()
-            # Sums stay on the device, so that no microbatch waits for the one before.
-            sums = torch.zeros(3, device=self.model.device)
-            for part in torch.split(torch.arange(count), size):
-                sums = sums + self._add_gradient(
-                    images, rows[part], times[part], noise[part], count
-                )
-            return sums
+        def of_slice(numbers: Tensor) -> Tensor:
+            def attempt(size: int) -> Tensor:
+                self.optimiser.zero_grad()
+                # Sums stay on the device, so that no microbatch waits for the one before.
+                sums = torch.zeros(3, device=self.model.device)
+                for part in torch.split(numbers, size):
+                    sums = sums + self._add_gradient(
+                        images, rows[part], times[part], noise[part], count
+                    )
+                return sums
 
-        task = f"updating the policy on {self.model.device}"
-        sums, self._microbatch = halve_until_fits(attempt, self._microbatch, task, gradients=True)
+            task = f"updating the policy on {self.model.device}"
+            sums, self._microbatch = halve_until_fits(
+                attempt, self._microbatch, task, gradients=True
+            )
+            # One vector of all that is added over the slices.
+            return torch.cat([sums, self.optimiser.take_gradient()])
+
+        total = self.slices.add([of_slice(numbers) for numbers in self.slices.parts(every)])
+        sums, gradient = total[:3], total[3:]
+        self._microbatch = self.slices.smallest(self._microbatch)
+        self.optimiser.put_gradient(gradient)
         norm = self.optimiser.step()
         # One that was skipped would spoil the means by its infinities.
         if not self.optimiser.skipped_in_a_row:

@@ -12,7 +12,7 @@ from dpok_pipeline.evaluation.scores import saturation
 from dpok_pipeline.pipelines.models import ComputeConfig, open_embedder, open_scorer
 from dpok_pipeline.rewards.load import ScorerConfig
 from dpok_pipeline.rewards.scorer import ask
-from dpok_pipeline.training.alarms import Measure
+from dpok_pipeline.training.rollouts.alarms import Measure
 
 MEASURES = ("saturation", "aesthetic", "diversity")
 

@@ -1,43 +1,41 @@
-"""Rollouts: what every online algorithm does before it learns. Draw, decode, score, look.
-
-A preview draws as well, now and then, for people to look at.
-"""
+"""The rollouts of an online algorithm: which prompts, then draw, decode, score."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
-from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
-from dpok_pipeline.diffusion.lora import reference_policy
+from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 from dpok_pipeline.diffusion.sampler import Samples, decode, sample
+from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.scorer import Scorer, scorer_name
-from dpok_pipeline.training.alarms import Measure, Watch
+from dpok_pipeline.team.faults import raise_together
+from dpok_pipeline.team.slices import WHOLE, Slices
 from dpok_pipeline.training.config import OnlineConfig
 from dpok_pipeline.training.loop import Step
 from dpok_pipeline.training.optimiser import LoRAOptimiser
-from dpok_pipeline.training.randomness import prompt_numbers
+from dpok_pipeline.training.randomness import prompt_numbers, seeded
+from dpok_pipeline.training.rollouts.alarms import Measure, Watch
+from dpok_pipeline.training.rollouts.preview import Preview
 from dpok_pipeline.training.scoring import (
     NoFiniteReward,
     Scores,
+    ask_in_parts,
+    fill_missing,
     not_finite,
-    score_rewards,
 )
-from dpok_pipeline.training.tracking import Curves
 
 logger = logging.getLogger(__name__)
-
-# Pictures in a row of a preview: enough to see what is common to them.
-_COLUMNS = 8
 
 
 @dataclass(frozen=True)
@@ -65,55 +63,20 @@ class Rollout:
     finished: float
 
 
-class Preview:
-    """Draws a grid of two rows, above the base model and below the policy as it is.
+class _Part(NamedTuple):
+    """What a slice of a rollout gave.
 
-    The noises are fixed, and none of training's: what changes from one grid to the next is what
-    the policy has learned.
+    Attributes:
+        samples: Of k images.
+        images: `(k, 3, H, W)` in [0, 1].
+        rewards: As the reward gave them, `(k,)`; nothing of use where it failed.
+        fault: Why it failed, or None.
     """
 
-    def __init__(
-        self,
-        model: DiffusionModel,
-        prompts: Sequence[str],
-        table: PromptTable,
-        sampling: SamplingConfig,
-        seed: int,
-    ) -> None:
-        """Choose the noises; nothing is drawn yet.
-
-        Args:
-            model: The base model with its LoRA attached.
-            prompts: The training prompts, which the columns go round.
-            table: Their features.
-            sampling: Steps, η and guidance.
-            seed: The run's seed.
-        """
-        self.model, self.sampling = model, sampling
-        self.seed = derive_seed(seed, "preview")
-        numbers = torch.arange(_COLUMNS) % len(prompts)
-        self.hidden = table.hidden[numbers.to(model.device)]  # (columns, tokens, dim)
-        self._base: Tensor | None = None
-
-    def draw(self) -> Tensor:
-        """Return the grid, `(3, 2·H, columns·W)` in [0, 1] on the CPU."""
-        if self._base is None:
-            with reference_policy(self.model.unet):
-                self._base = self._draw_row()
-        return torch.cat([self._base, self._draw_row()], dim=1)  # one row above the other
-
-    def _draw_row(self) -> Tensor:
-        """Draw the columns' pictures with the model as it is, `(3, H, columns·W)`."""
-        samples = sample(
-            self.model,
-            self.hidden,
-            self.sampling,
-            seed=self.seed,
-            indices=range(_COLUMNS),
-            batch_size=_COLUMNS,
-        )
-        images = decode(self.model, samples.latents, _COLUMNS).cpu()  # (columns, 3, H, W)
-        return torch.cat(list(images), dim=2)  # side by side
+    samples: Samples
+    images: Tensor
+    rewards: Tensor
+    fault: InputError | None
 
 
 class RolloutDrawer:
@@ -134,6 +97,7 @@ class RolloutDrawer:
         config: OnlineConfig,
         measures: Mapping[str, Measure],
         keep_trajectory: bool,
+        slices: Slices = WHOLE,
     ) -> None:
         """Start before the first image.
 
@@ -146,10 +110,14 @@ class RolloutDrawer:
             config: How many images, of how many prompts.
             measures: What alarms watch beside the reward.
             keep_trajectory: Whether the transitions are needed, or the final images alone.
+            slices: The parts that images are drawn in, and who shares them.
         """
+        self.slices = slices
         self.model, self.prompts, self.table, self.reward = model, prompts, table, reward
         self.sampling, self.config, self.keep_trajectory = sampling, config, keep_trajectory
-        self.watch = Watch(measures, config.alarm_deviations)
+        # What only people look at is done by the member that writes it down.
+        watched = measures if slices.team.rank == 0 else {}
+        self.watch = Watch(watched, config.alarm_deviations)
         self.preview = Preview(model, prompts, table, sampling, config.seed)
         self.images_seen = 0
         self._batch_size = config.rollout_batch
@@ -169,27 +137,75 @@ class RolloutDrawer:
             self.config.seed, len(self.prompts), first, count, self.config.group_size
         )
         texts = [self.prompts[i] for i in prompts.tolist()]
+        parts = [
+            self._draw_slice(first + places, prompts[places], iteration)
+            for places in self.slices.parts(torch.arange(count))
+        ]
+        self.images_seen += count
+        samples = self._join([part.samples for part in parts])
+        images = self.slices.join([part.images for part in parts])
+        raise_together(self.slices.team, next((p.fault for p in parts if p.fault), None))
+        rewards = self.slices.join([part.rewards for part in parts])
+        scores, fault = self._complete(rewards, images, texts, iteration)
+        finished = time.perf_counter()
+        return Rollout(prompts, texts, samples, images, scores, fault, started, finished)
+
+    def _draw_slice(self, numbers: Tensor, prompts: Tensor, iteration: int) -> _Part:
+        """Draw, decode and score the images of one slice.
+
+        Args:
+            numbers: The images' indices in the series of all images, `(k,)`.
+            prompts: Indices into the training prompts, `(k,)` int64.
+            iteration: The iteration's number, 0 first.
+        """
         samples = sample(
             self.model,
-            self.table.hidden[prompts.to(self.model.device)],  # (n, tokens, dim)
+            self.table.hidden[prompts.to(self.model.device)],  # (k, tokens, dim)
             self.sampling,
             seed=derive_seed(self.config.seed, "rollout"),
-            indices=range(first, first + count),  # an image's noise depends on its index alone
+            indices=numbers.tolist(),  # an image's noise depends on its index alone
             batch_size=self._batch_size,
             keep_trajectory=self.keep_trajectory,
         )
         # What fitted in memory is where the next rollout begins.
         self._batch_size = samples.batch_size
-        self.images_seen += count
         images = decode(self.model, samples.latents, self._batch_size)
-        scores, fault = self._score(images, texts, iteration)
-        finished = time.perf_counter()
-        return Rollout(prompts, texts, samples, images, scores, fault, started, finished)
+        texts = [self.prompts[i] for i in prompts.tolist()]
+        fault, rewards = None, torch.zeros(len(texts), device=images.device)
+        try:
+            with self._own_randomness(iteration, int(numbers[0])):
+                rewards = ask_in_parts(self.reward, images, texts)
+        except InputError as error:
+            fault = error
+        return _Part(samples, images, rewards, fault)
 
-    def _score(self, images: Tensor, texts: list[str], iteration: int) -> tuple[Scores | None, str]:
+    def _own_randomness(self, iteration: int, first: int) -> AbstractContextManager[None]:
+        """Give a reward that draws at random the same numbers, whoever has the slice."""
+        if self.slices.count == 1:
+            return nullcontext()
+        return seeded(derive_seed(self.config.seed, f"reward/{iteration}/{first}"))
+
+    def _join(self, parts: Sequence[Samples]) -> Samples:
+        """Join the samples of the slices."""
+        self._batch_size = self.slices.smallest(self._batch_size)
+        latents = self.slices.join([part.latents for part in parts])
+        if not self.keep_trajectory:
+            return Samples(latents, self._batch_size)
+        paths = [part.trajectory for part in parts if part.trajectory is not None]
+        log_probs = [part.log_probs for part in parts if part.log_probs is not None]
+        return Samples(
+            latents,
+            self._batch_size,
+            self.slices.join(paths, dim=1),  # (steps + 1, n, c, h, w)
+            self.slices.join(log_probs, dim=1),  # (steps, n)
+        )
+
+    def _complete(
+        self, rewards: Tensor, images: Tensor, texts: list[str], iteration: int
+    ) -> tuple[Scores | None, str]:
         """Return the rewards, or None and why, where a reward that used to work gave none."""
         try:
-            scores = score_rewards(self.reward, images, texts)
+            scores = fill_missing(rewards, self.reward, texts)
         except NoFiniteReward as fault:
             if iteration == 0:
                 raise
@@ -215,7 +231,8 @@ class RolloutDrawer:
             optimiser: Knows which updates were skipped.
         """
         scores, images = rollout.scores, len(rollout.texts)
-        shown = (iteration + 1) % self.config.log_images_every == 0
+        due = (iteration + 1) % self.config.log_images_every == 0
+        shown = due and self.slices.team.rank == 0
         return Step(
             images_seen=self.images_seen,
             metrics={
@@ -247,68 +264,3 @@ class RolloutDrawer:
         """Restore what `state_dict` returned."""
         self.images_seen = int(state["images_seen"])
         self.watch.load_state_dict(state["watch"])
-
-
-def finite_mean(updates: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Average the metrics of an iteration's updates, without the infinities of skipped ones.
-
-    Args:
-        updates: Metrics of each update as device scalars, all with the same names.
-
-    Returns:
-        A device scalar by each name; NaN where every update was skipped.
-    """
-    means = {}
-    for name in updates[0]:
-        values = torch.stack([update[name] for update in updates])  # (updates,)
-        means[name] = torch.where(values.isfinite(), values, torch.nan).nanmean()
-    return means
-
-
-def summarise_online(curves: Curves) -> dict[str, Any]:
-    """Return a few numbers of a whole online run."""
-    last, rewards = curves.rows[-1], curves.column("reward/mean")
-    return {
-        "iterations": int(last["step"]),
-        "images": int(last["images_seen"]),
-        "skipped_updates": int(last["grad/skipped_updates"]),
-        "first_reward": rewards[0],
-        "last_reward": rewards[-1],
-        "best_reward": max(rewards),
-        "last_kl_noise_mse": curves.column("kl/noise_mse")[-1],
-        "seconds": sum(curves.column("perf/seconds")),
-    }
-
-
-def online_recipe(
-    algorithm: str,
-    model: DiffusionModel,
-    prompts: Sequence[str],
-    *,
-    sampling: SamplingConfig,
-    lora: LoRAConfig,
-    config: OnlineConfig,
-    identity: str | Mapping[str, object],
-) -> dict[str, Any]:
-    """Return everything that decides an online run's numbers but its length.
-
-    Args:
-        algorithm: Name of the algorithm.
-        model: The base model.
-        prompts: The training prompts.
-        sampling: How rollouts are drawn.
-        lora: The LoRA's rank.
-        config: The algorithm's parameters.
-        identity: What identifies the reward model.
-    """
-    return {
-        "algorithm": algorithm,
-        "rl_training": config.numbers(length=False),
-        "sampling": sampling.numbers(),
-        "lora": lora.numbers(),
-        "base_model": model.handle.content_hash,
-        "compute": {"precision": model.precision},
-        "kernels": model.kernels,
-        "reward_model": identity,
-        "prompts": list(prompts),
-    }

@@ -1,0 +1,1 @@
+"""One training by several processes: who computes what, and how the parts become one result."""
