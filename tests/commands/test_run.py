@@ -78,6 +78,29 @@ def test_a_runner_of_several_nodes_at_a_time_is_refused(answer: Answer, runner: 
     assert f"--runner {runner}: nodes share the open models" in answer("--runner", runner)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--workers", "0"), "--workers 0: give a number of processes from 1 to 256"),
+        (("--workers", "-2"), "--workers -2: give a number of processes"),
+        (("--workers", "1000"), "--workers 1000: give a number of processes"),
+        (("--workers", "two"), "'--workers'"),
+        (("--workers", "2", "--runner", "SequentialRunner"), "--workers and --runner exclude"),
+        (("--workers", "2", "--runner-params", "spread=all"), "spread is all"),
+        (("--workers", "2", "--runner-params", "threads=0"), "threads and timeout are above 0"),
+        (("--workers", "2", "--runner-params", "speed=9"), "speed"),
+    ],
+)
+def test_workers_that_cannot_be_started_are_refused(
+    answer: Answer, options: tuple[str, ...], said: str
+) -> None:
+    assert said in answer(*options)
+
+
+def test_claims_refuses_workers_that_cannot_be_started(answer: Answer) -> None:
+    assert "--workers 0: give a number" in answer("--workers", "0", command="claims")
+
+
 def test_the_environment_variable_of_kedro_chooses_the_methods(
     answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from kedro.framework.session import KedroSession
 from kedro.io import Version
 
 from dpok_pipeline.commands.errors import one_line_errors
-from dpok_pipeline.commands.options import OneLineCommand
+from dpok_pipeline.commands.options import OneLineCommand, check_workers, workers_option
 from dpok_pipeline.commands.run import check_choices
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.errors import InputError
@@ -29,6 +29,7 @@ from dpok_pipeline.runs.finished import find_finished
 from dpok_pipeline.runs.identity import describe_whole_run
 from dpok_pipeline.runs.runner import ContinuingRunner
 from dpok_pipeline.runs.work import WorkFolders
+from dpok_pipeline.workers.runner import TeamContinuingRunner
 
 if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
@@ -49,11 +50,12 @@ logger = logging.getLogger(__name__)
     show_default=True,
     help="auto: seeds that have finished are not run again; never: every seed is.",
 )
-def claims(seeds: str, env: str | None, resume: Resume) -> None:
+@workers_option()
+def claims(seeds: str, env: str | None, resume: Resume, workers: int | None) -> None:
     """Make the whole comparison once per training seed, and judge the claims."""
     with one_line_errors():
         check_choices({"env": env})
-        compare_over_seeds(_read_seeds(seeds), env, resume)
+        compare_over_seeds(_read_seeds(seeds), env, resume, check_workers(workers))
 
 
 def _read_seeds(seeds: str) -> list[int]:
@@ -72,7 +74,9 @@ def _read_seeds(seeds: str) -> list[int]:
     return numbers
 
 
-def compare_over_seeds(seeds: Sequence[int], env: str | None, resume: Resume = "auto") -> None:
+def compare_over_seeds(
+    seeds: Sequence[int], env: str | None, resume: Resume = "auto", workers: int | None = None
+) -> None:
     """Run everything once per seed, then compare, judge the claims and write a report.
 
     Args:
@@ -81,6 +85,7 @@ def compare_over_seeds(seeds: Sequence[int], env: str | None, resume: Resume = "
         resume: `auto` takes the outputs of finished whole runs that have the same parameters,
             inputs and code, whichever command has made them, and continues an interrupted run;
             `never` runs every seed from its start.
+        workers: Number of processes that run nodes side by side; None runs them in this one.
     """
     with KedroSession.create(env=env) as session:
         refuse_later_versions(OVER_SEEDS, session.load_context().catalog)
@@ -89,7 +94,7 @@ def compare_over_seeds(seeds: Sequence[int], env: str | None, resume: Resume = "
         finished = _finished(seed, env) if resume == "auto" else []
         done = "; finished already" if finished else ""
         logger.info("Training seed %d (%d of %d)%s", seed, number, len(seeds), done)
-        parts += [_with_seed(part, seed) for part in finished or _run(seed, env, resume)]
+        parts += [_with_seed(part, seed) for part in finished or _run(seed, env, resume, workers)]
     with KedroSession.create(env=env) as session:
         _report(parts, session.load_context().catalog)
 
@@ -103,11 +108,12 @@ def _finished(seed: int, env: str | None) -> list[ReportParts]:
         return [] if version is None else _parts(context.catalog, version)
 
 
-def _run(seed: int, env: str | None, resume: Resume) -> list[ReportParts]:
+def _run(seed: int, env: str | None, resume: Resume, workers: int | None) -> list[ReportParts]:
     """Run the five pipelines with one seed, and read what they contribute to reports."""
     parameters = {**_parameters(seed), "resume": resume}
     with KedroSession.create(env=env, runtime_params=parameters) as session:
-        outputs = session.run(runner=ContinuingRunner())
+        runner = TeamContinuingRunner(workers) if workers else ContinuingRunner()
+        outputs = session.run(runner=runner)
         version = outputs["report"].resolve_save_version()
         return _parts(session.load_context().catalog, version)
 

@@ -7,7 +7,7 @@ option's last value, and an empty one for none, without a word.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,34 @@ from click.core import ParameterSource
 from dpok_pipeline.commands.errors import one_line_errors
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.yaml_files import read_yaml
+
+#: More processes than any machine has use for; a typing error asks for them.
+MOST_WORKERS = 256
+
+#: Type and help text of the option --workers.
+WORKERS: dict[str, Any] = {
+    "type": int,
+    "help": "Run nodes in so many processes of this machine, side by side; the cores are shared "
+    "out between them.",
+}
+
+
+def workers_option() -> Callable[[Any], Any]:
+    """Return the option --workers as a decorator."""
+    return click.option("--workers", **WORKERS)
+
+
+def check_workers(workers: int | None) -> int | None:
+    """Return the number of processes; None where the option is not given.
+
+    Raises:
+        InputError: It is no number of processes.
+    """
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise InputError(
+            f"--workers {workers}: give a number of processes from 1 to {MOST_WORKERS}, such as 2"
+        )
+    return workers
 
 
 class OneLineCommand(click.Command):

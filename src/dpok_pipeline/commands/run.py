@@ -12,7 +12,7 @@ from kedro.runner import AbstractRunner, ParallelRunner, ThreadRunner
 from kedro.utils import load_obj
 
 from dpok_pipeline.commands.errors import NO_NODES, one_line_errors
-from dpok_pipeline.commands.options import OneLineCommand, explained
+from dpok_pipeline.commands.options import WORKERS, OneLineCommand, check_workers, explained
 from dpok_pipeline.commands.project import KEDRO_ENV, conf_source, config_loader, environment
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.configuration.selection import Selection
@@ -20,6 +20,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines.graph import COMPARISON, method_tag
 
 RUNNER = "dpok_pipeline.runs.runner.ContinuingRunner"
+WORKERS_RUNNER = "dpok_pipeline.workers.runner.TeamContinuingRunner"
 PIPELINES_FOLDER = Path(__file__).parents[1] / "pipelines"
 
 
@@ -36,12 +37,15 @@ PIPELINES_FOLDER = Path(__file__).parents[1] / "pipelines"
             help="Compute only these methods, by commas, and compare with the newest finished "
             "versions of all others.",
         ),
+        click.Option(["--workers"], **WORKERS),
         click.Option(["--traceback"], is_flag=True, help="Show where an error came from."),
     ],
 )
-def run(traceback: bool, methods: str, **options: Any) -> Any:
+def run(traceback: bool, methods: str, workers: int | None, **options: Any) -> Any:
     """Run the pipelines; end with status 1 and one line where the input is at fault."""
     with one_line_errors(traceback):
+        if check_workers(workers) is not None:
+            options |= _choose_workers(workers, options)
         check_choices(options)
         names = _read_methods(methods, options)
         if names:
@@ -83,6 +87,20 @@ def check_choices(options: Mapping[str, Any]) -> None:
         _check("--namespaces", "namespace", options["namespaces"], known)
     if options.get("runner") or options.get("runner_params"):
         _check_runner(options["runner"] or RUNNER, options["runner_params"])
+
+
+def _choose_workers(workers: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the runner of `--workers` with its parameters.
+
+    Raises:
+        InputError: A runner is named as well.
+    """
+    if options["runner"]:
+        raise InputError("--workers and --runner exclude each other; leave one of them out")
+    return {
+        "runner": WORKERS_RUNNER,
+        "runner_params": {**(options["runner_params"] or {}), "workers": workers},
+    }
 
 
 def _read_methods(methods: str, options: Mapping[str, Any]) -> list[str]:

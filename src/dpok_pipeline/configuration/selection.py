@@ -57,6 +57,12 @@ def select(selection: Selection) -> None:
         pipelines.configure("dpok_pipeline.pipeline_registry")
 
 
+def hand_over(selection: Selection) -> None:
+    """Take another process's selection, in one that runs nodes and builds no pipelines."""
+    global _current  # noqa: PLW0603 - as above
+    _current = selection
+
+
 def _shape(selection: Selection) -> tuple[object, ...]:
     """Return all of a selection that pipelines depend on; settings are read when nodes run."""
     methods = [(method.name, method.algorithm) for method in selection.methods]

@@ -12,6 +12,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.hooks.journal import JournalHooks
+from dpok_pipeline.runs.runner import ContinuingRunner
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ class ProgressHooks:
         self._expected: dict[str, float] = {}
         self._remaining: dict[str, float] = {}
         self._total = 0
-        self._started = self._node_started = 0.0
+        self._started = 0.0
+        self._begun: dict[str, float] = {}  # by the names of the nodes that are running
         self._seconds_taken = self._seconds_expected = 0.0
 
     @hook_impl
@@ -48,16 +50,17 @@ class ProgressHooks:
         self._remaining = {node.name: self._expected_seconds(node) for node in pipeline.nodes}
         self._total = len(pipeline.nodes)
         self._seconds_taken = self._seconds_expected = 0.0
+        self._begun = {}
         self._started = time.monotonic()
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
         """Announce a node."""
-        self._node_started = time.monotonic()
+        self._begun[node.name] = now = time.monotonic()
         for name in self._journal.done:
             self._remaining.pop(name, None)
-        number = self._total - len(self._remaining) + 1
-        elapsed = _clock(self._node_started - self._started)
+        number = self._total - len(self._remaining) + len(self._begun)
+        elapsed = _clock(now - self._started)
         seconds = self._estimate()
         estimate = f", about {_clock(seconds)} left" if seconds is not None else ""
         namespace = f"{node.namespace}: " if node.namespace else ""
@@ -68,8 +71,7 @@ class ProgressHooks:
     def after_node_run(self, node: Node) -> None:
         """Count a node as done."""
         now = time.monotonic()
-        self._seconds_taken += now - self._node_started
-        self._node_started = now
+        self._seconds_taken += now - self._begun.pop(node.name, now)
         self._seconds_expected += self._remaining.pop(node.name, 0.0)
 
     def _expected_seconds(self, node: Node) -> float:
@@ -82,7 +84,8 @@ class ProgressHooks:
             return None
         # A few quick nodes say little about the machine. One minute is therefore added to both
         # sides, as if it had been spent as expected.
-        return expected * (self._seconds_taken + 60) / (self._seconds_expected + 60)
+        pace = (self._seconds_taken + 60) / (self._seconds_expected + 60)
+        return expected * pace / ContinuingRunner.at_once
 
 
 def _clock(seconds: float) -> str:

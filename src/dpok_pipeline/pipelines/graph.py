@@ -14,6 +14,8 @@ from kedro.pipeline import Node
 
 #: Tag of the nodes that compare all methods, whichever of them are computed anew.
 COMPARISON = "comparison"
+#: Tag of the nodes that several workers can share: those that train, or draw images in shards.
+SHAREABLE = "shareable"
 #: What `kedro claims` saves of all training seeds, by the catalog's entries of an experiment.
 OVER_SEEDS = ("all_seeds.comparison", "all_seeds.claims", "all_seeds.report")
 
@@ -29,6 +31,8 @@ def method_node(
     method: str,
     inputs: dict[str, str],
     outputs: str | list[str],
+    *,
+    shareable: bool = False,
 ) -> Node:
     """Make a node of one method in one experiment, with its task among its inputs.
 
@@ -38,6 +42,7 @@ def method_node(
         method: Name of the method, or `base` for the base model.
         inputs: Names of the datasets by the function's parameters, but for the task.
         outputs: Names of the datasets that the node writes.
+        shareable: Whether several workers can share the node.
     """
     namespace = f"{experiment}.{method}"
     return Node(
@@ -46,7 +51,7 @@ def method_node(
         outputs=outputs,
         name=f"{func.__name__}_node",
         namespace=namespace,
-        tags=[method_tag(method)],
+        tags=[method_tag(method), *([SHAREABLE] if shareable else [])],
     )
 
 

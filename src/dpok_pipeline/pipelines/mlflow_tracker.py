@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,16 @@ import numpy as np
 
 from dpok_pipeline.pipelines.mlflow_store import MESSENGER, client_of
 from dpok_pipeline.pipelines.task import TrackerAddress
+
+#: Takes what a node of a worker process logs: the address, the method's name, its arguments.
+Relay = Callable[[TrackerAddress, str, tuple[Any, ...]], None]
+
+_RELAY: list[Relay] = []
+
+
+def relay_to(relay: Relay) -> None:
+    """Pass on what is logged in this process, in place of telling it to MLflow."""
+    _RELAY[:] = [relay]
 
 
 class MlflowTracker:
@@ -35,7 +45,11 @@ class MlflowTracker:
             metrics: Numbers by their names, `family/name`.
             step: Number of the iteration or update.
         """
-        if (address := self._address) is not None:
+        if (address := self._address) is None:
+            return
+        if _RELAY:
+            _RELAY[0](address, "log", (dict(metrics), step))
+        else:
             what = f"metrics of {address.name or address.run_id}"
             send = partial(self._log, address, metrics, step)
             MESSENGER.tell(address.uri, what, send, often=True)
@@ -45,10 +59,14 @@ class MlflowTracker:
 
         Args:
             key: Name of the series.
-            image: Tensor `(3, h, w)` in [0, 1].
+            image: Tensor or array `(3, h, w)` in [0, 1].
             step: Number of the iteration or update.
         """
-        if (address := self._address) is not None:
+        if (address := self._address) is None:
+            return
+        if _RELAY:
+            _RELAY[0](address, "log_image", (key, np.asarray(image.cpu()), step))
+        else:
             what = f"sample images of {address.name or address.run_id}"
             send = partial(self._log_image, address, key, image, step)
             MESSENGER.tell(address.uri, what, send, often=True)
@@ -66,7 +84,8 @@ class MlflowTracker:
 
     def _log_image(self, address: TrackerAddress, key: str, image: Any, step: int) -> None:
         if self._is_new(address, key, step, images=True):
-            pixels = np.asarray((image * 255).round().byte().permute(1, 2, 0).cpu())  # (h, w, 3)
+            values = image.cpu() if hasattr(image, "cpu") else image
+            pixels = (np.asarray(values) * 255).round().astype(np.uint8).transpose(1, 2, 0)
             client_of(address.uri).log_image(address.run_id, pixels, key=key, step=step)
 
     def _is_new(

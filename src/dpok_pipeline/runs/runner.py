@@ -19,9 +19,11 @@ class ContinuingRunner(SequentialRunner):
 
     Attributes:
         done: Names of the nodes to leave out. The journal's hook sets them before each run.
+        at_once: Number of nodes that run at the same time, by which the time left is estimated.
     """
 
     done: ClassVar[Collection[str]] = ()
+    at_once: ClassVar[int] = 1
 
     @property
     def _logger(self) -> logging.Logger:

@@ -58,9 +58,9 @@ def drawing(experiment: str, method: str) -> Node:
     }
     outputs = f"{experiment}.{method}.images"
     if method == BASE:
-        return method_node(draw_base_images, experiment, method, inputs, outputs)
+        return method_node(draw_base_images, experiment, method, inputs, outputs, shareable=True)
     inputs["lora"] = f"{experiment}.{method}.lora"
-    return method_node(draw_method_images, experiment, method, inputs, outputs)
+    return method_node(draw_method_images, experiment, method, inputs, outputs, shareable=True)
 
 
 def scoring(experiment: str, method: str) -> Node:

@@ -40,4 +40,5 @@ def _training(experiment: str, method: str) -> Node:
             "compute": "params:compute",
         },
         outputs=[f"{experiment}.{method}.lora", f"{experiment}.{method}.curves"],
+        shareable=True,
     )

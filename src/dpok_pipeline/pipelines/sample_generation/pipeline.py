@@ -8,6 +8,7 @@ from __future__ import annotations
 from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.configuration import selection
+from dpok_pipeline.pipelines.graph import SHAREABLE
 from dpok_pipeline.pipelines.sample_generation.nodes import generate_sft_samples
 
 
@@ -31,4 +32,5 @@ def _generation(experiment: str) -> Node:
         outputs=f"{experiment}.sft_samples",
         name="generate_sft_samples_node",
         namespace=experiment,
+        tags=[SHAREABLE],
     )
