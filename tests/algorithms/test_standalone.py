@@ -60,6 +60,7 @@ def train(file: Path, output: Path, *launcher: str) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.stress
 def test_torchrun_trains_the_same_lora_as_one_process(described: Path, tmp_path: Path) -> None:
     alone = train(described, tmp_path / "alone")
     assert alone.returncode == 0, alone.stderr

@@ -32,7 +32,7 @@ def runs(finished: Outcome, catalog: CatalogProtocol, monkeypatch: pytest.Monkey
     """
     asked: list[int] = []
 
-    def run(seed: int, env: str | None, resume: str) -> list:
+    def run(seed: int, env: str | None, resume: str, workers: int | None) -> list:
         if len(asked) == 2:
             raise KeyboardInterrupt
         asked.append(seed)

@@ -113,6 +113,7 @@ def test_two_workers_give_the_same_bytes(
     assert weights(folder, LONGER) == weights(alone, LONGER)
 
 
+@pytest.mark.stress
 def test_four_workers_give_the_same_bytes_and_take_over_from_one(
     tiny_model_folder: Path, alone: Path, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_what_one_member_meets_all_say(tiny_model_folder: Path, tmp_path: Path) 
         assert "no more credit" in line
 
 
+@pytest.mark.stress
 def test_a_killed_member_ends_the_others(tiny_model_folder: Path, tmp_path: Path) -> None:
     task = Task("endless", {"slices": 2, "iterations": 100_000})
     folder = tmp_path / "work"

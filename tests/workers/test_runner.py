@@ -142,6 +142,7 @@ def test_a_worker_that_dies_is_replaced_and_its_node_begun_again(
     assert "goes on from what is saved" in caplog.text
 
 
+@pytest.mark.stress
 def test_a_node_whose_workers_always_die_ends_the_run_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"die always: worker \d has died \(signal 9"):
         run(tmp_path, node(die_always), restarts=1)
@@ -149,6 +150,7 @@ def test_a_node_whose_workers_always_die_ends_the_run_in_one_line(tmp_path: Path
     assert not children()
 
 
+@pytest.mark.stress
 def test_a_worker_that_hangs_is_killed_after_the_timeout(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
