@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from benchmarks.reproduce.claims import CLAIMS
 from benchmarks.reproduce.maker import KEPT, Maker
+from benchmarks.reproduce.making import is_missing, make_all
 from benchmarks.reproduce.pictures import strip_path, write_sheets
 from benchmarks.reproduce.reading import difference, estimate, images_to, smooth_curve
 from benchmarks.reproduce.rows import read_row, read_rows, scores_of
@@ -29,7 +30,6 @@ from benchmarks.reproduce.series import (
 )
 from PIL import Image
 
-from benchmarks.reproduce import __main__ as command
 from benchmarks.reproduce import page, sections
 from dpok_pipeline.emoji_world.captions import parse
 from dpok_pipeline.errors import InputError
@@ -50,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setitem(SERIES, "small", SMALL)
-        command.make_all(Path(), ["small"], deadline=float("inf"))
+        make_all(Path(), ["small"], deadline=float("inf"))
         yield folder
 
 
@@ -60,7 +60,7 @@ def test_every_unit_has_a_row_and_is_made_once(
     units = SMALL.units()
     assert len(units) == len(set(units)) == 2 + 2 * 2 * (2 + 1)
     assert [*read_rows(Path(), SMALL)] == units
-    command.make_all(Path(), ["small"], deadline=float("inf"))
+    make_all(Path(), ["small"], deadline=float("inf"))
     assert capsys.readouterr().out == ""
 
 
@@ -70,7 +70,7 @@ def test_several_processes_make_the_same_rows(made: Path) -> None:
     for unit in SMALL.units():
         (made / unit.path).unlink()
     shutil.rmtree(made / "data" / "reproduce")
-    command.make_all(Path(), ["small"], deadline=float("inf"), processes=2)
+    make_all(Path(), ["small"], deadline=float("inf"), processes=2)
     after = read_rows(Path(), SMALL)
     assert {unit: row.prompts for unit, row in after.items()} == {
         unit: row.prompts for unit, row in before.items()
@@ -111,7 +111,7 @@ def test_no_unit_is_begun_after_the_deadline(
 ) -> None:
     other = Series("late", "smoke", ("sft",), (8,), {0: 8}, TWO)
     monkeypatch.setitem(SERIES, "late", other)
-    command.make_all(Path(), ["late"], deadline=time.time() - 1)
+    make_all(Path(), ["late"], deadline=time.time() - 1)
     assert "4 units are left" in capsys.readouterr().out
     assert read_rows(Path(), other) == {}
 
@@ -213,10 +213,10 @@ def test_a_unit_without_its_pictures_is_made_again(made: Path) -> None:
     unit = next(unit for unit in SMALL.units() if unit.images == 16)
     path = strip_path(Path(), unit)
     before = path.read_bytes()
-    assert not command._is_missing(Path(), maker, unit)
+    assert not is_missing(Path(), maker, unit)
     path.unlink()
     try:
-        assert command._is_missing(Path(), maker, unit)
+        assert is_missing(Path(), maker, unit)
         path.write_bytes(b"no picture")
         with pytest.raises(InputError, match=path.name):
             write_sheets(Path(), SMALL, made / "sheets", [])
