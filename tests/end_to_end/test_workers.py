@@ -37,12 +37,10 @@ def workers_of(pid: int) -> list[int]:
     return found
 
 
-@pytest.fixture(scope="module")
-def beside(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A project in which two workers have run everything, and what the command said."""
-    folder = make_project(tmp_path_factory.mktemp("workers") / "dpok-pipeline")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kedro", "run", "--env", "smoke", "--workers", "2"],
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start `kedro run` in a project, with one thread in each process."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "kedro", "run", "--env", "smoke", *arguments],
         cwd=folder,
         text=True,
         stdout=subprocess.PIPE,
@@ -55,15 +53,23 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             "MLFLOW_TRACKING_URI": "",
         },
     )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Wait for a command; return what it said."""
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def kill_a_worker(process: subprocess.Popen[str], folder: Path) -> None:
+    """Kill one of the workers once a training has a checkpoint."""
     until = time.monotonic() + 120
     while not [*folder.glob("data/smoke/06_models/work/**/train_*/checkpoints/*")]:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < until
         time.sleep(0.01)
     os.kill(workers_of(process.pid)[0], signal.SIGKILL)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return folder, output
 
 
 def outputs(folder: Path, version: str) -> dict[str, Path]:
@@ -76,26 +82,33 @@ def outputs(folder: Path, version: str) -> dict[str, Path]:
     }
 
 
-def test_catalog_and_bytes_are_those_of_a_run_without_workers(
-    beside: tuple[Path, str], finished: Outcome, project: Path
+def version_of(folder: Path) -> str:
+    """The version of the only run of a project."""
+    found = {path.name for path in (folder / "data" / "smoke").glob("0[1-8]*/**/*T*Z")}
+    assert len(found) == 1
+    return found.pop()
+
+
+def test_loras_and_samples_are_those_of_a_run_without_workers(
+    finished: Outcome, project: Path, tmp_path: Path
 ) -> None:
-    folder, output = beside
-    assert "signal 9" in output
-    reports = [re.findall(r"08_reporting/report.html/([^/]+)/", said)[-1]
-               for said in (finished.log, output)]  # fmt: skip
-    ours, theirs = outputs(project, reports[0]), outputs(folder, reports[1])
-    assert ours.keys() == theirs.keys()
-    images = [name for name in ours if name.endswith(".parquet") and "/images/" in name]
-    samples = [name for name in ours if "sft_samples" in name and name.endswith(".parquet")]
+    """Although one of the workers is killed on the way."""
+    folder = make_project(tmp_path / "dpok-pipeline")
+    pipelines = "prompt_preparation,sample_generation,sft_training,rl_training"
+    process = start(folder, "--workers", "2", "--pipelines", pipelines)
+    kill_a_worker(process, folder)
+    assert "signal 9" in finish(process)
+    report = re.findall(r"08_reporting/report.html/([^/]+)/", finished.log)[-1]
+    ours, theirs = outputs(project, report), outputs(folder, version_of(folder))
     loras = [name for name in ours if name.endswith(WEIGHTS)]
+    samples = [name for name in ours if "sft_samples" in name and name.endswith(".parquet")]
     assert len(loras) == 2 * len(EXPERIMENTS)
-    assert len(images) >= 3 * len(EXPERIMENTS)
     assert len(samples) >= len(EXPERIMENTS)
-    for name in (*loras, *images, *samples):
+    for name in (*loras, *samples):
         assert ours[name].read_bytes() == theirs[name].read_bytes(), name
 
 
-def tree(folder: Path, env: str) -> dict[str, Any]:
+def tree(folder: Path) -> dict[str, Any]:
     """What MLflow knows of the newest command's runs, by their names, without times and ids."""
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiments = [one.experiment_id for one in client.search_experiments()]
@@ -117,23 +130,22 @@ def tree(folder: Path, env: str) -> dict[str, Any]:
 
 
 @pytest.mark.stress
-def test_mlflow_has_the_same_runs(beside: tuple[Path, str], tmp_path: Path) -> None:
-    folder, _ = beside
-    alone = make_project(tmp_path / "dpok-pipeline")
-    subprocess.run(
-        [sys.executable, "-m", "kedro", "run", "--env", "smoke"],
-        cwd=alone,
-        check=True,
-        capture_output=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
-            "OMP_NUM_THREADS": "1",
-            "KEDRO_LOGGING_CONFIG": "",
-            "MLFLOW_TRACKING_URI": "",
-        },
-    )
-    ours, theirs = tree(alone, "smoke"), tree(folder, "smoke")
+@pytest.mark.parametrize("spread", ["auto", "inside"])
+def test_catalog_and_mlflow_are_those_of_a_run_without_workers(tmp_path: Path, spread: str) -> None:
+    """With slices, which several workers can share."""
+    slices = ("--params", "rl_training.slices=2,sft_training.slices=2")
+    alone, beside = (make_project(tmp_path / name / "dpok-pipeline") for name in ("one", "two"))
+    finish(start(alone, *slices))
+    process = start(beside, "--workers", "2", "--runner-params", f"spread={spread}", *slices)
+    kill_a_worker(process, beside)
+    assert "signal 9" in finish(process)
+    ours, theirs = (outputs(folder, version_of(folder)) for folder in (alone, beside))
     assert ours.keys() == theirs.keys()
-    for name, run in ours.items():
-        assert run == theirs[name], name
+    same = [name for name in ours if name.endswith((WEIGHTS, "/images/shard-00000.parquet"))]
+    assert len(same) >= 5 * len(EXPERIMENTS)
+    for name in same:
+        assert ours[name].read_bytes() == theirs[name].read_bytes(), name
+    runs = tree(alone), tree(beside)
+    assert runs[0].keys() == runs[1].keys()
+    for name, run in runs[0].items():
+        assert run == runs[1][name], name
