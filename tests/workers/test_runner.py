@@ -15,6 +15,8 @@ from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.signals import Stopped, stop_requests
+from dpok_pipeline.workers.messages import Halted, Job, Stop
+from dpok_pipeline.workers.pool import WorkerPool
 from dpok_pipeline.workers.runner import TeamContinuingRunner
 
 
@@ -167,6 +169,28 @@ def test_an_error_ends_the_run_once_the_others_have_saved(
     with pytest.raises(error):
         run(tmp_path, node(work_until_stopped), node(function))
     assert begun(tmp_path, "saved") == begun(tmp_path, "work")
+    assert not children()
+
+
+def test_a_stop_that_comes_before_the_job_begins_is_obeyed(tmp_path: Path) -> None:
+    """It did nothing once, and the command waited for ever."""
+    pool = WorkerPool(1, threads=1, timeout=60.0)
+    try:
+        pool.workers[0].send(Job(node(work_until_stopped), {"folder": str(tmp_path)}))
+        pool.workers[0].send(Stop())
+        endings: list[Any] = []
+        while not endings:
+            endings = [message for _, message in pool.listen(1.0) if isinstance(message, Halted)]
+    finally:
+        pool.close()
+    assert endings == [Halted(signal.SIGTERM)]
+
+
+def test_inputs_that_cannot_be_sent_end_the_run(tmp_path: Path) -> None:
+    pipeline = Pipeline([node(refuse)])
+    catalog = DataCatalog({"folder": MemoryDataset(lambda: tmp_path, copy_mode="assign")})
+    with pytest.raises(Exception, match="pickle"):
+        TeamContinuingRunner(workers=1, threads=1).run(pipeline, catalog, _NullPluginManager())
     assert not children()
 
 

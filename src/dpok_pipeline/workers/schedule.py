@@ -146,11 +146,11 @@ class Schedule:
             members, free = free[:size], free[size:]
             try:
                 running = Running(node, self._nodes.begin(node))
+                self._send(running, members)
             except Exception as error:
                 self._stop_all(error)
                 return
             self._running.append(running)
-            self._send(running, members)
 
     def _most(self, node: Node) -> Most:
         """Return how many workers can share a node."""

@@ -109,19 +109,20 @@ def work(connection: Connection, levels: dict[str, int], selection: Selection) -
     # Without this tqdm makes a lock between processes, which a killed worker would leave behind.
     tqdm.set_lock(threading.RLock())
     outbox, jobs = Outbox(connection), queue.SimpleQueue[Job]()
-    for target in (lambda: _listen(connection, jobs), lambda: _beat(outbox)):
+    stop = threading.Event()
+    for target in (lambda: _listen(connection, jobs, stop), lambda: _beat(outbox)):
         threading.Thread(target=target, daemon=True).start()
     _redirect(outbox, levels)
     hand_over(selection)
     while True:
-        ending = _run(jobs.get())
+        ending = _run(jobs.get(), stop)
         try:
             outbox.send(ending)
         except Exception as error:
             outbox.send(Failed(RuntimeError(f"the node's outputs cannot be sent: {error}"), ""))
 
 
-def _listen(connection: Connection, jobs: queue.SimpleQueue[Job]) -> None:
+def _listen(connection: Connection, jobs: queue.SimpleQueue[Job], stop: threading.Event) -> None:
     """Take what the command sends; its end is this process's end, whatever it is doing."""
     while True:
         try:
@@ -129,7 +130,9 @@ def _listen(connection: Connection, jobs: queue.SimpleQueue[Job]) -> None:
         except (EOFError, OSError):
             os._exit(1)
         if isinstance(message, Stop):
-            # The main thread's handler finishes the iteration first, as in a command of its own.
+            # In this order: a job that has not begun yet looks at the event, after it has begun to
+            # listen to the signal. The handler finishes the iteration first.
+            stop.set()
             os.kill(os.getpid(), signal.SIGTERM)
         else:
             jobs.put(message)
@@ -155,11 +158,13 @@ def _redirect(outbox: Outbox, levels: dict[str, int]) -> None:
     )
 
 
-def _run(job: Job) -> Ending:
+def _run(job: Job, stop: threading.Event) -> Ending:
     """Run a job, and return how it has ended."""
     team = None
     try:
         signal.signal(signal.SIGTERM, _stop)
+        if stop.is_set():
+            return Halted(signal.SIGTERM)
         if job.size > 1:
             from dpok_pipeline.team.torch_team import TorchTeam
 
