@@ -125,6 +125,7 @@ def test_four_workers_give_the_same_bytes_and_take_over_from_one(
     assert weights(folder, FOUR) == weights(alone, FOUR)
 
 
+@pytest.mark.stress
 def test_what_one_member_meets_all_say(tiny_model_folder: Path, tmp_path: Path) -> None:
     task = Task("faulty", {"slices": 2}, reward="faulty")
     for status, line in run(2, tmp_path / "work", tiny_model_folder, task):

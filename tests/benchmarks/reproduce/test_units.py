@@ -64,6 +64,7 @@ def test_every_unit_has_a_row_and_is_made_once(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.stress
 def test_several_processes_make_the_same_rows(made: Path) -> None:
     """The units of two series, of which one is made by two processes at once."""
     before = read_rows(Path(), SMALL)
