@@ -15,12 +15,10 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +30,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from benchmarks.configured import Configured, read
+from benchmarks.processes import share_cores
 from benchmarks.training import draw_samples, train
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.configuration.methods import group_of
@@ -261,13 +260,7 @@ def run_all(trials: Sequence[Trial], processes: int) -> Iterator[dict[str, Any]]
         for trial in trials:
             yield trial.run()
         return
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    with ProcessPoolExecutor(
-        processes,
-        multiprocessing.get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(threads,),
-    ) as pool:
+    with share_cores(processes) as pool:
         # A worker reads the configuration itself: open models cannot be handed over.
         jobs = [pool.submit(_run, one.study, one.experiment, one.changes) for one in trials]
         for job in as_completed(jobs):

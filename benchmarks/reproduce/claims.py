@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from benchmarks.reproduce.reading import Rows, difference, estimate_scores
+from benchmarks.reproduce.reading import Estimates, Rows, difference, estimate_scores
 from benchmarks.reproduce.rows import scores_of
 from benchmarks.reproduce.series import (
     ABLATIONS,
@@ -19,6 +19,10 @@ from dpok_pipeline.evaluation.names import metric
 
 #: The prompt of the paper's appendix A.5.
 MOON = ("location",)
+
+
+#: Estimates by series, images, methods, experiments and split; None where rows are missing.
+Known = dict[tuple[str | int, ...], Estimates | None]
 
 
 class Claim(NamedTuple):
@@ -115,7 +119,9 @@ def claims_section(rows: Mapping[str, Rows]) -> Iterator[str]:
     Args:
         rows: The rows of each series, by its name.
     """
-    lines = [line for claim in CLAIMS if (line := _judge(claim, rows))]
+    # Several claims are about the same images, and each comparison covers all of their metrics.
+    known: Known = {}
+    lines = [line for claim in CLAIMS if (line := _judge(claim, rows, known))]
     if not lines:
         return
     yield "## The paper’s claims\n"
@@ -130,17 +136,20 @@ def claims_section(rows: Mapping[str, Rows]) -> Iterator[str]:
     yield table(heads, lines)
 
 
-def _judge(claim: Claim, rows: Mapping[str, Rows]) -> list[str] | None:
+def _judge(claim: Claim, rows: Mapping[str, Rows], known: Known) -> list[str] | None:
     """Write a claim's line of the table; None where the rows are not there yet."""
     series = SERIES[claim.series]
     found = rows[series.name]
     if series.name == ABLATIONS.name:  # whose DPOK and SFT are those of the curve
         found = {**rows[CURVE.name], **found}
-    methods = [name for name in (claim.worse, claim.better) if name != BASE]
+    methods = sorted({claim.worse, claim.better} - {BASE})
     experiments = claim.experiments or series.experiments
     for images in reversed(series.sizes):
-        scores = scores_of(found, images, methods, experiments)
-        one = estimate_scores(scores, methods, claim.split)
+        key: tuple[str | int, ...] = (series.name, images, *methods, *experiments, claim.split)
+        if key not in known:
+            scores = scores_of(found, images, methods, experiments)
+            known[key] = estimate_scores(scores, methods, claim.split)
+        one = known[key]
         if one is not None:
             value = difference(one, claim.metric, claim.better, claim.worse)
             return [

@@ -5,15 +5,14 @@ What processes are handed must stand in a module that they can import, and a `__
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from itertools import groupby
 from pathlib import Path
 from typing import Self
 
+from benchmarks.processes import share_cores
 from benchmarks.reproduce.maker import Maker
 from benchmarks.reproduce.pictures import strip_path
 from benchmarks.reproduce.rows import read_row, write_row
@@ -49,14 +48,7 @@ class _Together:
 
     def __init__(self, project: Path, makers: Mapping[str, Maker], processes: int) -> None:
         self._project, self._makers = project, makers
-        self._pool: ProcessPoolExecutor | None = None
-        if processes > 1:
-            self._pool = ProcessPoolExecutor(
-                processes,
-                multiprocessing.get_context("spawn"),
-                initializer=_share_cores,
-                initargs=(max(1, (os.cpu_count() or 1) // processes),),
-            )
+        self._pool = share_cores(processes) if processes > 1 else None
 
     def __enter__(self) -> Self:
         return self
@@ -79,12 +71,6 @@ class _Together:
         ]
         for job in as_completed(jobs):
             job.result()
-
-
-def _share_cores(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 #: The makers of a process, with the models that they have opened.

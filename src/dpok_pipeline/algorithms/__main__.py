@@ -14,14 +14,12 @@ import logging
 import os
 import signal
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from dpok_pipeline.algorithms.standalone import read_training, train_alone
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.team.members import Followed
 from dpok_pipeline.team.torch_team import TorchTeam
-from dpok_pipeline.training.signals import Stopped
+from dpok_pipeline.training.signals import Stopped, raise_stopped
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rank, size = int(os.environ.get(RANK, "0")), int(os.environ.get(SIZE, "1"))
     logging.basicConfig(format="%(message)s", level=logging.INFO if rank == 0 else logging.ERROR)
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, raise_stopped)
     team = None
     try:
         training = read_training(arguments.training)
@@ -77,10 +75,6 @@ def main() -> None:
     finally:
         if team is not None:
             team.leave()
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise Stopped(number)
 
 
 if __name__ == "__main__":

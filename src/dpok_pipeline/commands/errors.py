@@ -11,8 +11,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import NoReturn
 
 import click
 from kedro.framework.cli.utils import KedroCliError
@@ -22,7 +20,7 @@ from kedro.validation.exceptions import ParameterValidationError
 from dpok_pipeline.configuration.validation import PARAMETERS, explain_value, lower_first
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.hooks import JOURNAL, TRACKING, VERSIONS
-from dpok_pipeline.training.signals import Stopped
+from dpok_pipeline.training.signals import raise_stopped
 
 # Shells add the signal's number to this exit status.
 SIGNALLED = 128
@@ -49,7 +47,7 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
     Args:
         traceback: Whether to show where the error came from instead.
     """
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, raise_stopped)
     # Whoever reads the messages may stop reading, as `| head` does: the run goes on.
     shown, logging.raiseExceptions = logging.raiseExceptions, False
     try:
@@ -84,11 +82,6 @@ def _leave_closed_output() -> None:
     if any(event & select.POLLERR for _, event in state.poll(0)):
         os.dup2(os.open(os.devnull, os.O_WRONLY), output)
         click.secho("Standard output was closed; the command went on without it.", err=True)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """Treat SIGTERM as Ctrl-C; a training that is going on finishes its iteration first."""
-    raise Stopped(number)
 
 
 def explain(error: BaseException) -> str | None:

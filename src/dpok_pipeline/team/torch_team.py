@@ -1,4 +1,4 @@
-"""A team over torch.distributed: started by torchrun, by Ray, or by a test."""
+"""A team over torch.distributed: started by torchrun, by a command with workers, or by a test."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ each waits for member 0's word before it begins one.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,12 +16,11 @@ from torch import Tensor
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.team.members import Followed, Team
+from dpok_pipeline.training.checkpoints import pack, unpack
 from dpok_pipeline.training.signals import Stopped, stop_requests
 
 if TYPE_CHECKING:
-    from dpok_pipeline.training.loop import Learner, Step
-
-logger = logging.getLogger(__name__)
+    from dpok_pipeline.training.loop import Learner, Stateful, Step
 
 # Parts of a learner that every member trains by itself, on the same numbers.
 _COMPARED = ("optimiser", "critic")
@@ -76,7 +74,7 @@ def leading(learner: Learner, team: Team, done: int) -> Iterator[Lead]:
     """
     lead = Lead(learner, team)
     if team.size > 1:
-        team.share(_to_cpu(_state(learner)) if done else None)
+        team.share(_packed(learner) if done else None)
     try:
         yield lead
     except BaseException as error:
@@ -98,11 +96,9 @@ def follow(learner: Learner, team: Team) -> None:
     """
     # Whoever sends a signal to all processes means the run, of which member 0 decides.
     with stop_requests("step"):
-        state = team.share(None)
-        if state is not None:
-            for name, part in learner.parts().items():
-                if part is not None:
-                    part.load_state_dict(state[name])
+        packed = team.share(None)
+        if packed is not None:
+            load_learner_state(learner, unpack(*packed))
         while not isinstance(word := team.share(None), _End):
             learner.step(word)
             _compare(learner, team, word)
@@ -111,8 +107,25 @@ def follow(learner: Learner, team: Team) -> None:
     raise Followed
 
 
-def _state(learner: Learner) -> dict[str, Any]:
-    return {name: part.state_dict() for name, part in learner.parts().items() if part is not None}
+def _packed(learner: Learner) -> tuple[Any, dict[str, Tensor]]:
+    """Return a learner's state with its tensors on the CPU: a member's GPU is its own."""
+    tensors: dict[str, Tensor] = {}
+    return pack(learner_state(learner), tensors), tensors
+
+
+def learner_state(learner: Learner) -> dict[str, Any]:
+    """Return the state of each of a learner's parts, by its name in a checkpoint."""
+    return {name: part.state_dict() for name, part in _stateful(learner).items()}
+
+
+def load_learner_state(learner: Learner, state: Mapping[str, Any]) -> None:
+    """Restore what `learner_state` returned, also after a passage through a checkpoint."""
+    for name, part in _stateful(learner).items():
+        part.load_state_dict(state[name])
+
+
+def _stateful(learner: Learner) -> dict[str, Stateful]:
+    return {name: part for name, part in learner.parts().items() if part is not None}
 
 
 def _compare(learner: Learner, team: Team, number: int) -> None:
@@ -131,31 +144,9 @@ def _compare(learner: Learner, team: Team, number: int) -> None:
 def _digest(learner: Learner) -> Tensor:
     """Return the sha256 of the compared parts' tensors, `(32,)` uint8."""
     digest = hashlib.sha256()
-    for name, part in learner.parts().items():
-        if part is not None and name in _COMPARED:
-            for tensor in _tensors(part.state_dict()):
-                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    tensors: dict[str, Tensor] = {}
+    compared = [part for name, part in _stateful(learner).items() if name in _COMPARED]
+    pack([part.state_dict() for part in compared], tensors)
+    for tensor in tensors.values():
+        digest.update(tensor.numpy().tobytes())
     return torch.tensor(list(digest.digest()), dtype=torch.uint8)
-
-
-def _tensors(state: Any) -> Iterator[Tensor]:
-    """Yield the tensors of a nested state, in its order."""
-    if isinstance(state, Tensor):
-        yield state
-    elif isinstance(state, Mapping):
-        for value in state.values():
-            yield from _tensors(value)
-    elif isinstance(state, list | tuple):
-        for value in state:
-            yield from _tensors(value)
-
-
-def _to_cpu(state: Any) -> Any:
-    """Return a nested state with its tensors on the CPU: a member's GPU is its own."""
-    if isinstance(state, Tensor):
-        return state.detach().cpu()
-    if isinstance(state, Mapping):
-        return {key: _to_cpu(value) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return [_to_cpu(value) for value in state]
-    return state

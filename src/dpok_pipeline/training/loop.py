@@ -29,7 +29,7 @@ from dpok_pipeline.team.slices import Slices
 from dpok_pipeline.team.torch_team import current_team
 from dpok_pipeline.training.checkpoints import CheckpointStore
 from dpok_pipeline.training.config import CheckpointConfig, Resume, TrainingConfig
-from dpok_pipeline.training.lead import follow, leading
+from dpok_pipeline.training.lead import follow, leading, learner_state, load_learner_state
 from dpok_pipeline.training.optimiser import LoRAOptimiser
 from dpok_pipeline.training.randomness import capture_states, restore_states
 from dpok_pipeline.training.signals import stop_requests
@@ -187,7 +187,7 @@ def run_training(
 
     def state() -> dict[str, Any]:
         return {
-            "learner": {name: part.state_dict() for name, part in _stateful(learner).items()},
+            "learner": learner_state(learner),
             "curves": curves.state_dict(),
             "random_states": capture_states(),
         }
@@ -239,18 +239,13 @@ def _show(step: Step, plan: Plan, pictures: Path) -> None:
             )
 
 
-def _stateful(learner: Learner) -> dict[str, Stateful]:
-    return {name: part for name, part in learner.parts().items() if part is not None}
-
-
 def _restore(learner: Learner, curves: Curves, store: CheckpointStore, plan: Plan) -> int:
     """Take up the newest checkpoint's state; return the number of steps done."""
     saved = store.load_newest(at_most=plan.steps)
     if saved is None:
         return 0
     done, state = saved
-    for name, part in _stateful(learner).items():
-        part.load_state_dict(state["learner"][name])
+    load_learner_state(learner, state["learner"])
     curves.load_state_dict(state["curves"])
     restore_states(state["random_states"])
     logger.info("Going on from %s %d", plan.unit, done)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,15 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name}")
         self.signal_number = signal_number
+
+
+def raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
+    """Treat a signal as Ctrl-C, where no `stop_requests` has taken it; a handler for `signal`.
+
+    Raises:
+        Stopped: Always.
+    """
+    raise Stopped(number)
 
 
 class StopRequest:

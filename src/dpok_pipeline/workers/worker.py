@@ -11,8 +11,7 @@ import threading
 import traceback
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,7 +19,7 @@ from dpok_pipeline.configuration.selection import Selection, hand_over
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines import mlflow_tracker
 from dpok_pipeline.team.members import Followed
-from dpok_pipeline.training.signals import Stopped
+from dpok_pipeline.training.signals import raise_stopped
 from dpok_pipeline.workers.messages import (
     Alive,
     Done,
@@ -162,7 +161,7 @@ def _run(job: Job, stop: threading.Event) -> Ending:
     """Run a job, and return how it has ended."""
     team = None
     try:
-        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGTERM, raise_stopped)
         if stop.is_set():
             return Halted(signal.SIGTERM)
         if job.size > 1:
@@ -194,7 +193,3 @@ def _plain(error: BaseException) -> BaseException:
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return copy
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise Stopped(number)
