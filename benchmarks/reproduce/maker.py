@@ -17,8 +17,9 @@ from benchmarks.measure import describe_machine
 from benchmarks.reproduce.pictures import write_strip
 from benchmarks.reproduce.rows import DECIMALS, Row
 from benchmarks.reproduce.series import BASE, Series, Unit
-from benchmarks.training import draw_samples, train
 from dpok_pipeline.algorithms.methods import Method
+from dpok_pipeline.algorithms.sft.generation import generate_samples
+from dpok_pipeline.algorithms.train import train
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.diversity import IMAGE, cosine_distances, mean_pairwise_distance
 from dpok_pipeline.evaluation.drawing import draw_method_images, drawing_recipe
@@ -157,13 +158,16 @@ class Maker:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Another process may be about to draw the same ones.
         with FileLock(folder.with_suffix(".turn")):
-            return draw_samples(
-                self.configured(unit.seed),
-                unit.experiment,
-                self._texts(unit.experiment),
-                self._generation(unit),
-                folder,
-                self._reward,
+            model, reward = self.configured(unit.seed).open()
+            texts = self._texts(unit.experiment)
+            return generate_samples(
+                model,
+                [(f"{unit.experiment}-{number}", text) for number, text in enumerate(texts)],
+                reward,
+                sampling=self.configured(unit.seed).sampling,
+                config=self._generation(unit),
+                work_dir=folder,
+                identity=self._reward,
             )
 
     def _evaluate(self, unit: Unit, result: TrainingResult | None) -> list[dict[str, Any]]:

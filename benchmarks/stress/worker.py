@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.stress.budgets import BUDGETS, KINDS, Budget, Kind
-from benchmarks.training import train
+from dpok_pipeline.algorithms.train import train
 
 if TYPE_CHECKING:
     from dpok_pipeline.diffusion.base_model import DiffusionModel

@@ -8,6 +8,7 @@ from dpok_pipeline.commands.claims import claims
 from dpok_pipeline.commands.mlflow import mlflow
 from dpok_pipeline.commands.retention import retention
 from dpok_pipeline.commands.run import run
+from dpok_pipeline.commands.sweep import sweep
 
 
 @click.group(name="dpok-pipeline")
@@ -15,5 +16,5 @@ def cli() -> None:
     """Commands of this project."""
 
 
-for command in (run, claims, retention, mlflow):
+for command in (run, claims, sweep, retention, mlflow):
     cli.add_command(command)

@@ -17,9 +17,11 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io.core import is_parameter
 from kedro.pipeline import Pipeline
 
+from benchmarks import configured
 from dpok_pipeline.algorithms.catalogue import ALGORITHMS
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.cli import cli
+from dpok_pipeline.commands.sweep import _read_order
 from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.configuration.methods import group_of, resolve_methods
 from dpok_pipeline.datasets.models import ScorerDataset
@@ -29,6 +31,7 @@ from dpok_pipeline.evaluation.claims import COLUMNS as CLAIM_COLUMNS
 from dpok_pipeline.evaluation.config import ClaimConfig, ComparisonConfig
 from dpok_pipeline.evaluation.names import IDENTITY, METRICS
 from dpok_pipeline.pipelines.rl_training.measures import MEASURES
+from dpok_pipeline.sweeps.setup import Setup
 from tests.project import EXPERIMENTS
 
 ROOT = Path(__file__).parents[2]
@@ -166,6 +169,20 @@ def test_kedro_commands_are_possible(page: Path, pipelines: dict[str, Pipeline])
             value = given.get(option) or []
             chosen = value.split(",") if isinstance(value, str) else list(flat_keys(value))
             assert set(chosen) <= names, f"{code}: {set(chosen) - names}"
+
+
+@pages
+def test_sweeps_are_possible(page: Path) -> None:
+    for code in code_in(page):
+        words = shlex.split(code, comments=True) if code.startswith("kedro sweep ") else []
+        if not words:
+            continue
+        order = _read_order(cli.commands["sweep"].make_context("sweep", words[2:]).params)
+        assert set(order.experiments) <= {*EXPERIMENTS}, code
+        base = configured.read("base", conf=CONF)
+        method = base.method(order.method)
+        for setting in order.corners():
+            Setup(method, base.sampling, base.generation).changed(setting)
 
 
 def namespaces(pipelines: dict[str, Pipeline]) -> set[str]:

@@ -19,7 +19,7 @@ from dpok_pipeline.pipelines.models import hash_files, scorer_identity
 from dpok_pipeline.pipelines.task import Task
 
 # Folders of the package that no number depends on.
-NOT_HASHED = ("hooks", "commands", "cli.py", "__main__.py", "settings.py")
+NOT_HASHED = ("hooks", "commands", "sweeps", "cli.py", "__main__.py", "settings.py")
 PACKAGE = Path(__file__).parents[1]
 
 Identity = dict[str, Any]

@@ -53,7 +53,7 @@ class TeamContinuingRunner(ContinuingRunner):
             raise ValueError(f"spread is {spread}; give auto, nodes or inside")
         super().__init__(is_async=is_async)
         self.workers, self.spread, self.restarts = workers, spread, restarts
-        self.threads = threads or max(_cores() // workers, 1)
+        self.threads = threads or max(cores() // workers, 1)
         self.timeout = timeout
 
     def _run(
@@ -81,7 +81,7 @@ class TeamContinuingRunner(ContinuingRunner):
             pool.close()
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,8 @@ from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.diffusion.config import SamplingConfig
 
 if TYPE_CHECKING:
-    from benchmarks.configured import Configured
     from dpok_pipeline.diffusion.base_model import DiffusionModel
     from dpok_pipeline.rewards.scorer import Scorer
-    from dpok_pipeline.training.config import GenerationConfig
     from dpok_pipeline.training.tracking import TrainingResult
 
 
@@ -28,7 +26,7 @@ def train(
     work_dir: Path,
     first_samples: int | None = None,
 ) -> TrainingResult:
-    """Train a method as the pipelines do.
+    """Train a method without Kedro, as the pipelines do with it.
 
     Args:
         method: The algorithm with its settings.
@@ -56,38 +54,3 @@ def train(
         samples = SFTSamples.from_frame(Shards(find_samples()).frame(COLUMNS).iloc[:first_samples])
         result = trainer(model, samples, **shared)
     return result
-
-
-def draw_samples(
-    configured: Configured,
-    experiment: str,
-    texts: Sequence[str],
-    generation: GenerationConfig,
-    work_dir: Path,
-    identity: Mapping[str, Any],
-) -> Path:
-    """Draw the images that an experiment's offline methods learn from.
-
-    Args:
-        configured: Base model, reward and sampling.
-        experiment: Its name.
-        texts: Its training prompts.
-        generation: How many images, in how large shards.
-        work_dir: The folder of these images alone.
-        identity: What identifies the reward.
-
-    Returns:
-        The folder of the finished shards.
-    """
-    from dpok_pipeline.algorithms.sft.generation import generate_samples
-
-    model, reward = configured.open()
-    return generate_samples(
-        model,
-        [(f"{experiment}-{number}", text) for number, text in enumerate(texts)],
-        reward,
-        sampling=configured.sampling,
-        config=generation,
-        work_dir=work_dir,
-        identity=identity,
-    )

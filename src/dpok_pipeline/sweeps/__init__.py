@@ -1,0 +1,1 @@
+"""`kedro sweep`: many settings of one method, each trained briefly and measured alike."""

@@ -1,0 +1,246 @@
+"""A trial: one setting, trained on one experiment's prompts with one seed, and measured."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+from pydantic import BaseModel
+
+from dpok_pipeline.algorithms.train import train
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.fingerprint import fingerprint
+from dpok_pipeline.pipelines.models import (
+    ComputeConfig,
+    open_model,
+    open_scorer,
+    scorer_identity,
+)
+from dpok_pipeline.sweeps.setup import Setup
+
+if TYPE_CHECKING:
+    from dpok_pipeline.diffusion.base_model import BaseModelHandle, DiffusionModel
+    from dpok_pipeline.rewards.load import ScorerConfig
+    from dpok_pipeline.training.tracking import TrainingResult
+
+#: Seed of the noise that trials are measured on, and the first of their training seeds. The
+#: comparison's own seeds are others: what is chosen by a sweep is measured on images that have had
+#: no part in the choice.
+EVALUATION_SEED, FIRST_TRAINING_SEED = 8_000, 7_000
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models that trials use, by what names them.
+
+    Attributes:
+        base_model: The base model.
+        reward: What online methods learn from.
+        scorers: What trials are measured by, by name.
+        compute: The device, and how the networks run on it.
+    """
+
+    base_model: BaseModelHandle
+    reward: ScorerConfig
+    scorers: dict[str, ScorerConfig]
+    compute: ComputeConfig
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What decides a trial's figures, by hashes."""
+        return {
+            "base_model": self.base_model.content_hash,
+            "precision": self.compute.resolved_precision(),
+            "reward": scorer_identity(self.reward),
+            "scorers": {name: scorer_identity(spec) for name, spec in self.scorers.items()},
+        }
+
+
+class Outcome(BaseModel, frozen=True, extra="forbid"):
+    """What a trial has come to.
+
+    Attributes:
+        scores: Mean of each scorer over the images drawn, by the scorer's name, and `saturation`.
+        images: Number of images that it has learned from.
+        seconds: Seconds that it took, the drawing of an offline method's images not counted.
+        curve: Mean reward of each rollout; empty where there are none.
+    """
+
+    scores: dict[str, float]
+    images: int
+    seconds: float
+    curve: list[float] = []
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting on one experiment with one seed, or the base model on that experiment.
+
+    Attributes:
+        experiment: Name of the experiment.
+        prompts: Its training prompts.
+        setup: Method and sampling, with the setting and the seed in them.
+        drawn: Number of images that it is measured on.
+        models: The models.
+        code: Hash of the project's code.
+        work: Folder of unfinished work of all trials.
+        title: What it is called in a line.
+    """
+
+    experiment: str
+    prompts: tuple[str, ...]
+    setup: Setup
+    drawn: int
+    models: Models
+    code: str
+    work: Path
+    title: str
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of all that decides the outcome."""
+        return fingerprint({**self._inputs, **self._trained(length=True), "drawn": self.drawn})
+
+    def run(self) -> Outcome:
+        """Train, draw, score.
+
+        Raises:
+            Stopped: SIGINT or SIGTERM came; the state is saved.
+        """
+        from dpok_pipeline.diffusion.lora import detach_lora, load_lora
+
+        model = open_model(self.models.base_model, self.models.compute)
+        if self.setup.method is None:
+            return Outcome(scores=self._score(model), images=0, seconds=0.0)
+        started = time.monotonic()
+        waited, result = self._train(model)
+        load_lora(model.unet, result.lora_folder)
+        try:
+            scores = self._score(model)
+        finally:
+            detach_lora(model.unet)
+        curves = result.curves
+        rollouts: list[float] = []
+        if "reward/mean" in curves:
+            rollouts = curves["reward/mean"].dropna().round(4).tolist()
+        return Outcome(
+            scores=scores,
+            images=self.setup.trained_images,
+            seconds=round(time.monotonic() - started - waited, 1),
+            curve=rollouts,
+        )
+
+    @property
+    def _inputs(self) -> dict[str, Any]:
+        return {
+            **self.models.identity,
+            "code": self.code,
+            "prompts": list(self.prompts),
+            "sampling": self.setup.sampling.numbers(),
+        }
+
+    def _trained(self, *, length: bool) -> dict[str, Any]:
+        """Describe the training; without its length, one that goes on further is the same."""
+        method = self.setup.method
+        if method is None:
+            return {}
+        described: dict[str, Any] = {
+            "algorithm": method.algorithm,
+            "lora": method.lora.numbers(),
+            "training": method.training.numbers(length=length),
+        }
+        if not method.online:
+            described["samples"] = self.setup.generation.numbers()
+            described["learned"] = self.setup.trained_images
+        return described
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of its unfinished work: the training's, and that of the images it needs."""
+        method = self.setup.method
+        if method is None:
+            return []
+        # An online run of more images goes on where that of fewer has ended.
+        trained = fingerprint({**self._inputs, **self._trained(length=not method.online)})[:16]
+        folders = [self.work / f"{method.name}_{self.experiment}_{trained}"]
+        if not method.online:
+            # All trials that learn from the same images share them.
+            drawn = fingerprint({**self._inputs, "samples": self.setup.generation.numbers()})[:16]
+            folders.append(self.work / f"samples_{self.experiment}_{drawn}")
+        return folders
+
+    def _train(self, model: DiffusionModel) -> tuple[float, TrainingResult]:
+        """Return the seconds that an offline method has waited for its images, and the result."""
+        method = self.setup.method
+        assert method is not None
+        folder, *others = self.folders
+        started = time.monotonic()
+        samples = self._samples(model, others[0]) if others else Path()
+        waited = time.monotonic() - started
+        result = train(
+            method,
+            model,
+            self.prompts,
+            sampling=self.setup.sampling,
+            load_reward=lambda: open_scorer(self.models.reward, self.models.compute),
+            find_samples=lambda: samples,
+            work_dir=folder,
+            first_samples=self.setup.trained_images if others else None,
+        )
+        return waited, result
+
+    def _samples(self, model: DiffusionModel, folder: Path) -> Path:
+        """Draw an offline method's images, once for all trials that learn from the same ones."""
+        from dpok_pipeline.algorithms.sft.generation import generate_samples
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Another worker may be about to draw the same ones.
+        with FileLock(folder.with_suffix(".turn")):
+            return generate_samples(
+                model,
+                [(f"{self.experiment}-{at}", text) for at, text in enumerate(self.prompts)],
+                open_scorer(self.models.reward, self.models.compute),
+                sampling=self.setup.sampling,
+                config=self.setup.generation,
+                work_dir=folder,
+                identity=scorer_identity(self.models.reward),
+            )
+
+    def _score(self, model: DiffusionModel) -> dict[str, float]:
+        """Score images of the model as it is, on the noise of all trials.
+
+        Raises:
+            InputError: A scorer gave no image a finite score.
+        """
+        import torch
+
+        from dpok_pipeline.diffusion.sampler import decode, sample
+        from dpok_pipeline.evaluation.scores import score_columns
+
+        texts = list(itertools.islice(itertools.cycle(self.prompts), self.drawn))
+        with torch.no_grad():
+            samples = sample(
+                model, texts, self.setup.sampling, seed=EVALUATION_SEED, indices=range(self.drawn)
+            )
+            images = decode(model, samples.latents)
+        scorers = {
+            name: open_scorer(spec, self.models.compute)
+            for name, spec in self.models.scorers.items()
+        }
+        means = score_columns(images, texts, scorers).mean()
+        if means.isna().any():
+            raise InputError(
+                f"scorers.{means.index[means.isna()][0]}: no image of {self.experiment} has a "
+                "finite score; correct the scorer"
+            )
+        return {str(name): round(float(mean), 4) for name, mean in means.items()}
+
+
+def run_trial(trial: Trial) -> Outcome:
+    """Run a trial, in this process or in a worker's."""
+    return trial.run()

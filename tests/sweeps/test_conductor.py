@@ -1,0 +1,243 @@
+"""What is run, what is taken over, and what comes of it, with trials that only count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dpok_pipeline.configuration import selection
+from dpok_pipeline.diffusion.base_model import BaseModelHandle
+from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.pipelines.models import ComputeConfig
+from dpok_pipeline.rewards.load import ScorerConfig
+from dpok_pipeline.sweeps.conductor import Conductor, Ground, Ledger
+from dpok_pipeline.sweeps.page import render_page
+from dpok_pipeline.sweeps.search import halve, try_all
+from dpok_pipeline.sweeps.setup import Setup
+from dpok_pipeline.sweeps.space import combine, read_space
+from dpok_pipeline.sweeps.trial import Models, Outcome, Trial
+from dpok_pipeline.sweeps.tried import Aim, Tried, command, describe, ranked
+from dpok_pipeline.training.config import GenerationConfig
+from tests import tiny
+from tests.rewards.conftest import tiny_image_reward
+
+RATE = "rl_training.learning_rate"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    tiny_image_reward().save(folder / "reward")
+    tiny.write_base_model(folder / "base")
+    return folder
+
+
+@pytest.fixture
+def ground(world: Path) -> Ground:
+    reward = ScorerConfig(kind="image_reward", path=str(world / "reward"))
+    method = next(one for one in selection.current().methods if one.name == "dpok")
+    return Ground(
+        setup=Setup(
+            method,
+            SamplingConfig(ddim_steps=15, eta=1.0, guidance_scale=2.0),
+            GenerationConfig(images=384),
+        ),
+        prompts={"color": ("a green cat",), "count": ("cat in the park",)},
+        seeds=(7000, 7001),
+        drawn=8,
+        models=Models(
+            BaseModelHandle(path=str(world / "base"), revision=None, content_hash="0" * 64),
+            reward,
+            {"image_reward": reward, "aesthetic": reward},
+            ComputeConfig(device="cpu"),
+        ),
+        code="code",
+        work=world / "work",
+    )
+
+
+class Counted:
+    """Gives trials a reward by their learning rate, and notes which are run."""
+
+    def __init__(self, aesthetic: Callable[[float], float] = lambda rate: 6.0) -> None:
+        self.run_trials: list[str] = []
+        self._aesthetic = aesthetic
+
+    def run(self, trials: Sequence[Trial], told: Callable[[Trial, Outcome], None]) -> None:
+        for trial in trials:
+            self.run_trials.append(trial.title)
+            told(trial, self._outcome(trial))
+
+    def _outcome(self, trial: Trial) -> Outcome:
+        if trial.setup.method is None:
+            return Outcome(scores={"image_reward": 0.0, "aesthetic": 6.0}, images=0, seconds=0)
+        training = trial.setup.method.training
+        rate = training.learning_rate
+        luck = 0.1 if training.seed == 7001 else -0.1
+        scores = {"image_reward": 1000 * rate + luck, "aesthetic": self._aesthetic(rate)}
+        return Outcome(scores=scores, images=trial.setup.trained_images, seconds=60, curve=[0, 1])
+
+
+def conduct(
+    ground: Ground, folder: Path, runs: Counted, values: str, factor: int | None = None
+) -> list[Tried]:
+    settings = combine(read_space([f"{RATE}={values}"]))
+    search = halve(settings, factor) if factor else try_all(settings)
+    aim = Aim("image_reward", {"aesthetic": 0.5})
+    return Conductor(ground, aim, Ledger(folder), runs, lambda tried: None).run(search)
+
+
+def test_every_setting_is_run_on_every_experiment_with_every_seed(
+    ground: Ground, tmp_path: Path
+) -> None:
+    runs = Counted()
+    tried = conduct(ground, tmp_path, runs, "1e-3,2e-3")
+    assert runs.run_trials == [
+        "color, base model",
+        "count, base model",
+        *(
+            f"{experiment}, learning_rate {rate}, seed {seed}"
+            for rate in (0.001, 0.002)
+            for experiment in ("color", "count")
+            for seed in (7000, 7001)
+        ),
+    ]
+    best, second = ranked(tried)
+    assert best.candidate.setting == {RATE: 2e-3}
+    assert best.scores == pytest.approx({"image_reward": 2.0, "aesthetic": 6.0})
+    assert best.by_seed == pytest.approx([1.9, 2.1])
+    assert best.seconds == 240
+    assert second.row()["lowest_seed"] == pytest.approx(0.9)
+
+
+def test_what_is_done_is_not_run_again_by_this_sweep_or_another(
+    ground: Ground, tmp_path: Path
+) -> None:
+    first, again, wider = Counted(), Counted(), Counted()
+    expected = [one.row() for one in conduct(ground, tmp_path, first, "1e-3,2e-3")]
+    assert [one.row() for one in conduct(ground, tmp_path, again, "1e-3,2e-3")] == expected
+    assert again.run_trials == []
+    conduct(ground, tmp_path, wider, "2e-3,3e-3")
+    assert {title.split(", ")[1] for title in wider.run_trials} == {"learning_rate 0.003"}
+
+
+def test_a_damaged_trial_is_run_again(
+    ground: Ground, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    conduct(ground, tmp_path, Counted(), "1e-3")
+    for path in sorted(tmp_path.iterdir())[:2]:
+        path.write_bytes(path.read_bytes()[:20])
+    runs = Counted()
+    conduct(ground, tmp_path, runs, "1e-3")
+    assert len(runs.run_trials) == 2
+    assert "damaged; the trial is run again" in caplog.text
+
+
+def test_a_run_that_is_cut_short_keeps_the_trials_that_are_done(
+    ground: Ground, tmp_path: Path
+) -> None:
+    class Stopping(Counted):
+        def _outcome(self, trial: Trial) -> Outcome:
+            if len(self.run_trials) == 4:
+                raise KeyboardInterrupt
+            return super()._outcome(trial)
+
+    with pytest.raises(KeyboardInterrupt):
+        conduct(ground, tmp_path, Stopping(), "1e-3")
+    runs = Counted()
+    conduct(ground, tmp_path, runs, "1e-3")
+    assert len(runs.run_trials) == 3  # of two base models and four trials
+
+
+def test_halving_tries_the_best_longer(ground: Ground, tmp_path: Path) -> None:
+    tried = conduct(ground, tmp_path, Counted(), "1e-3,2e-3,3e-3,4e-3", factor=2)
+    rates = [1000 * float(one.candidate.setting[RATE] or 0) for one in tried]
+    assert rates == pytest.approx([1, 2, 3, 4, 3, 4, 4])
+    whole = ground.setup.trained_images
+    assert [one.images / whole for one in tried] == pytest.approx([0.25] * 4 + [0.5] * 2 + [1])
+    # The one that had a whole run comes first, then the others of the round before.
+    assert [one.number for one in ranked(tried)][:3] == [7, 6, 5]
+
+
+def test_reward_that_costs_too_much_beauty_comes_last(ground: Ground, tmp_path: Path) -> None:
+    runs = Counted(aesthetic=lambda rate: 5.4 if rate > 1.5e-3 else 5.6)
+    tried = conduct(ground, tmp_path, runs, "1e-3,2e-3")
+    assert [one.candidate.setting[RATE] for one in ranked(tried)] == [1e-3, 2e-3]
+    assert tried[1].verdict.excess == pytest.approx(0.1)
+
+
+def test_what_decides_a_trial_is_in_its_identity(ground: Ground) -> None:
+    from dataclasses import replace
+
+    from dpok_pipeline.sweeps.search import Candidate
+
+    def identity(ground: Ground, **setting: float) -> str:
+        return ground.trials(Candidate({**setting}))["color", 7000].identity
+
+    first = identity(ground)
+    assert identity(ground) == first
+    others = [
+        identity(replace(ground, drawn=9)),
+        identity(replace(ground, code="other")),
+        identity(replace(ground, seeds=(7000, 7002), prompts={"color": ("a green dog",)})),
+        identity(ground, **{RATE: 0.5}),
+        identity(ground, **{"lora.rank": 3}),
+        identity(ground, **{"sampling.guidance_scale": 3.0}),
+        ground.trials(Candidate({}))["color", 7001].identity,
+        ground.trials(Candidate({}, 0.5))["color", 7000].identity,
+        ground.base_trials(Candidate({}))["color"].identity,
+    ]
+    assert len({first, *others}) == len(others) + 1
+
+
+def test_a_longer_online_run_goes_on_in_the_folder_of_the_shorter(ground: Ground) -> None:
+    from dpok_pipeline.sweeps.search import Candidate
+
+    short, whole = (ground.trials(Candidate({}, share))["color", 7000] for share in (0.5, 1.0))
+    assert short.folders == whole.folders
+    assert ground.trials(Candidate({}))["color", 7001].folders != whole.folders
+
+
+def test_the_report_shows_every_setting_and_the_command_of_the_best(
+    ground: Ground, tmp_path: Path
+) -> None:
+    space = read_space([f"{RATE}=1e-3,2e-3"])
+    tried = conduct(ground, tmp_path, Counted(), "1e-3,2e-3")
+    method = ground.setup.method
+    assert method is not None
+    page = render_page(tried, method=method, space=space, env="smoke", facts=["<b> A fact."])
+    assert "methods.dpok.rl_training.learning_rate=0.002" in page
+    assert "&lt;b&gt; A fact." in page
+    assert '"parcoords"' in page
+    assert "1.90 to 2.10" in page
+    assert "http" not in page.split("</script>", 1)[1].replace("http://www.w3.org", "")
+
+
+def test_a_single_setting_has_a_report_too(ground: Ground, tmp_path: Path) -> None:
+    method = ground.setup.method
+    assert method is not None
+    tried = conduct(ground, tmp_path, Counted(), "1e-3")
+    page = render_page(tried, method=method, space=read_space([f"{RATE}=1e-3"]), env=None, facts=[])
+    assert "1 setting of DPOK" in page
+    assert "parcoords" not in page.split("</script>", 1)[1]
+
+
+def test_how_settings_are_written() -> None:
+    setting = {RATE: 0.001, "lora.rank": 4, "sampling.eta": 0.5, "rl_training.x": None}
+    assert describe(setting) == "learning_rate 0.001, rank 4, eta 0.5, x null"
+    assert describe({}) == "as configured"
+    assert command("dpok", {}, None) == "kedro run"
+    assert command("dpok", setting, "smoke") == (
+        "kedro run --env smoke --params methods.dpok.rl_training.learning_rate=0.001,"
+        "methods.dpok.lora.rank=4,sampling.eta=0.5,methods.dpok.rl_training.x=null"
+    )
+
+
+def test_a_table_has_a_row_for_each_setting(ground: Ground, tmp_path: Path) -> None:
+    table = pd.DataFrame([one.row() for one in conduct(ground, tmp_path, Counted(), "1e-3,2e-3")])
+    assert list(table[RATE]) == [1e-3, 2e-3]
+    assert list(table["image_reward_base"]) == [0, 0]
+    assert list(table["highest_seed"]) == pytest.approx([1.1, 2.1])
