@@ -19,6 +19,7 @@ from dpok_pipeline.pipelines.graph import SHAREABLE
 from dpok_pipeline.workers.plan import Most, any_number, choose, divisors_of, only_one
 
 # The paper's single-prompt runs are evaluated on their prompt and on one unseen prompt.
+# Presets of many prompts are evaluated on more, and for longer than is reckoned here.
 _PROMPTS = 2
 
 
