@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from dpok_pipeline.commands.claims import claims
 from dpok_pipeline.commands.mlflow import mlflow
+from dpok_pipeline.commands.over_seeds.claims import claims
 from dpok_pipeline.commands.retention import retention
 from dpok_pipeline.commands.run import run
 from dpok_pipeline.commands.sweep import sweep

@@ -12,7 +12,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
 
-from dpok_pipeline.commands import claims as seeds
+from dpok_pipeline.commands.over_seeds import claims as seeds
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.runs import identity as run_identity
 from dpok_pipeline.runs.finished import note_finished

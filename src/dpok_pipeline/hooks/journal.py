@@ -90,7 +90,10 @@ class JournalHooks:
         self._whole = not narrowed and not names
         nodes = "\n".join(sorted(node.name for node in pipeline.nodes)).encode()
         key = hashlib.sha256(nodes).hexdigest()[:8] if narrowed else ""
-        self._path = journal_path(self._folders().runs, run_params["env"], names, key)
+        folders = self._folders()
+        self._path = journal_path(
+            folders.runs, run_params["env"], names, key, folders.training_seed
+        )
         self._acquire()
         if (
             ContinuingRunner.__name__ not in run_params["runner"]

@@ -91,7 +91,9 @@ class Journal(BaseModel):
             )
 
 
-def journal_path(folder: Path, env: str | None, pipelines: Iterable[str], narrowed: str) -> Path:
+def journal_path(
+    folder: Path, env: str | None, pipelines: Iterable[str], narrowed: str, training_seed: int
+) -> Path:
     """Return the path of a command's journal.
 
     Args:
@@ -99,9 +101,11 @@ def journal_path(folder: Path, env: str | None, pipelines: Iterable[str], narrow
         env: Name of the environment; None is Kedro's default, `local`.
         pipelines: Names of the pipelines; empty for the whole run.
         narrowed: Key that tells apart commands that run only some of the nodes; empty for all.
+        training_seed: Seed of the training, by which work folders are kept apart as well.
     """
     name = "+".join(sorted(pipelines)) or "__default__"
-    return folder / (env or "local") / f"{name}{narrowed and '-'}{narrowed}.json"
+    seed = f"seed_{training_seed}" if training_seed else ""
+    return folder / (env or "local") / f"{'-'.join(filter(None, (name, narrowed, seed)))}.json"
 
 
 def hash_output(name: str, catalog: CatalogProtocol) -> str | None:

@@ -119,7 +119,7 @@ class WorkerPool:
             timeout: Seconds without a word after which a worker is killed.
         """
         self.timeout = timeout
-        self._threads, self._gpus, self._stillborn = threads, _visible_gpus(), 0
+        self._threads, self._gpus, self._stillborn = threads, visible_gpus(), 0
         self.workers = [Worker(number, threads, self._gpus) for number in range(count)]
 
     def listen(self, seconds: float) -> Iterator[tuple[Worker, Any]]:
@@ -187,7 +187,7 @@ def _environment(settings: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _visible_gpus() -> list[str]:
+def visible_gpus() -> list[str]:
     """Name the GPUs that this process may use, as CUDA_VISIBLE_DEVICES does."""
     import torch
 

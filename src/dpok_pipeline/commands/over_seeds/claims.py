@@ -20,6 +20,7 @@ from kedro.io import Version
 
 from dpok_pipeline.commands.errors import one_line_errors
 from dpok_pipeline.commands.options import OneLineCommand, check_workers, workers_option
+from dpok_pipeline.commands.over_seeds.seeds import run_side_by_side, share_out
 from dpok_pipeline.commands.run import check_choices
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.errors import InputError
@@ -29,7 +30,7 @@ from dpok_pipeline.runs.finished import find_finished
 from dpok_pipeline.runs.identity import describe_whole_run
 from dpok_pipeline.runs.runner import ContinuingRunner
 from dpok_pipeline.runs.work import WorkFolders
-from dpok_pipeline.workers.runner import TeamContinuingRunner
+from dpok_pipeline.workers.runner import TeamContinuingRunner, cores
 
 if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
@@ -88,7 +89,18 @@ def compare_over_seeds(
         workers: Number of processes that run nodes side by side; None runs them in this one.
     """
     with KedroSession.create(env=env) as session:
-        refuse_later_versions(OVER_SEEDS, session.load_context().catalog)
+        context = session.load_context()
+        refuse_later_versions(OVER_SEEDS, context.catalog)
+    if workers:
+        missing = [seed for seed in seeds if resume == "never" or not _finished(seed, env)]
+        chosen = selection.current()
+        trainings = len(chosen.experiments) * len(chosen.methods)
+        share = share_out(len(missing), workers, cores(), trainings)
+        if share.seeds > 1:
+            logger.info("Training seeds %s, %d at a time", _listed(missing), share.seeds)
+            arguments = {seed: _arguments(seed, env, resume) for seed in missing}
+            run_side_by_side(arguments, share, context.project_path)
+            resume = "auto"  # From here on they have finished.
     parts: list[ReportParts] = []
     for number, seed in enumerate(seeds, start=1):
         finished = _finished(seed, env) if resume == "auto" else []
@@ -116,6 +128,17 @@ def _run(seed: int, env: str | None, resume: Resume, workers: int | None) -> lis
         outputs = session.run(runner=runner)
         version = outputs["report"].resolve_save_version()
         return _parts(session.load_context().catalog, version)
+
+
+def _arguments(seed: int, env: str | None, resume: Resume) -> list[str]:
+    """Return the options of `kedro run` for one seed."""
+    parameters = {**_parameters(seed), "resume": resume}
+    given = ",".join(f"{name}={value}" for name, value in parameters.items())
+    return ["--params", given, *(["--env", env] if env else [])]
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
 
 
 def _parameters(seed: int) -> dict[str, object]:

@@ -1,0 +1,148 @@
+"""Whole runs of several training seeds at the same time, each a command of its own.
+
+One seed's experiments and methods already run side by side. Where there are more workers than these
+can use, several seeds share them out.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpok_pipeline.commands.over_seeds import guarded
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.training.signals import stop_requests
+from dpok_pipeline.workers.pool import visible_gpus
+
+_LOOK_EVERY = 0.2  # seconds
+
+
+@dataclass(frozen=True)
+class Share:
+    """What each of several seeds has.
+
+    Attributes:
+        seeds: Number of seeds at a time.
+        workers: Number of workers of each.
+        threads: Threads of each worker.
+    """
+
+    seeds: int
+    workers: int
+    threads: int
+
+
+def share_out(seeds: int, workers: int, cores: int, nodes: int) -> Share:
+    """Say how many seeds run at a time, and what each has.
+
+    One seed has the workers for itself while it can use them all.
+
+    Args:
+        seeds: Number of seeds that are to be run.
+        workers: Number of workers.
+        cores: Number of cores that they share.
+        nodes: Number of nodes of one seed that run side by side: its trainings.
+    """
+    at_once = max(min(seeds, workers // nodes), 1)
+    return Share(at_once, workers // at_once, max(cores // workers, 1))
+
+
+class SeedRun:
+    """The whole run of one seed, in a process of its own.
+
+    Attributes:
+        seed: The training seed.
+        place: Its place among those that run at the same time, 0 first.
+    """
+
+    def __init__(
+        self, seed: int, place: int, arguments: Sequence[str], share: Share, project: Path
+    ) -> None:
+        """Start it.
+
+        Args:
+            seed: The training seed.
+            place: Its place among those that run at the same time.
+            arguments: What `kedro run` is given for it, but for its workers.
+            share: What it has.
+            project: The project's folder.
+        """
+        self.seed, self.place = seed, place
+        gpus = visible_gpus()[place * share.workers : (place + 1) * share.workers]
+        workers = ["--workers", f"{share.workers}", "--runner-params", f"threads={share.threads}"]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", guarded.__name__, "run", *arguments, *workers],
+            cwd=project,
+            stdin=subprocess.PIPE,  # which ends with this process, and the run with it
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, **({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {})},
+        )
+        self._lines = threading.Thread(target=self._pass_on, daemon=True)
+        self._lines.start()
+
+    @property
+    def status(self) -> int | None:
+        """How it has ended; None while it runs."""
+        return self._process.poll()
+
+    def stop(self) -> None:
+        """Ask it to save its state and end."""
+        self._process.terminate()
+
+    def join(self) -> None:
+        """Wait for its end and its last line; if that is interrupted, end it at once."""
+        try:
+            self._process.wait()
+        finally:
+            self._process.kill()
+            self._lines.join()
+
+    def _pass_on(self) -> None:
+        """Print its lines, each with whose it is."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            sys.stderr.write(f"seed {self.seed}: {line}")
+
+
+def run_side_by_side(arguments: Mapping[int, Sequence[str]], share: Share, project: Path) -> None:
+    """Run seeds, several at a time.
+
+    Args:
+        arguments: What `kedro run` is given for each seed, but for its workers.
+        share: How many at a time, and what each has.
+        project: The project's folder.
+
+    Raises:
+        InputError: A seed's run has failed; the others have saved their state.
+        Stopped: SIGINT or SIGTERM came, and was passed on; all have saved their state.
+    """
+    waiting, running = list(arguments), list[SeedRun]()
+    with stop_requests("iteration of each node") as stop:
+        try:
+            while (waiting or running) and not stop:
+                free = sorted({*range(share.seeds)} - {run.place for run in running})
+                for place, seed in zip(free, waiting[: len(free)], strict=False):
+                    waiting.remove(seed)
+                    running.append(SeedRun(seed, place, arguments[seed], share, project))
+                time.sleep(_LOOK_EVERY)
+                if failed := [run.seed for run in running if run.status]:
+                    raise InputError(
+                        f"training seed {failed[0]}: its run has failed, as its lines above say; "
+                        "the same command goes on from what is saved"
+                    )
+                running = [run for run in running if run.status is None]
+        finally:
+            for run in running:
+                run.stop()
+            for run in running:
+                run.join()
+        stop.obey()
