@@ -17,6 +17,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.signals import Stopped, stop_requests
 from dpok_pipeline.workers.messages import Halted, Job, Stop
 from dpok_pipeline.workers.pool import WorkerPool
+from dpok_pipeline.workers.processes import LocalLauncher
 from dpok_pipeline.workers.runner import TeamContinuingRunner
 
 
@@ -174,7 +175,7 @@ def test_an_error_ends_the_run_once_the_others_have_saved(
 
 def test_a_stop_that_comes_before_the_job_begins_is_obeyed(tmp_path: Path) -> None:
     """It did nothing once, and the command waited for ever."""
-    pool = WorkerPool(1, threads=1, timeout=60.0)
+    pool = WorkerPool(1, LocalLauncher(1), timeout=60.0)
     try:
         pool.workers[0].send(Job(node(work_until_stopped), {"folder": str(tmp_path)}))
         pool.workers[0].send(Stop())

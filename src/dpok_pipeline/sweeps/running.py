@@ -12,6 +12,7 @@ from kedro.pipeline import Node, Pipeline
 from dpok_pipeline.pipelines.models import forget_models
 from dpok_pipeline.sweeps.trial import Outcome, Trial, run_trial
 from dpok_pipeline.workers.pool import WorkerPool
+from dpok_pipeline.workers.processes import LocalLauncher
 from dpok_pipeline.workers.runner import cores
 from dpok_pipeline.workers.schedule import Schedule
 
@@ -55,7 +56,7 @@ class SideBySide:
     def __init__(self, workers: int) -> None:
         # What this process has opened is of no use to the workers.
         forget_models()
-        self._pool = WorkerPool(workers, max(cores() // workers, 1), _TIMEOUT)
+        self._pool = WorkerPool(workers, LocalLauncher(max(cores() // workers, 1)), _TIMEOUT)
 
     def run(self, trials: Sequence[Trial], told: Told) -> None:
         """Run trials, see `Runs`."""

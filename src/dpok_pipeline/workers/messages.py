@@ -1,4 +1,4 @@
-"""What the command and its workers say to one another, over a pipe for each worker."""
+"""What the command and its workers say to one another, over a connection with each worker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Job:
         inputs: Its inputs by their names, as the hooks have left them.
         rank: Number of this worker in the team, 0 first.
         size: Number of workers that share the node.
-        meeting: File that the team's members find one another by.
+        meeting: Address that the team's members find one another by.
     """
 
     node: Node

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
-import os
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import wait
-from multiprocessing.context import SpawnProcess
 from typing import Any, NamedTuple
 
-from dpok_pipeline.configuration import selection
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.workers.messages import Alive, Job, Stop
-from dpok_pipeline.workers.worker import work
+from dpok_pipeline.workers.processes import Launcher, WorkerProcess
 
-logger = logging.getLogger(__name__)
-
-# Seconds that a killed process has to end.
-_LAST_SECONDS = 5.0
 # Processes in a row that end before they have said a word.
 _MOST_STILLBORN = 5
 # Seconds until a process has imported what it needs to say that it is there.
@@ -46,35 +36,22 @@ class Worker:
         said_something: Whether it has been heard of at all.
     """
 
-    def __init__(self, number: int, threads: int, gpus: Sequence[str]) -> None:
-        """Start the process.
+    def __init__(self, number: int, process: WorkerProcess) -> None:
+        """Take a process that has been started.
 
         Args:
-            number: Its place among the workers, by which it has its GPU.
-            threads: Threads that it computes with.
-            gpus: Names of the GPUs that the command may use.
+            number: Its place among the workers.
+            process: Where it runs.
         """
-        self.number = number
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        settings = {
-            "OMP_NUM_THREADS": str(threads),
-            # Members of a team meet on this machine, and listen to nobody else.
-            "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
-        }
-        if gpus:
-            settings["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-        self._process: SpawnProcess = context.Process(
-            target=work,
-            args=(theirs, _levels(), selection.current()),
-            name=f"worker {number}",
-            daemon=True,
-        )
-        with _environment(settings):
-            self._process.start()
-        theirs.close()
+        self.number, self._process = number, process
+        self.connection = process.connection
         self._heard = time.monotonic() + _FIRST_WORD
         self.said_something = False
+
+    @property
+    def title(self) -> str:
+        """Which worker it is, and where it runs, for messages."""
+        return f"worker {self.number}{self._process.place}"
 
     def send(self, message: Job | Stop) -> None:
         """Send a message; one that has died since shows it when it is next listened to."""
@@ -86,8 +63,7 @@ class Worker:
         try:
             message = self.connection.recv()
         except (EOFError, OSError):
-            self._process.join(_LAST_SECONDS)
-            return Gone(f"worker {self.number} has died ({_describe(self._process.exitcode)})")
+            return Gone(f"{self.title} has died ({self._process.describe_end()})")
         self._heard, self.said_something = time.monotonic(), True
         return None if isinstance(message, Alive) else message
 
@@ -98,8 +74,6 @@ class Worker:
     def kill(self) -> None:
         """End the process at once."""
         self._process.kill()
-        self._process.join(_LAST_SECONDS)
-        self.connection.close()
 
 
 class WorkerPool:
@@ -107,20 +81,26 @@ class WorkerPool:
 
     Attributes:
         workers: All of them, each in its place.
+        launcher: How they are started.
         timeout: Seconds without a word after which a worker is killed.
     """
 
-    def __init__(self, count: int, threads: int, timeout: float) -> None:
+    def __init__(self, count: int, launcher: Launcher, timeout: float) -> None:
         """Start the workers.
 
         Args:
             count: Number of workers.
-            threads: Threads that each computes with.
+            launcher: How they are started; it is closed with the pool.
             timeout: Seconds without a word after which a worker is killed.
         """
-        self.timeout = timeout
-        self._threads, self._gpus, self._stillborn = threads, visible_gpus(), 0
-        self.workers = [Worker(number, threads, self._gpus) for number in range(count)]
+        self.timeout, self.launcher, self._stillborn = timeout, launcher, 0
+        self.workers: list[Worker] = []
+        try:
+            for number in range(count):
+                self.workers.append(Worker(number, launcher.start(number)))
+        except BaseException:
+            self.close()
+            raise
 
     def listen(self, seconds: float) -> Iterator[tuple[Worker, Any]]:
         """Yield what workers say; wait for a word of any of them.
@@ -138,7 +118,7 @@ class WorkerPool:
             if worker.silent_for() > self.timeout:
                 worker.kill()
                 silence = f"was not heard of for {self.timeout:g} s, and killed"
-                yield worker, Gone(f"worker {worker.number} {silence}")
+                yield worker, Gone(f"{worker.title} {silence}")
 
     def replace(self, worker: Worker) -> None:
         """Start a new process in the place of one that is gone.
@@ -153,50 +133,12 @@ class WorkerPool:
                 "workers: their processes end as soon as they are started; look at the machine's "
                 "memory and its limits on processes, or leave --workers out"
             )
-        self.workers[worker.number] = Worker(worker.number, self._threads, self._gpus)
+        self.workers[worker.number] = Worker(worker.number, self.launcher.start(worker.number))
 
     def close(self) -> None:
         """End all workers."""
-        for worker in self.workers:
-            worker.kill()
-
-
-def _levels() -> dict[str, int]:
-    """Return the level of every logger that has one of its own."""
-    known = logging.Logger.manager.loggerDict
-    levels = {
-        name: one.level
-        for name, one in known.items()
-        if isinstance(one, logging.Logger) and one.level
-    }
-    return {**levels, "": logging.getLogger().level}
-
-
-@contextmanager
-def _environment(settings: dict[str, str]) -> Iterator[None]:
-    """Set variables for a process that is started meanwhile."""
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def visible_gpus() -> list[str]:
-    """Name the GPUs that this process may use, as CUDA_VISIBLE_DEVICES does."""
-    import torch
-
-    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
-    count = torch.cuda.device_count()
-    return named[:count] if any(named) else [str(number) for number in range(count)]
-
-
-def _describe(status: int | None) -> str:
-    if status is not None and status < 0:
-        return f"signal {-status}" + (", out of memory?" if status == -9 else "")
-    return f"status {status}"
+        try:
+            for worker in self.workers:
+                worker.kill()
+        finally:
+            self.launcher.close()

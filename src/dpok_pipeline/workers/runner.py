@@ -21,6 +21,7 @@ from dpok_pipeline.pipelines.models import forget_models
 from dpok_pipeline.runs.runner import ContinuingRunner
 from dpok_pipeline.workers.plan import Spread
 from dpok_pipeline.workers.pool import WorkerPool
+from dpok_pipeline.workers.processes import LocalLauncher
 from dpok_pipeline.workers.schedule import Schedule
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class TeamContinuingRunner(ContinuingRunner):
         ContinuingRunner.at_once = self.workers
         # The checks before the run have opened every model; here nobody needs them.
         forget_models()
-        pool = WorkerPool(self.workers, self.threads, self.timeout)
+        pool = WorkerPool(self.workers, LocalLauncher(self.threads), self.timeout)
         nodes = NodeRunner(pipeline, catalog, cast(PluginManager, hook_manager), run_id, self)
         try:
             Schedule(pipeline, catalog, pool, nodes, self.spread, self.restarts).run()

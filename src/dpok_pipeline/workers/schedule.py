@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
-from uuid import uuid4
 
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
@@ -62,7 +59,6 @@ class Running:
     node: Node
     inputs: dict[str, Any]
     members: list[Worker] = field(default_factory=list)
-    meeting: Path = Path()
     ended: dict[int, Ending | Gone] = field(default_factory=dict)
     attempts: int = 0
     give_up_at: float = float("inf")
@@ -164,9 +160,9 @@ class Schedule:
         """Send a node to its members."""
         running.members, running.ended, running.give_up_at = [*members], {}, float("inf")
         running.attempts += 1
-        running.meeting = Path(tempfile.gettempdir(), f"dpok-{uuid4().hex}")
+        meeting = self._pool.launcher.meeting() if len(members) > 1 else ""
         for rank, worker in enumerate(members):
-            worker.send(Job(running.node, running.inputs, rank, len(members), str(running.meeting)))
+            worker.send(Job(running.node, running.inputs, rank, len(members), meeting))
 
     def _take(self, worker: Worker, message: Any) -> None:
         """Take what a worker says."""
@@ -207,7 +203,6 @@ class Schedule:
         if len(running.ended) < len(running.members):
             return
         self._running.remove(running)
-        running.meeting.unlink(missing_ok=True)
         endings = running.endings()
         deaths = [ending for ending in endings if isinstance(ending, Gone)]
         failures = [ending for ending in endings if isinstance(ending, Failed)]

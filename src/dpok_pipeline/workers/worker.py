@@ -97,7 +97,7 @@ def work(connection: Connection, levels: dict[str, int], selection: Selection) -
     """Run jobs until the command is gone.
 
     Args:
-        connection: The pipe to the command.
+        connection: The connection with the command.
         levels: Level of each logger, as the command has set them.
         selection: The experiments and methods of the command's environment.
     """
@@ -167,7 +167,7 @@ def _run(job: Job, stop: threading.Event) -> Ending:
         if job.size > 1:
             from dpok_pipeline.team.torch_team import TorchTeam
 
-            team = TorchTeam.join(f"file://{job.meeting}", job.rank, job.size)
+            team = TorchTeam.join(job.meeting, job.rank, job.size)
         return Done(job.node.run(job.inputs))
     except Followed:
         return Done({})

@@ -18,7 +18,7 @@ from pathlib import Path
 from dpok_pipeline.commands.over_seeds import guarded
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.signals import stop_requests
-from dpok_pipeline.workers.pool import visible_gpus
+from dpok_pipeline.workers.processes import visible_gpus
 
 _LOOK_EVERY = 0.2  # seconds
 
