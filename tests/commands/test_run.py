@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
 from dpok_pipeline.cli import cli
+from dpok_pipeline.commands import options
 
 ROOT = Path(__file__).parents[2]
 Answer = Callable[..., str]
@@ -89,6 +90,9 @@ def test_a_runner_of_several_nodes_at_a_time_is_refused(answer: Answer, runner: 
         (("--workers", "2", "--runner-params", "spread=all"), "spread is all"),
         (("--workers", "2", "--runner-params", "threads=0"), "threads and timeout are above 0"),
         (("--workers", "2", "--runner-params", "speed=9"), "speed"),
+        (("--workers", "2", "--address", "ray://host:10001"), "Ray's client cannot place workers"),
+        (("--workers", "2", "--address", "host"), "--address host: give HOST:PORT"),
+        (("--address", "host:6379"), "--address host:6379: give --workers too"),
     ],
 )
 def test_workers_that_cannot_be_started_are_refused(
@@ -99,6 +103,14 @@ def test_workers_that_cannot_be_started_are_refused(
 
 def test_claims_refuses_workers_that_cannot_be_started(answer: Answer) -> None:
     assert "--workers 0: give a number" in answer("--workers", "0", command="claims")
+    assert "--address local: give --workers" in answer("--address", "local", command="claims")
+
+
+def test_without_ray_an_address_says_what_to_install(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "find_spec", lambda name: None)
+    assert "make install EXTRAS=ray" in answer("--workers", "2", "--address", "local")
 
 
 def test_the_environment_variable_of_kedro_chooses_the_methods(

@@ -6,9 +6,11 @@ option's last value, and an empty one for none, without a word.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from copy import copy
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,22 @@ MOST_WORKERS = 256
 #: Type and help text of the option --workers.
 WORKERS: dict[str, Any] = {
     "type": int,
-    "help": "Run nodes in so many processes of this machine, side by side; the cores are shared "
-    "out between them.",
+    "help": "Run nodes in so many processes, side by side; the cores are shared out between them.",
 }
 
+#: Type and help text of the option --address.
+ADDRESS: dict[str, Any] = {
+    "type": str,
+    "help": "Run the workers on the machines of the Ray cluster with this address, as HOST:PORT; "
+    "`local` starts one of this machine alone.",
+}
 
-def workers_option() -> Callable[[Any], Any]:
-    """Return the option --workers as a decorator."""
-    return click.option("--workers", **WORKERS)
+_ADDRESS = re.compile(r"local|[^\s:/]+:[0-9]{1,5}")
+
+
+def workers_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options --workers and --address, as a decorator."""
+    return click.option("--workers", **WORKERS)(click.option("--address", **ADDRESS)(command))
 
 
 def check_workers(workers: int | None) -> int | None:
@@ -46,6 +56,34 @@ def check_workers(workers: int | None) -> int | None:
             f"--workers {workers}: give a number of processes from 1 to {MOST_WORKERS}, such as 2"
         )
     return workers
+
+
+def check_address(address: str | None, workers: int | None) -> str | None:
+    """Return the address of a Ray cluster; None where the option is not given.
+
+    Args:
+        address: The option --address.
+        workers: The option --workers.
+
+    Raises:
+        InputError: It is no address, no workers are asked for, or Ray is not installed.
+    """
+    if address is None:
+        return None
+    if not _ADDRESS.fullmatch(address):
+        client = "; Ray's client cannot place workers" if address.startswith("ray://") else ""
+        raise InputError(
+            f"--address {address}: give HOST:PORT, such as `ray start --head` prints, or local"
+            f"{client}"
+        )
+    if workers is None:
+        raise InputError(f"--address {address}: give --workers too, such as --workers 2")
+    if find_spec("ray") is None:
+        raise InputError(
+            f"--address {address}: Ray is not installed; `make install EXTRAS=ray` installs it, or "
+            "pip install 'dpok-pipeline[ray]'"
+        )
+    return address
 
 
 class OneLineCommand(click.Command):

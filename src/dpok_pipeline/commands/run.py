@@ -12,7 +12,14 @@ from kedro.runner import AbstractRunner, ParallelRunner, ThreadRunner
 from kedro.utils import load_obj
 
 from dpok_pipeline.commands.errors import NO_NODES, one_line_errors
-from dpok_pipeline.commands.options import WORKERS, OneLineCommand, check_workers, explained
+from dpok_pipeline.commands.options import (
+    ADDRESS,
+    WORKERS,
+    OneLineCommand,
+    check_address,
+    check_workers,
+    explained,
+)
 from dpok_pipeline.commands.project import KEDRO_ENV, conf_source, config_loader, environment
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.configuration.selection import Selection
@@ -38,14 +45,18 @@ PIPELINES_FOLDER = Path(__file__).parents[1] / "pipelines"
             "versions of all others.",
         ),
         click.Option(["--workers"], **WORKERS),
+        click.Option(["--address"], **ADDRESS),
         click.Option(["--traceback"], is_flag=True, help="Show where an error came from."),
     ],
 )
-def run(traceback: bool, methods: str, workers: int | None, **options: Any) -> Any:
+def run(
+    traceback: bool, methods: str, workers: int | None, address: str | None, **options: Any
+) -> Any:
     """Run the pipelines; end with status 1 and one line where the input is at fault."""
     with one_line_errors(traceback):
-        if check_workers(workers) is not None:
-            options |= _choose_workers(workers, options)
+        workers, address = check_workers(workers), check_address(address, workers)
+        if workers is not None:
+            options |= _choose_workers(workers, address, options)
         check_choices(options)
         names = _read_methods(methods, options)
         if names:
@@ -89,8 +100,10 @@ def check_choices(options: Mapping[str, Any]) -> None:
         _check_runner(options["runner"] or RUNNER, options["runner_params"])
 
 
-def _choose_workers(workers: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the runner of `--workers` with its parameters.
+def _choose_workers(
+    workers: int, address: str | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the runner of `--workers` and `--address` with its parameters.
 
     Raises:
         InputError: A runner is named as well.
@@ -99,7 +112,11 @@ def _choose_workers(workers: int | None, options: Mapping[str, Any]) -> dict[str
         raise InputError("--workers and --runner exclude each other; leave one of them out")
     return {
         "runner": WORKERS_RUNNER,
-        "runner_params": {**(options["runner_params"] or {}), "workers": workers},
+        "runner_params": {
+            **(options["runner_params"] or {}),
+            "workers": workers,
+            "address": address,
+        },
     }
 
 

@@ -10,7 +10,13 @@ import click
 from kedro.framework.cli.project import run as kedro_run
 
 from dpok_pipeline.commands.errors import one_line_errors
-from dpok_pipeline.commands.options import OneLineCommand, check_workers, explained, workers_option
+from dpok_pipeline.commands.options import (
+    OneLineCommand,
+    check_address,
+    check_workers,
+    explained,
+    workers_options,
+)
 from dpok_pipeline.commands.run import check_choices
 from dpok_pipeline.errors import InputError
 
@@ -68,7 +74,7 @@ _PARAMS = [explained(option) for option in kedro_run.params if option.name == "p
     "--search-seed", type=int, default=0, show_default=True, help="Seed of random and tpe."
 )
 @click.option("--env", default=None, help="Environment.")
-@workers_option()
+@workers_options
 def sweep(**options: Any) -> None:
     """Try settings of a METHOD on EXPERIMENTS (by commas), and say which is best.
 
@@ -80,10 +86,11 @@ def sweep(**options: Any) -> None:
     with one_line_errors():
         check_choices({"env": options["env"]})
         workers = check_workers(options["workers"])
+        address = check_address(options["address"], workers)
         order = _read_order(options)
         from dpok_pipeline.sweeps.order import run_sweep
 
-        report = run_sweep(order, options["env"], options["params"], workers)
+        report = run_sweep(order, options["env"], options["params"], workers, address)
         click.echo(f"report: {report}")
 
 

@@ -114,7 +114,11 @@ def _ends(dimension: Dimension) -> Sequence[Any]:
 
 
 def run_sweep(
-    order: Order, env: str | None, params: dict[str, Any] | None, workers: int | None
+    order: Order,
+    env: str | None,
+    params: dict[str, Any] | None,
+    workers: int | None,
+    address: str | None,
 ) -> Path:
     """Run a sweep, or what is missing of it.
 
@@ -123,6 +127,7 @@ def run_sweep(
         env: Name of the environment; None is Kedro's default.
         params: Parameters that hold for all trials, as `kedro run --params` has them.
         workers: Number of processes that run trials side by side; None runs them in this one.
+        address: Address of a Ray cluster that they run on; None for this machine.
 
     Returns:
         The report.
@@ -150,7 +155,7 @@ def run_sweep(
         _write_report(folder, tried, order, ground, env)
         tracker.note(tried)
 
-    with tracker, _runs(workers) as runs:
+    with tracker, _runs(workers, address, ground.models) as runs:
         ledger = Ledger(data / SWEEPS / "trials")
         tried = Conductor(ground, aim, ledger, runs, told).run(search)
     best = ranked(tried)[0].candidate.setting
@@ -223,9 +228,11 @@ def _check_length(order: Order) -> None:
         raise InputError(f"{varied[0]}: --halving decides how long a run is; leave one of them out")
 
 
-def _runs(workers: int | None) -> Any:
+def _runs(workers: int | None, address: str | None, models: Models) -> Any:
     one_by_one: Runs = OneByOne()
-    return SideBySide(workers) if workers else nullcontext(one_by_one)
+    if not workers:
+        return nullcontext(one_by_one)
+    return SideBySide(workers, address, models.compute)
 
 
 def _described(order: Order, ground: Ground) -> dict[str, Any]:

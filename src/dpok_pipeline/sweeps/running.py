@@ -9,11 +9,10 @@ from typing import Any, Protocol, Self
 from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
 
-from dpok_pipeline.pipelines.models import forget_models
+from dpok_pipeline.pipelines.models import ComputeConfig, forget_models
 from dpok_pipeline.sweeps.trial import Outcome, Trial, run_trial
 from dpok_pipeline.workers.pool import WorkerPool
-from dpok_pipeline.workers.processes import LocalLauncher
-from dpok_pipeline.workers.runner import cores
+from dpok_pipeline.workers.runner import choose_launcher
 from dpok_pipeline.workers.schedule import Schedule
 
 #: Is told of every trial that has ended, with its outcome.
@@ -50,13 +49,15 @@ class SideBySide:
     """Runs trials in worker processes.
 
     Args:
-        workers: Number of workers, which share the machine's cores.
+        workers: Number of workers, which share out the cores that there are.
+        address: Address of a Ray cluster; None for workers of this machine.
+        compute: Where the networks run.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, address: str | None, compute: ComputeConfig) -> None:
         # What this process has opened is of no use to the workers.
         forget_models()
-        self._pool = WorkerPool(workers, LocalLauncher(max(cores() // workers, 1)), _TIMEOUT)
+        self._pool = WorkerPool(workers, choose_launcher(address, workers, None, compute), _TIMEOUT)
 
     def run(self, trials: Sequence[Trial], told: Told) -> None:
         """Run trials, see `Runs`."""

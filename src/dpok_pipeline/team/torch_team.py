@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import timedelta
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -31,7 +34,9 @@ class TorchTeam:
         """Wait for the other members, and make the group.
 
         Args:
-            address: Where member 0 listens, as `tcp://host:port`; or `env://`, as torchrun says.
+            address: A file that all members see, as `file:///path`; a `Store`'s, as
+                `store://host:port/name`; where member 0 listens, as
+                `tcp://host:port`; or `env://`, as torchrun says.
             rank: This member's number.
             size: Number of members.
             timeout: Seconds that a member waits for another. It may have to wait for as long as the
@@ -39,13 +44,11 @@ class TorchTeam:
         """
         # Gloo passes tensors through main memory: what is passed, a LoRA's gradient and a rollout
         # of latents, is small, and gloo alone notices at once when a member has died.
-        dist.init_process_group(
-            "gloo",
-            init_method=address,
-            rank=rank,
-            world_size=size,
-            timeout=timedelta(seconds=timeout),
-        )
+        wait = timedelta(seconds=timeout)
+        where: dict[str, Any] = {"init_method": address}
+        if address.startswith("store://"):
+            where = {"store": _reach(urlsplit(address), wait)}
+        dist.init_process_group("gloo", rank=rank, world_size=size, timeout=wait, **where)
         return cls()
 
     def leave(self) -> None:
@@ -70,6 +73,39 @@ class TorchTeam:
         box = [value if self.rank == 0 else None]
         dist.broadcast_object_list(box, src=0)
         return box[0]
+
+
+class Store:
+    """What members of teams find one another by, held by a process that is no member."""
+
+    def __init__(self, host: str) -> None:
+        """Listen.
+
+        Args:
+            host: The address of this machine to listen at.
+        """
+        # By itself a TCPStore would listen at every address of the machine.
+        listening = socket.create_server((host, 0))
+        self._host, self._port = listening.getsockname()[:2]
+        self._store = dist.TCPStore(  # type: ignore[attr-defined]
+            host,
+            self._port,
+            is_master=True,
+            wait_for_workers=False,
+            master_listen_fd=listening.detach(),
+        )
+
+    def address(self) -> str:
+        """Return a new address, for one team."""
+        return f"store://{self._host}:{self._port}/{uuid4().hex}"
+
+
+def _reach(address: SplitResult, timeout: timedelta) -> Any:
+    """Reach a store; each team has its own name in it."""
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        address.hostname or "", address.port or 0, wait_for_workers=False, timeout=timeout
+    )
+    return dist.PrefixStore(address.path, store)  # type: ignore[attr-defined]
 
 
 def current_team() -> Team:

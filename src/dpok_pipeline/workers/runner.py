@@ -17,11 +17,12 @@ from kedro.pipeline import Node, Pipeline
 from kedro.runner.task import Task as KedroTask
 from pluggy import PluginManager
 
-from dpok_pipeline.pipelines.models import forget_models
+from dpok_pipeline.pipelines.models import ComputeConfig, forget_models
+from dpok_pipeline.pipelines.opening import COMPUTE
 from dpok_pipeline.runs.runner import ContinuingRunner
 from dpok_pipeline.workers.plan import Spread
 from dpok_pipeline.workers.pool import WorkerPool
-from dpok_pipeline.workers.processes import LocalLauncher
+from dpok_pipeline.workers.processes import Launcher, LocalLauncher
 from dpok_pipeline.workers.schedule import Schedule
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class TeamContinuingRunner(ContinuingRunner):
         spread: Nodes side by side, or workers inside of one node.
         timeout: Seconds without a word after which a worker is killed.
         restarts: How often a node whose worker has died is begun again.
+        address: That of a Ray cluster, whose machines the processes run on; None is this machine.
         is_async: As Kedro's runners have it; it must be false.
     """
 
@@ -46,6 +48,7 @@ class TeamContinuingRunner(ContinuingRunner):
         spread: Spread = "auto",
         timeout: float = 60.0,
         restarts: int = 3,
+        address: str | None = None,
         is_async: bool = False,
     ) -> None:
         if workers < 1 or timeout <= 0 or restarts < 0 or (threads is not None and threads < 1):
@@ -54,8 +57,7 @@ class TeamContinuingRunner(ContinuingRunner):
             raise ValueError(f"spread is {spread}; give auto, nodes or inside")
         super().__init__(is_async=is_async)
         self.workers, self.spread, self.restarts = workers, spread, restarts
-        self.threads = threads or max(cores() // workers, 1)
-        self.timeout = timeout
+        self.threads, self.timeout, self.address = threads, timeout, address
 
     def _run(
         self,
@@ -70,7 +72,11 @@ class TeamContinuingRunner(ContinuingRunner):
         ContinuingRunner.at_once = self.workers
         # The checks before the run have opened every model; here nobody needs them.
         forget_models()
-        pool = WorkerPool(self.workers, LocalLauncher(self.threads), self.timeout)
+        given = catalog.load(COMPUTE) if COMPUTE in catalog else ComputeConfig(device="cpu")
+        launcher = choose_launcher(
+            self.address, self.workers, self.threads, ComputeConfig.model_validate(given)
+        )
+        pool = WorkerPool(self.workers, launcher, self.timeout)
         nodes = NodeRunner(pipeline, catalog, cast(PluginManager, hook_manager), run_id, self)
         try:
             Schedule(pipeline, catalog, pool, nodes, self.spread, self.restarts).run()
@@ -80,6 +86,27 @@ class TeamContinuingRunner(ContinuingRunner):
         finally:
             ContinuingRunner.at_once = 1
             pool.close()
+
+
+def choose_launcher(
+    address: str | None, workers: int, threads: int | None, compute: ComputeConfig
+) -> Launcher:
+    """Return how the processes of some workers are started.
+
+    Args:
+        address: Address of a Ray cluster; None starts them on this machine.
+        workers: Number of workers.
+        threads: Threads of each; None shares out the cores that there are.
+        compute: Where their networks run.
+
+    Raises:
+        InputError: The cluster does not answer, or has no room for so many.
+    """
+    if address is None:
+        return LocalLauncher(threads or max(cores() // workers, 1))
+    from dpok_pipeline.workers.ray_cluster import RayLauncher
+
+    return RayLauncher(address, workers, threads, compute.device in ("auto", "cuda"))
 
 
 def cores() -> int:

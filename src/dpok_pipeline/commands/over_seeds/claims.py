@@ -19,7 +19,12 @@ from kedro.framework.session import KedroSession
 from kedro.io import Version
 
 from dpok_pipeline.commands.errors import one_line_errors
-from dpok_pipeline.commands.options import OneLineCommand, check_workers, workers_option
+from dpok_pipeline.commands.options import (
+    OneLineCommand,
+    check_address,
+    check_workers,
+    workers_options,
+)
 from dpok_pipeline.commands.over_seeds.seeds import run_side_by_side, share_out
 from dpok_pipeline.commands.run import check_choices
 from dpok_pipeline.configuration import selection
@@ -30,7 +35,7 @@ from dpok_pipeline.runs.finished import find_finished
 from dpok_pipeline.runs.identity import describe_whole_run
 from dpok_pipeline.runs.runner import ContinuingRunner
 from dpok_pipeline.runs.work import WorkFolders
-from dpok_pipeline.workers.runner import TeamContinuingRunner, cores
+from dpok_pipeline.workers.runner import TeamContinuingRunner
 
 if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
@@ -51,12 +56,16 @@ logger = logging.getLogger(__name__)
     show_default=True,
     help="auto: seeds that have finished are not run again; never: every seed is.",
 )
-@workers_option()
-def claims(seeds: str, env: str | None, resume: Resume, workers: int | None) -> None:
+@workers_options
+def claims(
+    seeds: str, env: str | None, resume: Resume, workers: int | None, address: str | None
+) -> None:
     """Make the whole comparison once per training seed, and judge the claims."""
     with one_line_errors():
         check_choices({"env": env})
-        compare_over_seeds(_read_seeds(seeds), env, resume, check_workers(workers))
+        workers, address = check_workers(workers), check_address(address, workers)
+        runner = TeamContinuingRunner(workers, address=address) if workers else None
+        compare_over_seeds(_read_seeds(seeds), env, resume, runner)
 
 
 def _read_seeds(seeds: str) -> list[int]:
@@ -76,7 +85,10 @@ def _read_seeds(seeds: str) -> list[int]:
 
 
 def compare_over_seeds(
-    seeds: Sequence[int], env: str | None, resume: Resume = "auto", workers: int | None = None
+    seeds: Sequence[int],
+    env: str | None,
+    resume: Resume = "auto",
+    runner: TeamContinuingRunner | None = None,
 ) -> None:
     """Run everything once per seed, then compare, judge the claims and write a report.
 
@@ -86,27 +98,27 @@ def compare_over_seeds(
         resume: `auto` takes the outputs of finished whole runs that have the same parameters,
             inputs and code, whichever command has made them, and continues an interrupted run;
             `never` runs every seed from its start.
-        workers: Number of processes that run nodes side by side; None runs them in this one.
+        runner: Runs the nodes; None runs them one after the other in this process.
     """
     with KedroSession.create(env=env) as session:
         context = session.load_context()
         refuse_later_versions(OVER_SEEDS, context.catalog)
-    if workers:
+    if runner is not None:
         missing = [seed for seed in seeds if resume == "never" or not _finished(seed, env)]
         chosen = selection.current()
         trainings = len(chosen.experiments) * len(chosen.methods)
-        share = share_out(len(missing), workers, cores(), trainings)
+        share = share_out(len(missing), runner.workers, trainings)
         if share.seeds > 1:
             logger.info("Training seeds %s, %d at a time", _listed(missing), share.seeds)
             arguments = {seed: _arguments(seed, env, resume) for seed in missing}
-            run_side_by_side(arguments, share, context.project_path)
+            run_side_by_side(arguments, share, runner.address, context.project_path)
             resume = "auto"  # From here on they have finished.
     parts: list[ReportParts] = []
     for number, seed in enumerate(seeds, start=1):
         finished = _finished(seed, env) if resume == "auto" else []
         done = "; finished already" if finished else ""
         logger.info("Training seed %d (%d of %d)%s", seed, number, len(seeds), done)
-        parts += [_with_seed(part, seed) for part in finished or _run(seed, env, resume, workers)]
+        parts += [_with_seed(part, seed) for part in finished or _run(seed, env, resume, runner)]
     with KedroSession.create(env=env) as session:
         _report(parts, session.load_context().catalog)
 
@@ -120,12 +132,13 @@ def _finished(seed: int, env: str | None) -> list[ReportParts]:
         return [] if version is None else _parts(context.catalog, version)
 
 
-def _run(seed: int, env: str | None, resume: Resume, workers: int | None) -> list[ReportParts]:
+def _run(
+    seed: int, env: str | None, resume: Resume, runner: ContinuingRunner | None
+) -> list[ReportParts]:
     """Run the five pipelines with one seed, and read what they contribute to reports."""
     parameters = {**_parameters(seed), "resume": resume}
     with KedroSession.create(env=env, runtime_params=parameters) as session:
-        runner = TeamContinuingRunner(workers) if workers else ContinuingRunner()
-        outputs = session.run(runner=runner)
+        outputs = session.run(runner=runner or ContinuingRunner())
         version = outputs["report"].resolve_save_version()
         return _parts(session.load_context().catalog, version)
 

@@ -19,6 +19,7 @@ from dpok_pipeline.commands.over_seeds import guarded
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.signals import stop_requests
 from dpok_pipeline.workers.processes import visible_gpus
+from dpok_pipeline.workers.runner import cores
 
 _LOOK_EVERY = 0.2  # seconds
 
@@ -30,15 +31,25 @@ class Share:
     Attributes:
         seeds: Number of seeds at a time.
         workers: Number of workers of each.
-        threads: Threads of each worker.
     """
 
     seeds: int
     workers: int
-    threads: int
+
+    def options(self, address: str | None) -> list[str]:
+        """Return the options of a seed's command.
+
+        Args:
+            address: Address of a Ray cluster, which shares out its cores itself.
+        """
+        workers = ["--workers", f"{self.workers}"]
+        if address is not None:
+            return [*workers, "--address", address]
+        threads = max(cores() // (self.seeds * self.workers), 1)
+        return [*workers, "--runner-params", f"threads={threads}"]
 
 
-def share_out(seeds: int, workers: int, cores: int, nodes: int) -> Share:
+def share_out(seeds: int, workers: int, nodes: int) -> Share:
     """Say how many seeds run at a time, and what each has.
 
     One seed has the workers for itself while it can use them all.
@@ -46,11 +57,10 @@ def share_out(seeds: int, workers: int, cores: int, nodes: int) -> Share:
     Args:
         seeds: Number of seeds that are to be run.
         workers: Number of workers.
-        cores: Number of cores that they share.
         nodes: Number of nodes of one seed that run side by side: its trainings.
     """
     at_once = max(min(seeds, workers // nodes), 1)
-    return Share(at_once, workers // at_once, max(cores // workers, 1))
+    return Share(at_once, workers // at_once)
 
 
 class SeedRun:
@@ -62,22 +72,21 @@ class SeedRun:
     """
 
     def __init__(
-        self, seed: int, place: int, arguments: Sequence[str], share: Share, project: Path
+        self, seed: int, place: int, arguments: Sequence[str], workers: int, project: Path
     ) -> None:
         """Start it.
 
         Args:
             seed: The training seed.
             place: Its place among those that run at the same time.
-            arguments: What `kedro run` is given for it, but for its workers.
-            share: What it has.
+            arguments: What `kedro run` is given for it.
+            workers: Number of its workers, each of which has a GPU if there are any.
             project: The project's folder.
         """
         self.seed, self.place = seed, place
-        gpus = visible_gpus()[place * share.workers : (place + 1) * share.workers]
-        workers = ["--workers", f"{share.workers}", "--runner-params", f"threads={share.threads}"]
+        gpus = visible_gpus()[place * workers : (place + 1) * workers]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", guarded.__name__, "run", *arguments, *workers],
+            [sys.executable, "-m", guarded.__name__, "run", *arguments],
             cwd=project,
             stdin=subprocess.PIPE,  # which ends with this process, and the run with it
             stdout=subprocess.PIPE,
@@ -113,12 +122,15 @@ class SeedRun:
             sys.stderr.write(f"seed {self.seed}: {line}")
 
 
-def run_side_by_side(arguments: Mapping[int, Sequence[str]], share: Share, project: Path) -> None:
+def run_side_by_side(
+    arguments: Mapping[int, Sequence[str]], share: Share, address: str | None, project: Path
+) -> None:
     """Run seeds, several at a time.
 
     Args:
         arguments: What `kedro run` is given for each seed, but for its workers.
         share: How many at a time, and what each has.
+        address: Address of a Ray cluster; None for workers of this machine.
         project: The project's folder.
 
     Raises:
@@ -132,7 +144,8 @@ def run_side_by_side(arguments: Mapping[int, Sequence[str]], share: Share, proje
                 free = sorted({*range(share.seeds)} - {run.place for run in running})
                 for place, seed in zip(free, waiting[: len(free)], strict=False):
                     waiting.remove(seed)
-                    running.append(SeedRun(seed, place, arguments[seed], share, project))
+                    given = [*arguments[seed], *share.options(address)]
+                    running.append(SeedRun(seed, place, given, share.workers, project))
                 time.sleep(_LOOK_EVERY)
                 if failed := [run.seed for run in running if run.status]:
                     raise InputError(
