@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# Optional parts to install as well, such as EXTRAS=ray; each set has a stamp of its own.
+EXTRAS ?=
+STAMP := $(VENV)/.installed$(EXTRAS:%=-%)
 PARITY := .venv-parity
 PARITY_STAMP := $(PARITY)/.installed
 KEDRO := $(BIN)/kedro
@@ -24,7 +26,7 @@ install: $(STAMP) ## Make .venv with the tested set of packages
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,viz]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,viz$(EXTRAS:%=,%)]'
 	touch $(STAMP)
 
 # Two processes of one thread each do more than one of two threads.

@@ -89,7 +89,7 @@ def wait_for(true: Callable[[], object], seconds: float = 60.0) -> None:
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until
-        time.sleep(0.05)
+        time.sleep(0.01)
 
 
 def start(folder: Path, name: str, address: str) -> subprocess.Popen[str]:
@@ -169,6 +169,7 @@ def test_a_cluster_that_does_not_answer_or_is_too_small_is_named(
 
 
 @pytest.mark.stress
+@pytest.mark.timeout(600)
 def test_two_machines_make_what_one_makes(tmp_path: Path, machines: str) -> None:
     """Each training is shared by both machines, and one of the workers is killed on the way."""
     options = ["--workers", "2", "--params", "rl_training.slices=2,sft_training.slices=2"]
@@ -176,7 +177,7 @@ def test_two_machines_make_what_one_makes(tmp_path: Path, machines: str) -> None
     here, there = (make_project(tmp_path / name / "dpok-pipeline") for name in ("one", "two"))
     whole_run.finish(whole_run.start(here, *options))
     process = whole_run.start(there, *options, "--address", machines)
-    wait_for(lambda: [*there.glob("data/smoke/06_models/work/**/train_*/checkpoints/*")], 120)
+    wait_for(lambda: process.poll() or [*there.glob("data/smoke/06_models/work/**/train_*/*")], 120)
     os.kill(running(REMOTE)[0], signal.SIGKILL)
     said = whole_run.finish(process)
     assert "has died (signal 9" in said

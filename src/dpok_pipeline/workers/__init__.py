@@ -1,1 +1,1 @@
-"""Nodes side by side: worker processes on this machine, and the runner that keeps them busy."""
+"""Nodes side by side: worker processes, here or on a Ray cluster, and the runner of them."""
