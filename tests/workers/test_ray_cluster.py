@@ -54,6 +54,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     (home / ".ray").mkdir(parents=True, exist_ok=True)
     (home / ".ray" / "auth_token").write_text("0123456789abcdef" * 2)
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # nobody looks at it
     for name, value in LOOPBACK.items():
         monkeypatch.setenv(name, value)
 
@@ -85,6 +86,10 @@ def running(*words: str) -> list[int]:
     return found
 
 
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def wait_for(true: Callable[[], object], seconds: float = 60.0) -> None:
     until = time.monotonic() + seconds
     while not true():
@@ -100,6 +105,7 @@ def start(folder: Path, name: str, address: str) -> subprocess.Popen[str]:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
 
 
@@ -132,15 +138,35 @@ def test_a_node_that_fails_ends_the_run_in_its_own_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.stress
-def test_a_signal_lets_the_worker_save(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_the_worker_save(tmp_path: Path, number: signal.Signals) -> None:
     process = start(tmp_path, "work_until_stopped", "local")
     wait_for(lambda: begun(tmp_path, "work"))
-    process.terminate()
+    if number is signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does: Ray's processes get it as well
+    else:
+        process.terminate()
     said = process.communicate(timeout=60)[0]
-    assert process.returncode == 128 + signal.SIGTERM, said
+    assert process.returncode == 128 + number, said
     assert begun(tmp_path, "saved") == 1
     assert not running(REMOTE)
     assert not running("raylet")
+
+
+@pytest.mark.stress
+def test_a_machine_that_is_lost_ends_the_command_in_one_line(tmp_path: Path, machines: str) -> None:
+    process = start(tmp_path, "work_until_stopped", machines)
+    wait_for(lambda: begun(tmp_path, "work"))
+    raylet = running("raylet/raylet", "--node_ip_address=127.0.0.2")[0]
+    keepers = [pid for pid in running("ray::Keeper") if parent(pid) == raylet]
+    # A worker survives its raylet alone.
+    for pid in (raylet, *keepers):
+        os.kill(pid, signal.SIGKILL)
+    said = process.communicate(timeout=200)[0].splitlines()
+    assert process.returncode == 1, said
+    assert "Error: worker" in said[-1]
+    assert "look at the cluster's machines" in said[-1]
+    wait_for(lambda: not running(REMOTE))
 
 
 @pytest.mark.stress

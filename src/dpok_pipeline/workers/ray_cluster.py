@@ -172,7 +172,7 @@ class RayLauncher:
             connection = self._expect(number, answer, door)
         finally:
             door.close()
-        place = f" on {self._machine_of(number)}"
+        place = self._place_of(number)
         complaint = brief(connection, self._threads)
         if complaint:
             raise InputError(f"worker {number}{place}: {complaint}")
@@ -188,8 +188,8 @@ class RayLauncher:
             reason = f"Ray has not started it in {_ARRIVAL:g} s; look at the cluster's machines"
         except ray.exceptions.RayError as error:
             reason = (
-                f"Ray cannot start it ({_last_line(error)}); install dpok-pipeline there, or share "
-                "its folder under the same path"
+                f"Ray cannot start it ({_last_line(error)}); look at the cluster's machines, each "
+                "of which needs this package, then give the same command again"
             )
         else:
             if connection := door.enter(_ARRIVAL):
@@ -199,15 +199,14 @@ class RayLauncher:
                 f"it has not called {called} in {_ARRIVAL:g} s; Ray's "
                 "logs there say why (worker-*.err), such as a firewall between the machines"
             )
-        raise InputError(f"worker {number} on {self._machine_of(number)}: {reason}")
+        raise InputError(f"worker {number}{self._place_of(number)}: {reason}")
 
-    def _machine_of(self, number: int) -> str:
-        """Return the address of the machine that a worker runs on, as far as Ray has said it."""
+    def _place_of(self, number: int) -> str:
+        """Return where a worker runs, as ` on 10.0.0.2`; empty if Ray does not say."""
         from ray.util import placement_group_table
 
         node = placement_group_table(self._group)["bundles_to_node_id"].get(number, "")
-        machine = self._machines.get(node)
-        return machine.address if machine else "a machine that has joined since"
+        return f" on {self._machines[node].address}" if node in self._machines else ""
 
     def meeting(self) -> str:
         """Return a new name in a store that this process holds for all teams."""
