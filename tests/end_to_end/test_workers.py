@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -19,6 +21,7 @@ from tests.project import EXPERIMENTS, ROOT, make_project
 
 pytestmark = pytest.mark.xdist_group("whole run")
 
+SLICES = ("--params", "rl_training.slices=2,sft_training.slices=2")
 WEIGHTS = "pytorch_lora_weights.safetensors"
 #: Parts of names whose values are times.
 TIMES = ("perf/", "system/", "seconds")
@@ -62,14 +65,20 @@ def finish(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def kill_a_worker(process: subprocess.Popen[str], folder: Path) -> None:
-    """Kill one of the workers once a training has a checkpoint."""
+def signal_a_worker(process: subprocess.Popen[str], folder: Path, number: int) -> None:
+    """Send a signal to one of the workers once a training has a checkpoint."""
     until = time.monotonic() + 120
     while not [*folder.glob("data/smoke/06_models/work/**/train_*/checkpoints/*")]:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < until
         time.sleep(0.01)
-    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    os.kill(workers_of(process.pid)[0], number)
+
+
+def nodes_done(folder: Path) -> int:
+    """Count the nodes that a command has finished so far."""
+    journals = [*folder.glob("data/smoke/06_models/work/runs/smoke/*.json")]
+    return len(json.loads(journals[0].read_text())["done"]) if journals else 0
 
 
 def outputs(folder: Path, version: str) -> dict[str, Path]:
@@ -96,7 +105,7 @@ def test_loras_and_samples_are_those_of_a_run_without_workers(
     folder = make_project(tmp_path / "dpok-pipeline")
     pipelines = "prompt_preparation,sample_generation,sft_training,rl_training"
     process = start(folder, "--workers", "2", "--pipelines", pipelines)
-    kill_a_worker(process, folder)
+    signal_a_worker(process, folder, signal.SIGKILL)
     assert "signal 9" in finish(process)
     report = re.findall(r"08_reporting/report.html/([^/]+)/", finished.log)[-1]
     ours, theirs = outputs(project, report), outputs(folder, version_of(folder))
@@ -133,12 +142,16 @@ def tree(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("spread", ["auto", "inside"])
 def test_catalog_and_mlflow_are_those_of_a_run_without_workers(tmp_path: Path, spread: str) -> None:
     """With slices, which several workers can share."""
-    slices = ("--params", "rl_training.slices=2,sft_training.slices=2")
     alone, beside = (make_project(tmp_path / name / "dpok-pipeline") for name in ("one", "two"))
-    finish(start(alone, *slices))
-    process = start(beside, "--workers", "2", "--runner-params", f"spread={spread}", *slices)
-    kill_a_worker(process, beside)
+    finish(start(alone, *SLICES))
+    process = start(beside, "--workers", "2", "--runner-params", f"spread={spread}", *SLICES)
+    signal_a_worker(process, beside, signal.SIGKILL)
     assert "signal 9" in finish(process)
+    assert_same(alone, beside)
+
+
+def assert_same(alone: Path, beside: Path) -> None:
+    """Compare what two runs have left: names, bytes and MLflow's runs."""
     ours, theirs = (outputs(folder, version_of(folder)) for folder in (alone, beside))
     assert ours.keys() == theirs.keys()
     same = [name for name in ours if name.endswith((WEIGHTS, "/images/shard-00000.parquet"))]
@@ -149,3 +162,61 @@ def test_catalog_and_mlflow_are_those_of_a_run_without_workers(tmp_path: Path, s
     assert runs[0].keys() == runs[1].keys()
     for name, run in runs[0].items():
         assert run == runs[1][name], name
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without workers, with slices."""
+    folder = make_project(tmp_path_factory.mktemp("undisturbed") / "dpok-pipeline")
+    finish(start(folder, *SLICES))
+    return folder
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(900)
+def test_twenty_workers_killed_at_random_change_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "dpok-pipeline")
+    process = start(folder, "--workers", "2", "--runner-params", "restarts=20", *SLICES)
+    source, kills, seen = random.Random(0), 0, 0
+    while kills < 20 and process.poll() is None:
+        time.sleep(source.uniform(0, 1.5))
+        # Two nodes more are done: workers are at work, and no node is begun in vain for ever.
+        if (done := nodes_done(folder)) >= seen + 2:
+            seen = done
+            os.kill(source.choice(workers_of(process.pid)), signal.SIGKILL)
+            kills += 1
+    output = finish(process)
+    assert kills == 20
+    # A worker that is killed while it has nothing to do is replaced without a word.
+    deaths = re.findall(r"^(.*): worker \d has died", output, re.MULTILINE)
+    assert len(deaths) >= 10, output
+    assert len(set(deaths)) > 5, output
+    assert_same(undisturbed, folder)
+
+
+@pytest.mark.stress
+def test_a_worker_that_is_frozen_changes_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    folder = make_project(tmp_path / "dpok-pipeline")
+    process = start(folder, "--workers", "2", "--runner-params", "timeout=5", *SLICES)
+    signal_a_worker(process, folder, signal.SIGSTOP)
+    assert "was not heard of for 5 s, and killed" in finish(process)
+    assert_same(undisturbed, folder)
+
+
+@pytest.mark.stress
+def test_a_command_that_is_killed_leaves_no_worker_and_goes_on(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = make_project(tmp_path / "dpok-pipeline")
+    arguments = ("--workers", "2", *SLICES)
+    process = start(folder, *arguments)
+    signal_a_worker(process, folder, 0)
+    workers = workers_of(process.pid)
+    process.kill()
+    process.communicate()
+    until = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    finish(start(folder, *arguments))
+    assert_same(undisturbed, folder)
