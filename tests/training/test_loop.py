@@ -73,7 +73,7 @@ class Recorder:
 def run(folder: Path, learner: Counter, steps: int = 6, **options: Any) -> tuple[Curves, Recorder]:
     config = CheckpointConfig(checkpoint_minutes=None, **options)
     store = CheckpointStore(folder / "checkpoints", {"seed": 0}, config)
-    plan, tracker = Plan("counting", "step", steps, shown="sum/total"), Recorder()
+    plan, tracker = Plan("counting", "step", steps, shown="sum/total", label="sum"), Recorder()
     curves = run_training(
         learner, plan, config=config, store=store, tracker=tracker, pictures=folder / "preview.png"
     )

@@ -20,6 +20,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.team.members import Followed
 from dpok_pipeline.team.torch_team import TorchTeam
 from dpok_pipeline.training.signals import Stopped, raise_stopped
+from dpok_pipeline.training.tracking import lines_above_bars
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ def main() -> None:
         training = read_training(arguments.training)
         if size > 1:
             team = TorchTeam.join("env://", rank, size, arguments.timeout)
-        folder = train_alone(training, arguments.output, rank, arguments.resume)
+        with lines_above_bars():
+            folder = train_alone(training, arguments.output, rank, arguments.resume)
         logger.info("The LoRA: %s", folder)
     except InputError as error:
         raise SystemExit(f"Error: {error}") from None

@@ -21,6 +21,7 @@ from dpok_pipeline.configuration.validation import PARAMETERS, explain_value, lo
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.hooks import JOURNAL, TRACKING, VERSIONS
 from dpok_pipeline.training.signals import raise_stopped
+from dpok_pipeline.training.tracking import lines_above_bars
 
 # Shells add the signal's number to this exit status.
 SIGNALLED = 128
@@ -51,7 +52,8 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
     # Whoever reads the messages may stop reading, as `| head` does: the run goes on.
     shown, logging.raiseExceptions = logging.raiseExceptions, False
     try:
-        yield
+        with lines_above_bars("dpok_pipeline"):
+            yield
     except KeyboardInterrupt as interrupt:
         TRACKING.interrupted()
         click.secho("\nInterrupted. The same command goes on from the last checkpoint.", err=True)

@@ -113,7 +113,7 @@ def draw_method_images(
             {**recipe, **by_method, "kernels": model.kernels},
             [range(place * count, (place + 1) * count) for place in range(len(prompts))],
             draw_shard,
-            title=f"Images of {method}",
+            title="Images",
             metadata={**metadata, **by_method, "recipe": recipe},
             resume=resume,
         )

@@ -8,13 +8,13 @@ metrics, checkpoints, giving up where every update is skipped, and the finished 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
-from tqdm import tqdm
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.compiled import check_gradients
@@ -33,7 +33,7 @@ from dpok_pipeline.training.lead import follow, leading, learner_state, load_lea
 from dpok_pipeline.training.optimiser import LoRAOptimiser
 from dpok_pipeline.training.randomness import capture_states, restore_states
 from dpok_pipeline.training.signals import stop_requests
-from dpok_pipeline.training.tracking import Curves, Tracker, TrainingResult, progress_bar
+from dpok_pipeline.training.tracking import Curves, Progress, Tracker, TrainingResult
 
 logger = logging.getLogger(__name__)
 
@@ -93,12 +93,14 @@ class Plan(NamedTuple):
         unit: Name of one step: iteration or update.
         steps: Number of steps in all.
         shown: The metric on the progress bar.
+        label: What it is called there.
     """
 
     title: str
     unit: str
     steps: int
     shown: str
+    label: str
 
 
 def train_lora(
@@ -192,8 +194,8 @@ def run_training(
             "random_states": capture_states(),
         }
 
-    done = _restore(learner, curves, store, plan)
-    bar = progress_bar(plan.title, plan.steps, plan.unit, done)
+    done, shown = _restore(learner, curves, store, plan), ""
+    bar = Progress(plan.title, plan.steps, plan.unit, done, curves.images_seen())
     with bar, stop_requests(plan.unit) as stop, leading(learner, current_team(), done) as lead:
         while done < plan.steps:
             step = lead.step(done)
@@ -204,7 +206,7 @@ def run_training(
                 curves.add(done, step.images_seen, metrics)
                 tracker.log(metrics, done)
                 if plan.shown in metrics:
-                    bar.set_postfix({plan.shown: f"{metrics[plan.shown]:.4f}"}, refresh=False)
+                    shown = f"{plan.label} {metrics[plan.shown]:.3f}"
             if step.preview is not None:
                 tracker.log_image("samples", step.preview, done)
                 _show(step, plan, pictures)
@@ -215,7 +217,7 @@ def run_training(
             # What was saved before skipped updates stays the newest: nothing was learned since.
             if not step.skipped_in_a_row:
                 store.save_if_due(done, state, at_once=stopping or done == plan.steps)
-            bar.update()
+            bar.advance(1, step.images_seen, shown)
             if stopping:
                 stop.obey()
         # One that came while the last checkpoint was written has no next step to wait for.
@@ -229,14 +231,13 @@ def _show(step: Step, plan: Plan, pictures: Path) -> None:
     first = not pictures.exists()
     replace_durably(pictures, png_bytes(step.preview))
     if first:
-        with tqdm.external_write_mode():  # the progress bar gives way to the line
-            logger.info(
-                "%s after %d images, below what the base model makes of the same noises: %s "
-                "(renewed as it learns; MLflow keeps them all)",
-                plan.title,
-                step.images_seen,
-                pictures,
-            )
+        logger.info(
+            "%s after %d images, below what the base model makes of the same noises: %s "
+            "(renewed as it learns; MLflow keeps them all)",
+            plan.title,
+            step.images_seen,
+            os.path.relpath(pictures) if pictures.is_relative_to(Path.cwd()) else pictures,
+        )
 
 
 def _restore(learner: Learner, curves: Curves, store: CheckpointStore, plan: Plan) -> int:

@@ -14,7 +14,7 @@ from dpok_pipeline.team.members import Followed
 from dpok_pipeline.team.torch_team import current_team
 from dpok_pipeline.training.config import Resume
 from dpok_pipeline.training.signals import Stopped, stop_requests
-from dpok_pipeline.training.tracking import progress_bar
+from dpok_pipeline.training.tracking import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,15 +71,14 @@ def fill_shards(
         store = ShardStore(folder, recipe, resume)
         missing = [number for number, rows in enumerate(shards) if not store.holds(number, rows)]
         team.share(missing)
-        with progress_bar(title, sum(map(len, shards)), "image") as bar:
-            held = set(range(len(shards))) - set(missing)
-            bar.update(sum(len(shards[number]) for number in held))
+        held = sum(len(rows) for number, rows in enumerate(shards) if number not in set(missing))
+        with Progress(title, sum(map(len, shards)), "image", held) as bar:
             for numbers in _rounds(missing, team):
                 with stop_requests("shard") as stop:
                     for number, frame in _make_together(team, numbers, shards, make):
                         store.write(number, shards[number], frame)
                     _stop_together(team, stop.signal_number)
-                bar.update(sum(len(shards[number]) for number in numbers))
+                bar.advance(sum(len(shards[number]) for number in numbers))
         return store.finish(metadata)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from dpok_pipeline.pipelines.graph import SHAREABLE
 from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker
 from dpok_pipeline.pipelines.task import Task, TrackerAddress
 from dpok_pipeline.training.signals import Stopped, stop_requests
+from dpok_pipeline.training.tracking import Progress, Reached, write_line
 from dpok_pipeline.workers.messages import Done, Ending, Failed, Halted, Job, Line, Logged, Stop
 from dpok_pipeline.workers.plan import Most, Spread, any_number, choose, divisors_of, only_one
 from dpok_pipeline.workers.pool import Gone, Worker, WorkerPool
@@ -54,6 +54,7 @@ class Running:
         ended: How each has ended, by its number.
         attempts: How often it has been begun.
         give_up_at: When the other members are ended, by `time.monotonic`, because one has failed.
+        progress: Shows how far the node is; None while it does not say so.
     """
 
     node: Node
@@ -62,12 +63,30 @@ class Running:
     ended: dict[int, Ending | Gone] = field(default_factory=dict)
     attempts: int = 0
     give_up_at: float = float("inf")
+    progress: Progress | None = None
 
     @property
     def title(self) -> str:
         """Whose work it is, for the lines that it prints."""
         words: str = self.node.namespace or self.node.func.__name__
         return words.replace(".", " ").replace("_", " ")
+
+    def show(self, reached: Reached) -> None:
+        """Show how far the node is, or that it has come to an end."""
+        if self.progress is None and not reached.ended:
+            known = reached.title.lower() in self.title.split()  # as in `color dpok`
+            title = self.title if known else f"{self.title}: {reached.title}"
+            self.progress = Progress(title, reached.total, reached.unit, reached.done)
+        if self.progress is not None:
+            self.progress.follow(reached._replace(ended=False))
+            if reached.ended:
+                self.hide()
+
+    def hide(self) -> None:
+        """Show no more."""
+        if self.progress is not None:
+            self.progress.close()
+            self.progress = None
 
     def endings(self) -> list[Ending | Gone]:
         """Return how the members have ended, in the order of their ranks."""
@@ -115,14 +134,18 @@ class Schedule:
         """
         # A signal is looked at between two messages, so that none is lost or torn.
         with stop_requests("iteration of each node") as stop:
-            while self._running or (self._waiting and self._ending is None):
-                if stop.signal_number is not None:
-                    self._stop_all(Stopped(stop.signal_number))
-                if self._ending is None:
-                    self._begin_ready()
-                for worker, message in self._pool.listen(_LOOK_EVERY):
-                    self._take(worker, message)
-                self._end_what_is_left()
+            try:
+                while self._running or (self._waiting and self._ending is None):
+                    if stop.signal_number is not None:
+                        self._stop_all(Stopped(stop.signal_number))
+                    if self._ending is None:
+                        self._begin_ready()
+                    for worker, message in self._pool.listen(_LOOK_EVERY):
+                        self._take(worker, message)
+                    self._end_what_is_left()
+            finally:
+                for running in self._running:
+                    running.hide()
         if self._ending is not None:
             raise self._ending
 
@@ -172,7 +195,9 @@ class Schedule:
         if running is None:
             return
         if isinstance(message, Line):
-            sys.stderr.write(f"{running.title}: {message.text}\n")
+            write_line(f"{running.title}: {message.text}")
+        elif isinstance(message, Reached):
+            running.show(message)
         elif isinstance(message, Logged):
             tracker = self._trackers.setdefault(message.address, MlflowTracker(message.address))
             getattr(tracker, message.method)(*message.arguments)
@@ -203,6 +228,7 @@ class Schedule:
         if len(running.ended) < len(running.members):
             return
         self._running.remove(running)
+        running.hide()
         endings = running.endings()
         deaths = [ending for ending in endings if isinstance(ending, Gone)]
         failures = [ending for ending in endings if isinstance(ending, Failed)]

@@ -20,6 +20,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.pipelines import mlflow_tracker
 from dpok_pipeline.team.members import Followed
 from dpok_pipeline.training.signals import raise_stopped
+from dpok_pipeline.training.tracking import relay_progress_to
 from dpok_pipeline.workers.messages import (
     Alive,
     Done,
@@ -62,7 +63,10 @@ class Outbox:
 
 
 class _Lines:
-    """A stream that sends what is printed, line by line."""
+    """A stream that sends what is printed, line by line, as a terminal would show it at last.
+
+    A library's progress bar draws over itself: of all its drawings one line is sent.
+    """
 
     encoding, errors = "utf-8", "replace"
 
@@ -70,8 +74,9 @@ class _Lines:
         self._outbox, self._rest = outbox, ""
 
     def write(self, text: str) -> int:
-        *lines, self._rest = (self._rest + text).replace("\r", "\n").split("\n")
-        for line in filter(str.strip, lines):
+        *lines, rest = (self._rest + text).split("\n")
+        self._rest = rest[rest.rstrip("\r").rfind("\r") + 1 :]
+        for line in filter(str.strip, (line.rstrip("\r").rpartition("\r")[2] for line in lines)):
             self._outbox.send(Line(line))
         return len(text)
 
@@ -144,7 +149,7 @@ def _beat(outbox: Outbox) -> None:
 
 
 def _redirect(outbox: Outbox, levels: dict[str, int]) -> None:
-    """Send to the command what would be printed, logged or told to MLflow."""
+    """Send to the command what would be printed, logged, shown or told to MLflow."""
     lines: Any = _Lines(outbox)
     sys.stdout = sys.stderr = lines
     for name, level in levels.items():
@@ -152,6 +157,7 @@ def _redirect(outbox: Outbox, levels: dict[str, int]) -> None:
         logger.handlers, logger.propagate = [], True
         logger.setLevel(level)
     logging.getLogger().handlers = [_Records(outbox)]
+    relay_progress_to(outbox.send)
     mlflow_tracker.relay_to(
         lambda address, method, arguments: outbox.send(Logged(address, method, arguments))
     )

@@ -232,7 +232,7 @@ def train_dpok(
     return train_lora(
         model,
         make_learner,
-        Plan("DPOK", "iteration", config.iterations, shown="reward/mean"),
+        Plan("DPOK", "iteration", config.iterations, shown="reward/mean", label="reward"),
         recipe=online_recipe(
             "dpok", model, prompts, sampling=sampling, lora=lora, config=config, identity=identity
         ),

@@ -167,7 +167,7 @@ def train_rwr(
     return train_lora(
         model,
         make_learner,
-        Plan("RWR", "iteration", config.iterations, shown="reward/mean"),
+        Plan("RWR", "iteration", config.iterations, shown="reward/mean", label="reward"),
         recipe=online_recipe(
             "rwr", model, prompts, sampling=sampling, lora=lora, config=config, identity=identity
         ),

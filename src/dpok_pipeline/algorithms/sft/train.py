@@ -165,7 +165,7 @@ def train_sft(
     return train_lora(
         model,
         lambda: SFTLearner(model, samples, config),
-        Plan("SFT", "update", config.updates, shown="policy/loss"),
+        Plan("SFT", "update", config.updates, shown="policy/loss", label="loss"),
         recipe=recipe,
         lora=lora,
         config=config,
