@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kedro.io import CatalogProtocol, DatasetError
@@ -33,12 +36,24 @@ def present_prompts(pipeline: Pipeline, catalog: CatalogProtocol) -> pd.DataFram
     if "base_model" not in pipeline.inputs():
         return pd.DataFrame(columns=["text", "experiment", "split", "prompt_id"])
     if "prompts" in pipeline.all_outputs() or not catalog.exists("prompts"):
-        return prepare_prompts(catalog.load("prompt_sources"), catalog.load("base_model"))
+        with _said_later():
+            return prepare_prompts(catalog.load("prompt_sources"), catalog.load("base_model"))
     table = catalog.load("prompts")
     version = getattr(catalog.get("prompts"), "_version", None)
     if version is None or version.load is None:  # --load-versions asks for a certain table.
         _check_sources(table, catalog)
     return table
+
+
+@contextmanager
+def _said_later() -> Iterator[None]:
+    """Log nothing: the first node prepares the same prompts, and says the same of them."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _check_sources(table: pd.DataFrame, catalog: CatalogProtocol) -> None:
