@@ -96,7 +96,7 @@ mlflow: install ## Open the runs in the MLflow UI
 viz: install ## Open the pipelines, datasets and previews in kedro-viz
 	$(KEDRO) viz run
 
-clean: ## Remove what runs produced: data layers 02 to 08, tracking, caches
+clean: ## Remove what runs produced: data layers 02 to 08, tracking, logs, caches
 	find data -mindepth 2 -not -path 'data/01_raw*' -not -name .gitkeep -type f -delete
 	find data -mindepth 2 -not -path 'data/01_raw*' -type d -empty -delete
-	rm -rf mlflow.db mlartifacts build .viz/*.json.lock .pytest_cache .mypy_cache .ruff_cache
+	rm -rf mlflow.db mlartifacts logs build .viz/*.json.lock .pytest_cache .mypy_cache .ruff_cache

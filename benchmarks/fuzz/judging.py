@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.fuzz.project import Outcome
+from dpok_pipeline.commands.faults import FAULT
 
 #: Seconds that checking may take, and letters that a clear line has.
 LONGEST_CHECK = 10.0
@@ -28,7 +29,7 @@ def judge(outcome: Outcome, *, checked_only: bool = True) -> str | None:
     """
     if outcome.failure:
         return f"ended by an error: {outcome.failure}"
-    if TRACEBACK in outcome.output:
+    if TRACEBACK in outcome.output or FAULT in outcome.errors:
         return f"a traceback: {outcome.output[-2000:]}"
     if checked_only and outcome.seconds > LONGEST_CHECK:
         return f"checked for {outcome.seconds:.1f} s"

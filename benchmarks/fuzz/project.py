@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import torch
 from click.testing import CliRunner
@@ -109,7 +110,9 @@ class Project:
 
         StoppingContinuingRunner.look, StoppingContinuingRunner.seen = staticmethod(look), {}
         options = ["run", "--env", case.env, "--runner", RUNNER, *case.options]
-        with self._changed(case), _log() as log:
+        # A fault of the program, as which the stop is seen, comes through.
+        through = patch("dpok_pipeline.commands.errors.explain_fault", return_value=None)
+        with self._changed(case), _log() as log, through:
             before, started = self._listing(), time.monotonic()
             result = CliRunner().invoke(cli, options, obj=self._metadata)
             seconds = time.monotonic() - started

@@ -16,6 +16,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
 
+from dpok_pipeline.commands.faults import FAULT
 from dpok_pipeline.commands.quiet import silence_notices
 from tests.project import make_project
 
@@ -100,6 +101,7 @@ def error_of(result: Outcome) -> str:
     """The one line that a command with bad input ends with."""
     assert result.exit_code == 1, result.output
     assert "Traceback" not in result.output
+    assert FAULT not in result.output
     lines = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert len(lines) == 1, result.stderr
     assert result.stderr.splitlines()[-1] == lines[0]

@@ -167,8 +167,10 @@ def test_a_worker_that_hangs_is_killed_after_the_timeout(
 def test_an_error_ends_the_run_once_the_others_have_saved(
     tmp_path: Path, function: Any, error: type[Exception]
 ) -> None:
-    with pytest.raises(error):
+    with pytest.raises(error) as raised:
         run(tmp_path, node(work_until_stopped), node(function))
+    notes = "".join(getattr(raised.value, "__notes__", ()))
+    assert ("in break_down" in notes) == (function is break_down)  # in the worker's process
     assert begun(tmp_path, "saved") == begun(tmp_path, "work")
     assert not children()
 

@@ -17,6 +17,7 @@ from kedro.framework.cli.utils import KedroCliError
 from kedro.io.core import DatasetError
 from kedro.validation.exceptions import ParameterValidationError
 
+from dpok_pipeline.commands.faults import explain_fault, one_line
 from dpok_pipeline.configuration.validation import PARAMETERS, explain_value, lower_first
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.hooks import JOURNAL, TRACKING, VERSIONS
@@ -43,7 +44,7 @@ FILE_TROUBLE = {
 
 @contextmanager
 def one_line_errors(traceback: bool = False) -> Iterator[None]:
-    """End with status 1 and one line where the input is at fault.
+    """End with status 1 and one line: the input is at fault, or the program, as a file tells.
 
     Args:
         traceback: Whether to show where the error came from instead.
@@ -60,7 +61,10 @@ def one_line_errors(traceback: bool = False) -> Iterator[None]:
         sys.exit(SIGNALLED + getattr(interrupt, "signal_number", signal.SIGINT))
     except Exception as error:
         message = explain(error)
-        if message is None or traceback or os.environ.get("DPOK_TRACEBACK"):
+        if traceback or os.environ.get("DPOK_TRACEBACK"):
+            raise
+        message = message or explain_fault(error)
+        if message is None:
             raise
         click.secho(f"Error: {message}", fg="red", err=True)
         sys.exit(1)
@@ -97,13 +101,13 @@ def explain(error: BaseException) -> str | None:
     """
     for cause in _chain(error):
         if _is_clear(cause):
-            return _one_line(str(cause))
+            return one_line(str(cause))
         if isinstance(cause, ParameterValidationError):
             return "; ".join(_parameter_errors(str(cause)))
         if isinstance(cause, OSError) and (line := _explain_file_system(cause)):
             return line
     if isinstance(error, DatasetError):
-        return _one_line(str(error))
+        return one_line(str(error))
     return None
 
 
@@ -158,8 +162,3 @@ def _parameter_errors(message: str) -> Iterator[str]:
             yield explain_value(where, kind, value, message)
         elif not line.startswith(" "):
             field = line.strip()
-
-
-def _one_line(message: str) -> str:
-    # A message may quote what a file by others holds, such as a terminal's escape codes.
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", message).split())
