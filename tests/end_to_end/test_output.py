@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,16 @@ def test_a_terminal_has_live_lines(small: Path, workers: tuple[str, ...]) -> Non
     logged = [frame for frame in frames if "INFO " in frame]
     assert [frame for frame in logged if not frame.lstrip("\x1b[A").startswith("INFO ")] == []
     assert sum("DPOK after 8 images" in frame for frame in logged) == 1
+
+
+def test_what_is_odd_about_the_prompts_is_said_once(
+    environment: Callable[..., str], kedro_run: Command, project: Path
+) -> None:
+    environment("one")
+    (project / "conf" / "one" / "experiments.yml").write_text("experiments: [color]\n")
+    result = kedro_run("--pipelines", "prompt_preparation", env="one")
+    assert result.exit_code == 0, result.output
+    assert result.log.count("no pipeline uses composition") == 1
 
 
 def test_a_fault_of_a_node_is_one_line_and_a_file(
