@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def test_a_lora_that_cannot_be_logged_is_a_failed_model_until_it_can(
         raise mlflow.exceptions.MlflowException("no connection")
 
     with monkeypatch.context() as broken:
-        broken.setattr(mlflow.diffusers, "save_model", fail)
+        broken.setattr(importlib.import_module("mlflow.diffusers"), "save_model", fail)
         lora.run(journal=KEY)
     (model,) = models(lora)
     assert model.status == "FAILED"
