@@ -34,6 +34,7 @@ from dpok_pipeline.report.plots import MOST_LEVEL_LABELS, has_rows, score_bars, 
 from dpok_pipeline.report.provenance import Sections
 from dpok_pipeline.report.tables import (
     FURTHER_METRICS,
+    Table,
     difference_table,
     is_turned,
     level_table,
@@ -60,6 +61,20 @@ class Figure(NamedTuple):
     wide: bool = False
 
 
+class Preferences(NamedTuple):
+    """What the human study adds to the report.
+
+    Attributes:
+        lines: Sentences on who voted.
+        table: Shares of the votes.
+        figure: The same as bars; None where nobody has voted.
+    """
+
+    lines: Sequence[str]
+    table: Table
+    figure: go.Figure | None
+
+
 def render_report(
     comparison: pd.DataFrame,
     claims: pd.DataFrame,
@@ -69,6 +84,7 @@ def render_report(
     sheets: Mapping[str, Sequence[Image.Image]],
     provenance: Sections,
     question: str = "",
+    preferences: Preferences | None = None,
 ) -> str:
     """Render the report of one experiment, or the joint one of several.
 
@@ -81,6 +97,7 @@ def render_report(
         sheets: Contact sheets by experiment.
         provenance: As `provenance.collect_provenance` returns it.
         question: What the decisive claims answer, as the page's title; a general one if empty.
+        preferences: What the human study adds; None leaves its section out.
 
     Returns:
         A whole HTML page.
@@ -115,9 +132,17 @@ def render_report(
         **_alarms(curves, shown),
         sheets={name: [_embed(sheet) for sheet in images] for name, images in sheets.items()},
         claims=_claim_rows(claims),
+        votes=preferences,
+        votes_figure=_votes_figure(preferences),
         origin=headline.claims_origin(claims),
         of_paper=bool(claims["from_paper"].astype(bool).any()),
     )
+
+
+def _votes_figure(preferences: Preferences | None) -> Figure | None:
+    if preferences is None or preferences.figure is None:
+        return None
+    return Figure("", figure_html(preferences.figure), wide=True)
 
 
 def figure_html(figure: go.Figure) -> Markup:

@@ -1,0 +1,62 @@
+"""The judge votes in the place of people, so that a study can be tried before anybody is asked.
+
+It is no person. Its votes are no evidence of what people prefer, and are never added to theirs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dpok_pipeline.study.config import StudyConfig
+from dpok_pipeline.study.pairs import Key
+from dpok_pipeline.study.votes import Choice
+
+#: How the stand-in is called wherever its votes are shown.
+STAND_IN_LABEL = "Judge (stand-in, no person)"
+#: Columns of the scores that it votes by, by question.
+VOTES_BY = {"alignment": "judge", "quality": "aesthetic"}
+
+
+def stand_in_votes(key: Key, scores: pd.DataFrame, config: StudyConfig) -> dict[str, list[Choice]]:
+    """Let the judge vote on every pair, by the scores that evaluation has of the very images.
+
+    Of two sets, that with more images right shows better what the prompt asks for. That with the
+    higher mean aesthetic score has the better images, unless the means differ by no more than
+    `config.quality_margin`.
+
+    Args:
+        key: The study's key.
+        scores: Scores of all experiments and methods, one row per image.
+        config: The margin.
+
+    Returns:
+        The votes in the order of the key, by question. A question whose score nothing measured has
+        none; without a judge there are none at all.
+    """
+    if VOTES_BY["alignment"] not in scores:
+        return {}
+    images = scores.set_index(["experiment", "prompt_id", "method", "index"]).sort_index()
+    votes: dict[str, list[Choice]] = {}
+    for question, column in VOTES_BY.items():
+        if column in images:
+            margin = config.quality_margin if question == "quality" else 0.0
+            votes[question] = [_vote(entry, images[column], margin) for entry in key["pairs"]]
+    return votes
+
+
+def _vote(entry: dict[str, Any], scores: pd.Series[Any], margin: float) -> Choice:
+    """Compare the means of two sets; a set without any score is no better than the other."""
+    left, right = (_mean(entry, str(entry[side]), scores) for side in ("left", "right"))
+    # The means of four scores are equal but for rounding where the scores are.
+    if not np.isfinite(left - right) or abs(left - right) <= margin + 1e-9:
+        return "tie"
+    return "left" if left > right else "right"
+
+
+def _mean(entry: dict[str, Any], method: str, scores: pd.Series[Any]) -> float:
+    cells = [(entry["experiment"], entry["prompt_id"], method, noise) for noise in entry["noises"]]
+    values = scores.reindex(cells).to_numpy(dtype=np.float64)
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
