@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed$(EXTRAS:%=-%)
 PARITY := .venv-parity
 PARITY_STAMP := $(PARITY)/.installed
 KEDRO := $(BIN)/kedro
-ENGINE := files diffusion rewards training algorithms evaluation report
+ENGINE := files diffusion rewards training algorithms evaluation report study
 COVERAGE := $(foreach part,$(ENGINE),--cov=dpok_pipeline.$(part))
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -97,6 +97,6 @@ viz: install ## Open the pipelines, datasets and previews in kedro-viz
 	$(KEDRO) viz run
 
 clean: ## Remove what runs produced: data layers 02 to 08, tracking, logs, caches
-	find data -mindepth 2 -not -path 'data/01_raw*' -not -name .gitkeep -type f -delete
-	find data -mindepth 2 -not -path 'data/01_raw*' -type d -empty -delete
+	find data -mindepth 2 -not -path '*/01_raw*' -not -name .gitkeep -type f -delete
+	find data -mindepth 2 -not -path '*/01_raw*' -type d -empty -delete
 	rm -rf mlflow.db mlartifacts logs build .viz/*.json.lock .pytest_cache .mypy_cache .ruff_cache

@@ -8,6 +8,7 @@ from dpok_pipeline.commands.mlflow import mlflow
 from dpok_pipeline.commands.over_seeds.claims import claims
 from dpok_pipeline.commands.retention import retention
 from dpok_pipeline.commands.run import run
+from dpok_pipeline.commands.study import study
 from dpok_pipeline.commands.sweep import sweep
 
 
@@ -16,5 +17,5 @@ def cli() -> None:
     """Commands of this project."""
 
 
-for command in (run, claims, sweep, retention, mlflow):
+for command in (run, claims, sweep, retention, mlflow, study):
     cli.add_command(command)

@@ -118,11 +118,10 @@ def test_every_number_has_a_comment(path: Path) -> None:
 
 
 def test_nodes_are_named_after_their_functions(pipelines: dict[str, Pipeline]) -> None:
-    allowed = {"write_joint_report_node"}
     for made in pipelines.values():
         for node in made.nodes:
             short = node.name.rpartition(".")[2]
-            assert short in allowed or short == f"{node.func.__name__}_node"
+            assert short == f"{node.func.__name__}_node"
 
 
 def test_every_pipeline_has_tests_and_a_page(pipelines: dict[str, Pipeline]) -> None:

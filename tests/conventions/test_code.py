@@ -54,7 +54,7 @@ def test_the_engine_imports_without_kedro_and_mlflow() -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['kedro', 'mlflow']))\n"
         "import dpok_pipeline.algorithms.dpok.train, dpok_pipeline.report.page\n"
-        "import dpok_pipeline.rewards.load"
+        "import dpok_pipeline.rewards.load, dpok_pipeline.study.section"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -65,7 +65,7 @@ def test_the_trained_world_runs_through(
 def test_only_the_project_itself_speaks(finished: subprocess.CompletedProcess[str]) -> None:
     odd = [line for line in finished.stderr.splitlines() if "arning" in line or "ERROR" in line]
     assert odd == []
-    assert "[1/63] prepare prompts" in finished.stdout
+    assert "[1/69] prepare prompts" in finished.stdout
     # What a terminal draws again and again is not in a file.
     assert "\r" not in finished.stdout + finished.stderr
 

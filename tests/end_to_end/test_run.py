@@ -68,7 +68,7 @@ def test_a_report_row_per_prompt_and_method(catalog: CatalogProtocol) -> None:
 
 
 def test_the_table_and_the_paths_end_the_run(finished: Outcome) -> None:
-    assert "[63/63] " in finished.log
+    assert "[69/69] " in finished.log
     assert "ImageReward" in finished.log
     assert "08_reporting/report.html" in finished.log
     assert "one training seed" in finished.log

@@ -139,7 +139,7 @@ def test_people_and_stand_in_are_never_added_up() -> None:
 def test_the_report_shows_both_and_says_who_is_no_person() -> None:
     ballot: dict[str, list[Choice]] = {"alignment": ["tie"] * 4, "quality": ["tie"] * 4}
     shown = preferences(tally(KEY, votes(("Anna", ANNA, ANNA)), ballot, replicates=100), METHODS)
-    assert shown.lines[0] == "1 person voted, each on every pair."
+    assert shown.lines[0] == "1 person voted on every pair."
     assert "no person’s" in shown.lines[1]
     (title, rows), = shown.table.groups  # fmt: skip
     assert title == "A <new> (first) against B (second), 4 pairs"

@@ -25,6 +25,7 @@ RESERVED = frozenset(
         "reward_against_kl",
         "reward_bars",
         "sft_samples",
+        "study_sets",
         "task",
         "train_sheet",
         "unseen_sheet",

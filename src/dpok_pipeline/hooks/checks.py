@@ -78,6 +78,23 @@ def _rows(table: pd.DataFrame) -> list[list[str]]:
     return [list(map(str, row)) for row in table[columns].itertuples(index=False)]
 
 
+def check_raters_files(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    """Refuse raters' files that cannot be counted, before anything is drawn or trained.
+
+    Whether they are of the page at hand is known now only where the run does not make it anew.
+
+    Raises:
+        InputError: A file cannot be counted. The message names it.
+    """
+    if "votes" not in pipeline.inputs():
+        return
+    from dpok_pipeline.study.votes import check_votes
+
+    votes = catalog.load("votes")
+    if "study_key" in pipeline.inputs():
+        check_votes(votes, catalog.load("study_key"))
+
+
 def check_methods(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
     """Let every method that is to be trained check the sampling and the number of prompts.
 

@@ -18,7 +18,12 @@ from dpok_pipeline.configuration import selection
 from dpok_pipeline.configuration.known_names import check_catalog, check_expected_seconds
 from dpok_pipeline.configuration.validation import PARAMETERS, advise
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.hooks.checks import check_methods, check_sample_number, present_prompts
+from dpok_pipeline.hooks.checks import (
+    check_methods,
+    check_raters_files,
+    check_sample_number,
+    present_prompts,
+)
 from dpok_pipeline.pipelines.graph import OVER_SEEDS
 from dpok_pipeline.pipelines.opening import open_models
 from dpok_pipeline.pipelines.origins import check_origins
@@ -74,6 +79,7 @@ class PreconditionHooks:
         if absent:
             group = min(absent).removeprefix("params:")
             raise InputError(f"{PARAMETERS}: {group} is missing: set it")
+        check_raters_files(pipeline, catalog)
         prompts = present_prompts(pipeline, catalog)
         check_methods(pipeline, catalog, prompts)
         check_sample_number(pipeline, catalog, prompts)

@@ -13,6 +13,8 @@ from kedro.pipeline import Pipeline
 from dpok_pipeline.pipelines.mlflow_store import MESSENGER
 
 logger = logging.getLogger(__name__)
+#: Outputs that a person opens, by the last part of their names.
+PAGES = ("report", "study_page")
 
 
 class SummaryHooks:
@@ -32,7 +34,7 @@ class SummaryHooks:
     def _summarise(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         outputs = pipeline.all_outputs()
         tables = sorted(name for name in outputs if name.rpartition(".")[2] == "comparison")
-        reports = sorted(name for name in outputs if name.rpartition(".")[2] == "report")
+        reports = sorted(name for name in outputs if name.rpartition(".")[2] in PAGES)
         if not tables:
             return
         from dpok_pipeline.report.headline import terminal_summary

@@ -62,3 +62,8 @@ def report_parts(experiment: str) -> str:
     joint nodes are outside of all namespaces.
     """
     return f"{experiment}_report_parts"
+
+
+def study_sets(experiment: str) -> str:
+    """Name the dataset that an experiment contributes to the human study; no dot in it, either."""
+    return f"{experiment}_study_sets"

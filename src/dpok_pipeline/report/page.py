@@ -103,6 +103,37 @@ def render_report(
         A whole HTML page.
     """
     shown = measured(comparison, methods)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            joint=comparison[comparison["experiment"] != "all"]["experiment"].nunique() > 1,
+            subject=_subject(_train_prompts(comparison)),
+            methods=shown,
+            trained=[method for method in shown if method.name != BASE.name],
+            everyone=join_words([method.in_a_sentence for method in shown]).removeprefix("the "),
+            question=headline.question(claims, question),
+            verdict=headline.verdict_word(claims),
+            answer=headline.answer(comparison, claims, shown),
+            caveat=headline.caveat(comparison),
+            has_judge="judge" in set(comparison["metric"]),
+            reward=metric(training_reward(set(comparison["metric"]))).label,
+            provenance=provenance,
+            plotly=Markup(get_plotlyjs()),
+            **_tables(comparison, shown),
+            **_figures(comparison, curves, shown),
+            **_alarms(curves, shown),
+            sheets={name: [_embed(sheet) for sheet in images] for name, images in sheets.items()},
+            claims=_claim_rows(claims),
+            **_votes(preferences),
+            origin=headline.claims_origin(claims),
+            of_paper=bool(claims["from_paper"].astype(bool).any()),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    """Make what fills the template: every text is escaped, and a missing value is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -113,36 +144,13 @@ def render_report(
     environment.filters["in_words"] = headline.count_in_words
     environment.filters["upper_first"] = lambda text: text[:1].upper() + text[1:]
     environment.filters["ended"] = _ended
-    return environment.get_template("report.html.j2").render(
-        joint=comparison[comparison["experiment"] != "all"]["experiment"].nunique() > 1,
-        subject=_subject(_train_prompts(comparison)),
-        methods=shown,
-        trained=[method for method in shown if method.name != BASE.name],
-        everyone=join_words([method.in_a_sentence for method in shown]).removeprefix("the "),
-        question=headline.question(claims, question),
-        verdict=headline.verdict_word(claims),
-        answer=headline.answer(comparison, claims, shown),
-        caveat=headline.caveat(comparison),
-        has_judge="judge" in set(comparison["metric"]),
-        reward=metric(training_reward(set(comparison["metric"]))).label,
-        provenance=provenance,
-        plotly=Markup(get_plotlyjs()),
-        **_tables(comparison, shown),
-        **_figures(comparison, curves, shown),
-        **_alarms(curves, shown),
-        sheets={name: [_embed(sheet) for sheet in images] for name, images in sheets.items()},
-        claims=_claim_rows(claims),
-        votes=preferences,
-        votes_figure=_votes_figure(preferences),
-        origin=headline.claims_origin(claims),
-        of_paper=bool(claims["from_paper"].astype(bool).any()),
-    )
+    return environment
 
 
-def _votes_figure(preferences: Preferences | None) -> Figure | None:
-    if preferences is None or preferences.figure is None:
-        return None
-    return Figure("", figure_html(preferences.figure), wide=True)
+def _votes(preferences: Preferences | None) -> dict[str, object]:
+    figure = None if preferences is None else preferences.figure
+    drawn = None if figure is None else Figure("", figure_html(figure), wide=True)
+    return {"votes": preferences, "votes_figure": drawn}
 
 
 def figure_html(figure: go.Figure) -> Markup:

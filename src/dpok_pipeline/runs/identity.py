@@ -35,7 +35,8 @@ def describe_run(pipeline: Pipeline, catalog: CatalogProtocol) -> Identity:
     Returns:
         Every parameter by its dotted name; for each dataset that is only read, its version, or a
         hash of the models, scorers or prompt files that it names. Fields that are marked as
-        bookkeeping, and tasks, decide no number and are left out.
+        bookkeeping, and tasks, decide no number and are left out, and so are datasets with the mark
+        `may_change`.
     """
     names = sorted(pipeline.inputs())
     groups = {name: catalog.load(name) for name in names if name.startswith("params:")}
@@ -46,7 +47,7 @@ def describe_run(pipeline: Pipeline, catalog: CatalogProtocol) -> Identity:
     }
     identity = {key: _as_in_json(value) for key, value in flatten(compared).items()}
     for name in names:
-        if not is_parameter(name):
+        if not is_parameter(name) and not getattr(catalog.get(name), "may_change", False):
             identity[name] = _content(catalog, name)
     return identity
 

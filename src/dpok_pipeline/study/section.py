@@ -18,7 +18,7 @@ from dpok_pipeline.study.results import CHOICES, PEOPLE, STAND_IN
 from dpok_pipeline.study.stand_in import STAND_IN_LABEL
 from dpok_pipeline.study.votes import QUESTIONS
 
-TIE_COLOUR = "#d5d2c8"
+TIE_COLOUR = "#e3e0d6"
 ROW_HEIGHT = 44  # pixels of one bar and its gap
 LABELS = {"alignment": "Alignment", "quality": "Image quality"}
 
@@ -114,10 +114,13 @@ def preference_figure(results: pd.DataFrame, methods: Sequence[MethodLabel]) -> 
             (CHOICES[2], second.colour, second.label),
         ):
             figure.add_trace(_bar(_of(part, choice=choice), colour, name), row=row, col=1)
+        figure.add_trace(_interval(_of(part, choice=CHOICES[0])), row=row, col=1)
     bars = len(results) // len(CHOICES)
-    apply_style(figure, y_title="", legend=False, height=60 + 62 * len(pairs) + ROW_HEIGHT * bars)
-    figure.update_layout(barmode="stack", bargap=0.3, margin={"l": 12, "r": 24, "t": 44, "b": 40})
-    figure.update_xaxes(range=(0, 100.5), ticksuffix=" %", nticks=6)
+    apply_style(figure, y_title="", legend=False, height=72 + 62 * len(pairs) + ROW_HEIGHT * bars)
+    figure.update_layout(barmode="stack", bargap=0.3, margin={"l": 12, "r": 24, "t": 44, "b": 52})
+    # Whiskers at 0 and at 100 % are whole.
+    figure.update_xaxes(range=(-0.6, 100.6), tickvals=(0, 25, 50, 75, 100), tickangle=0)
+    figure.update_xaxes(row=count, col=1, title_text="% of the votes")
     figure.update_yaxes(autorange="reversed", zeroline=False, showgrid=False)
     figure.update_annotations(font={"size": 14, "color": INK}, x=0, xanchor="left")
     return figure
@@ -131,32 +134,45 @@ def _title(first: MethodLabel, second: MethodLabel) -> str:
     ]
     names = [bold(first.label), "no difference", bold(second.label)]
     pairs = zip(squares, names, strict=True)
-    return "&nbsp;&nbsp;&nbsp;".join(f"{square} {name}" for square, name in pairs)
+    return "&nbsp;&nbsp; ".join(f"{square} {name}" for square, name in pairs)
 
 
 def _bar(rows: pd.DataFrame, colour: str, name: str) -> go.Bar:
     """Draw one choice's shares, one bar per question and group of raters."""
     share = 100 * rows["share"]
-    columns = ["question", "raters", "rater_count"]
-    labels = [
-        f"{LABELS[question]}<br><span style='font-size:11px'>{raters_label(raters, count)}</span>"
-        for question, raters, count in rows[columns].itertuples(index=False)
-    ]
-    interval = None
-    if (rows["choice"] == CHOICES[0]).all():
-        ends = {"array": 100 * rows["high"] - share, "arrayminus": share - 100 * rows["low"]}
-        interval = {**ends, "color": INK, "thickness": 1.2, "width": 4}
     hatched = ["/" if raters == STAND_IN else "" for raters in rows["raters"]]
-    pattern = {"shape": hatched, "solidity": 0.18, "fgcolor": "#ffffff"}
+    pattern = {"shape": hatched, "solidity": 0.2, "fgcolor": "#ffffff", "fillmode": "overlay"}
     return go.Bar(
         x=share,
-        y=labels,
+        y=_labels(rows),
         orientation="h",
         name=name,
-        error_x=interval,
         marker={"color": colour, "pattern": pattern},
         hovertemplate=f"{html.escape(name)}: %{{x:.0f}} %<extra></extra>",
     )
+
+
+def _interval(rows: pd.DataFrame) -> go.Scatter:
+    """Draw the intervals of the first method's shares, above the bars that would cover them."""
+    share = 100 * rows["share"]
+    ends = {"array": 100 * rows["high"] - share, "arrayminus": share - 100 * rows["low"]}
+    return go.Scatter(
+        x=share,
+        y=_labels(rows),
+        mode="markers",
+        marker={"color": INK, "size": 1},
+        error_x={**ends, "color": INK, "thickness": 1.4, "width": 5},
+        hoverinfo="skip",
+    )
+
+
+def _labels(rows: pd.DataFrame) -> list[str]:
+    """Name the bars by question and raters."""
+    columns = ["question", "raters", "rater_count"]
+    return [
+        f"{LABELS[question]}<br><span style='font-size:11px'>{raters_label(raters, count)}</span>"
+        for question, raters, count in rows[columns].itertuples(index=False)
+    ]
 
 
 def summary(results: pd.DataFrame) -> Iterator[str]:
@@ -166,7 +182,7 @@ def summary(results: pd.DataFrame) -> Iterator[str]:
         yield "No person has voted yet."
     else:
         count = int(people["rater_count"].iloc[0])
-        yield f"{raters_label(PEOPLE, count)} voted, each on every pair."
+        yield f"{raters_label(PEOPLE, count)} voted on every pair."
     if not _of(results, raters=STAND_IN).empty:
         yield (
             "The hatched bars are no person’s: the judge stands in, so that the study can be tried "

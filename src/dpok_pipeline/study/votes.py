@@ -59,15 +59,6 @@ class Votes(NamedTuple):
 
     files: dict[str, RaterFile]
 
-    @property
-    def content_hash(self) -> str:
-        """What a run's identity knows of the votes: nothing.
-
-        They decide no image and no score. A run that stopped at a file that cannot be counted goes
-        on once the file is away, and `kedro claims` need not train anew because somebody voted.
-        """
-        return "votes"
-
 
 def read_votes(folder: Path) -> Votes:
     """Read all raters' files of a folder; one that is absent or empty has none.

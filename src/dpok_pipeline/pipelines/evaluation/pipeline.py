@@ -1,10 +1,11 @@
 """Draw images with the LoRAs, score them, compare the methods and report on them.
 
 LoRAs ──► images ──► scores ──► comparison ──► figures and report
+             └──► study page and key ──► votes ──► joint report
 
 Images and scores belong to one method, so that a further method costs no other anything; those of
 the base model are made once. Comparison and reports belong to one experiment. The last nodes
-compare and report on all experiments that have been evaluated.
+compare and report on all experiments that have been evaluated, and make the human study of them.
 """
 
 from __future__ import annotations
@@ -28,9 +29,15 @@ from dpok_pipeline.pipelines.evaluation.reporting import (
     draw_contact_sheets,
     draw_figures,
     gather_report_parts,
+    write_joint_report,
     write_report,
 )
-from dpok_pipeline.pipelines.graph import COMPARISON, method_node, report_parts
+from dpok_pipeline.pipelines.evaluation.study import (
+    choose_study_sets,
+    count_votes,
+    make_study_page,
+)
+from dpok_pipeline.pipelines.graph import COMPARISON, method_node, report_parts, study_sets
 
 BASE = BASE_LABEL.name
 
@@ -127,6 +134,7 @@ def reporting(experiment: str, methods: Sequence[str]) -> list[Node]:
             [parts],
         ),
         node(write_report, [comparison, claims, settings, parts], of_experiment("report")),
+        node(choose_study_sets, ["params:study", settings, *images], [study_sets(experiment)]),
     ]
 
 
@@ -140,10 +148,26 @@ def joint(experiments: Sequence[str]) -> list[Node]:
             ["comparison", "claims"],
         ),
         _node(
-            write_report,
-            ["comparison", "claims", "params:comparison", *parts],
+            make_study_page,
+            ["params:study", *map(study_sets, experiments)],
+            ["study_page", "study_key"],
+        ),
+        _node(
+            count_votes,
+            [
+                "params:study",
+                "params:evaluation",
+                "params:comparison",
+                "study_key",
+                "votes",
+                *parts,
+            ],
+            ["study_results", "study_figure"],
+        ),
+        _node(
+            write_joint_report,
+            ["comparison", "claims", "params:comparison", "study_results", *parts],
             ["report"],
-            name="write_joint_report_node",
         ),
     ]
 
@@ -153,13 +177,12 @@ def _node(
     inputs: list[str],
     outputs: list[str],
     namespace: str | None = None,
-    name: str = "",
 ) -> Node:
     return Node(
         func=func,
         inputs=inputs,
         outputs=outputs if len(outputs) > 1 else outputs[0],
-        name=name or f"{func.__name__}_node",
+        name=f"{func.__name__}_node",
         namespace=namespace,
         tags=[COMPARISON],
     )

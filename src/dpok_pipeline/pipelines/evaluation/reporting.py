@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from PIL.Image import Image
 
+    from dpok_pipeline.report.page import Preferences
+
 SHEET_COLUMNS = 8
 
 Sections = dict[str, dict[str, str]]
@@ -165,11 +167,34 @@ def gather_report_parts(
     return ReportParts(task.experiment, joined.scores, embeddings, curves, sheets, provenance)
 
 
+def write_joint_report(
+    comparison: pd.DataFrame,
+    claims: pd.DataFrame,
+    config: ComparisonConfig,
+    study: pd.DataFrame | None,
+    *parts: ReportParts | None,
+) -> str:
+    """Write a self-contained page on all experiments that have been evaluated, and on the votes.
+
+    Args:
+        comparison: The joint comparison.
+        claims: The joint claims.
+        config: Labels and order of the methods.
+        study: The study's counted votes; None where no study has been made yet.
+        parts: What each experiment contributes; None for one that has not been evaluated.
+    """
+    from dpok_pipeline.study.section import preferences
+
+    votes = None if study is None else preferences(study, config.methods)
+    return write_report(comparison, claims, config, *parts, votes=votes)
+
+
 def write_report(
     comparison: pd.DataFrame,
     claims: pd.DataFrame,
     config: ComparisonConfig,
     *parts: ReportParts | None,
+    votes: Preferences | None = None,
 ) -> str:
     """Write a self-contained page on one experiment, or on all that have been evaluated."""
     from dpok_pipeline.report.page import render_report
@@ -183,6 +208,7 @@ def write_report(
         sheets={part.experiment: part.sheets for part in evaluated},
         provenance=_joint_provenance(evaluated),
         question=config.question,
+        preferences=votes,
     )
 
 
