@@ -37,9 +37,10 @@ SET_SIZE = 4
 #: What one page may weigh, in bytes, so that it can be sent by mail and opened on a phone.
 PAGE_BUDGET = 13_000_000
 BASE64 = 4 / 3  # bytes of text per byte
-MOST_PIXELS = 384  # side of an image; larger ones are reduced
+SIDES = (384, 256)  # pixels; larger images are reduced to the first, or else to the second
 SMALL = 128  # pixels; images up to this side are kept without loss
-QUALITIES = (86, 76, 64, 50, 36, 20)  # of WebP, until an image is small enough
+QUALITIES = (86, 74, 60, 45, 30)  # of WebP, until the images are small enough
+SAMPLE = 48  # images by which that is found out
 
 COLUMNS = (
     "experiment",
@@ -110,16 +111,17 @@ def choose_sets(
     """
     by_method = {method: _pngs(shards) for method, shards in images.items()}
     prompts = next(iter(by_method.values()), {})
-    budget = int(PAGE_BUDGET / BASE64 / (2 * SET_SIZE * config.pairs))
-    rows = []
+    chosen: list[tuple[tuple[Any, ...], list[list[bytes]]]] = []
     for number, (ours, theirs) in enumerate(contrasts):
         wanted = -(-config.pairs // len(contrasts))
         for key, noises in _spread(prompts, number, len(contrasts), config.seed, wanted):
-            sets = [
-                [as_webp(by_method[method][key][noise], budget) for noise in noises]
-                for method in (ours, theirs)
-            ]
-            rows.append((*key, ours, theirs, noises, *sets))
+            pngs = [[by_method[name][key][noise] for noise in noises] for name in (ours, theirs)]
+            chosen.append(((*key, ours, theirs, noises), pngs))
+    shown = [png for _, both in chosen for pngs in both for png in pngs]
+    options = compression(shown, int(PAGE_BUDGET / BASE64 / (2 * SET_SIZE * config.pairs)))
+    rows = [
+        (*row, *([as_webp(png, options) for png in pngs] for pngs in both)) for row, both in chosen
+    ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -167,24 +169,45 @@ def _rng(seed: int, *purpose: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
-def as_webp(png: bytes, budget: int) -> bytes:
-    """Write an image as WebP of at most `budget` bytes if some quality allows it.
+def compression(pngs: Sequence[bytes], budget: int) -> dict[str, Any]:
+    """Choose how images become WebP: as well as the budget allows, and all in one way.
 
-    The file holds pixels alone: what made the image is not to be read out of its metadata.
+    Raters are asked which images are better. If each image had what fits the budget, those with
+    more in them would be compressed more, and some method's perhaps more than another's.
+
+    Args:
+        pngs: Images that will be on the page.
+        budget: Bytes that an image may have on the average.
+
+    Returns:
+        The largest side in pixels, and options of Pillow's WebP writer.
+    """
+    sample = pngs[:: max(len(pngs) // SAMPLE, 1)]
+    attempts: list[dict[str, Any]] = [
+        {"side": side, "quality": quality} for side in SIDES for quality in QUALITIES
+    ]
+    if all(max(Image.open(BytesIO(png)).size) <= SMALL for png in sample):
+        attempts.insert(0, {"side": SMALL, "lossless": True})
+    for options in attempts:
+        if sum(len(as_webp(png, options)) for png in sample) <= budget * len(sample):
+            return options
+    return attempts[-1]
+
+
+def as_webp(png: bytes, options: Mapping[str, Any]) -> bytes:
+    """Write an image as WebP, which holds its pixels and nothing on what made it.
+
+    Args:
+        png: The image.
+        options: As `compression` returns them.
     """
     image = Image.open(BytesIO(png)).convert("RGB")
-    image.thumbnail((MOST_PIXELS, MOST_PIXELS), Image.Resampling.LANCZOS)
-    attempts: list[dict[str, Any]] = [{"quality": quality} for quality in QUALITIES]
-    if max(image.size) <= SMALL:
-        attempts.insert(0, {"lossless": True})
-    written = b""
-    for options in attempts:
-        buffer = BytesIO()
-        image.save(buffer, "WEBP", method=4, **options)
-        written = buffer.getvalue()
-        if len(written) <= budget:
-            break
-    return written
+    how = dict(options)
+    side = how.pop("side")
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = BytesIO()
+    image.save(buffer, "WEBP", method=4, **how)
+    return buffer.getvalue()
 
 
 def make_study(sets: Sequence[pd.DataFrame], config: StudyConfig) -> Study:
