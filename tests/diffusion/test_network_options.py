@@ -78,7 +78,7 @@ def test_channels_last_changes_rounding_only(tiny_model_folder: Path) -> None:
         torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-7)
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_compiled_unet_follows_the_lora_switch(
     tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,10 @@ def in_a_terminal(folder: Path, *options: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [(), TWO], ids=["alone", "workers"])
+@pytest.mark.parametrize(
+    "workers",
+    [pytest.param((), id="alone"), pytest.param(TWO, id="workers", marks=pytest.mark.stress)],
+)
 def test_a_file_has_few_lines_and_no_warning(small: Path, workers: tuple[str, ...]) -> None:
     log = small / "run.log"
     with log.open("w") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,8 @@ def test_bad_input_is_one_line_before_any_work(
     result = sweep(*arguments)
     assert result.exit_code == 1, result.output
     assert message in result.stderr
-    assert result.stderr.count("\n") == 1
+    # In a process that other tests have used, a library's bars may stand before it.
+    said = [line for line in re.split("[\r\n]+", result.stderr) if "it/s" not in line]
+    assert [line for line in said if line] == [said[-2]]
     assert not sweeps(folder).exists()
     assert not (folder / "mlflow.db").exists()

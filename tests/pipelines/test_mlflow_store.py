@@ -167,7 +167,7 @@ client.create_run("0")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_two_first_commands_in_the_same_second_make_the_tables_once(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     # Both have imported what they need by then.

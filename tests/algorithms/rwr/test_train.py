@@ -127,7 +127,7 @@ def teach_flat_latents(model: DiffusionModel) -> None:
         weight.requires_grad_(False)
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_the_reward_rises_on_unseen_noise(
     tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
