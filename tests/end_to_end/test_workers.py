@@ -98,6 +98,7 @@ def version_of(folder: Path) -> str:
     return found.pop()
 
 
+@pytest.mark.stress
 def test_loras_and_samples_are_those_of_a_run_without_workers(
     finished: Outcome, project: Path, tmp_path: Path
 ) -> None:

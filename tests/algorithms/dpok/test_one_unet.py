@@ -60,6 +60,7 @@ def highest_growth(model: DiffusionModel, monkeypatch: pytest.MonkeyPatch, secon
     return max(found)
 
 
+@pytest.mark.stress
 def test_an_update_holds_one_unet(
     tiny_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
