@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,15 @@ import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
-from benchmarks.configured import read
+from benchmarks.configured import Configured, read
 from benchmarks.measure import describe_machine
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.algorithms.sft.generation import generate_samples
 from dpok_pipeline.algorithms.train import train
+from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.pipelines.graph import SHAREABLE
 from dpok_pipeline.pipelines.models import scorer_identity
+from dpok_pipeline.rewards.scorer import Scorer
 from dpok_pipeline.workers.plan import Spread
 from dpok_pipeline.workers.pool import WorkerPool
 from dpok_pipeline.workers.processes import LocalLauncher
@@ -41,7 +44,7 @@ from dpok_pipeline.workers.schedule import Schedule
 
 PROMPTS = Path("data/01_raw/prompts/paper.yml")
 METHOD = "params:methods.dpok"
-ITERATIONS, SHARD = 3, 48
+SHARD = 48
 
 
 @dataclass(frozen=True)
@@ -51,19 +54,27 @@ class Work:
     Attributes:
         experiment: Whose prompt is drawn or trained on.
         folder: The folder of this work alone.
-        share: The share of the demo's size that is done; the rest is left out to warm up.
+        iterations: Iterations of a training.
+        warm_up: Whether only so much is done that the next time is like all others.
     """
 
     experiment: str
     folder: Path
-    share: float = 1.0
+    iterations: int = 1
+    warm_up: bool = False
+
+
+@cache
+def opened() -> tuple[Configured, DiffusionModel, Scorer]:
+    """Read and open what every node needs; a worker does so once."""
+    configured = read("base")
+    return configured, *configured.open()
 
 
 def draw(work: Work) -> None:
     """Draw an experiment's SFT data, as many images as in the demo."""
-    configured = read("base")
-    model, reward = configured.open()
-    images = max(int(configured.generation.images * work.share), 2 * SHARD)
+    configured, model, reward = opened()
+    images = 2 * SHARD if work.warm_up else configured.generation.images
     generate_samples(
         model,
         [(work.experiment, prompts_of(work.experiment)[0])],
@@ -77,9 +88,8 @@ def draw(work: Work) -> None:
 
 def learn(work: Work, method: Method) -> None:
     """Train DPOK for some iterations of the demo's size."""
-    configured = read("base")
-    model, reward = configured.open()
-    iterations = max(int(ITERATIONS * work.share), 1)
+    configured, model, reward = opened()
+    iterations = 1 if work.warm_up else work.iterations
     training = method.training.model_copy(update={"iterations": iterations})
     train(
         method.model_copy(update={"training": training}),
@@ -112,6 +122,8 @@ class Case:
         function: What each node does.
         experiments: The experiment of each node.
         spread: Whether workers share a node, or have one each.
+        iterations: Iterations of a training. One that is shared is as long as the demo's: what
+            member 0 alone draws at its beginning and end weighs more in a shorter one.
         slices: Slices of the training.
     """
 
@@ -119,12 +131,16 @@ class Case:
     function: Any
     experiments: tuple[str, ...]
     spread: Spread
+    iterations: int = 3
     slices: int = 1
 
-    def run(self, pool: WorkerPool, share: float = 1.0) -> float:
+    def run(self, pool: WorkerPool, *, warm_up: bool = False) -> float:
         """Run the nodes; return the seconds that they took."""
         with tempfile.TemporaryDirectory() as folder:
-            works = {name: Work(name, Path(folder, name), share) for name in self.experiments}
+            works = {
+                name: Work(name, Path(folder, name), self.iterations, warm_up)
+                for name in self.experiments
+            }
             nodes, catalog = self._pipeline(works)
             handover = _Handover(works, catalog)
             started = time.perf_counter()
@@ -171,7 +187,7 @@ class _Handover:
 
 CASES = (
     Case("SFT data of one experiment, drawn in shards", draw, ("color",), "inside"),
-    Case("one DPOK training with two slices", learn, ("color",), "inside", slices=2),
+    Case("one DPOK training with two slices", learn, ("color",), "inside", iterations=8, slices=2),
     Case("DPOK trainings of two experiments", learn, ("color", "count"), "nodes"),
 )
 
@@ -192,7 +208,7 @@ def compare(case: Case, repeats: int) -> str:
     with workers(1) as one, workers(2) as two:
         pools = {1: one, 2: two}
         for pool in pools.values():
-            case.run(pool, share=0.0)
+            case.run(pool, warm_up=True)
         for _ in range(repeats):
             for count, pool in pools.items():
                 seconds[count].append(case.run(pool))
@@ -212,7 +228,7 @@ def start_up() -> list[str]:
             idle = memory_of_workers()
             lines.append(f"{count} worker(s): there after {seconds:.1f} s, {idle} MB each at rest")
     with workers(1) as pool:
-        CASES[1].run(pool, share=0.0)
+        CASES[1].run(pool, warm_up=True)
         lines.append(f"a worker that has trained DPOK: {memory_of_workers()} MB")
     return lines
 
