@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -42,6 +43,18 @@ def make_project(folder: Path) -> Path:
     )
     catalog.write_text(text.replace("      path: data/01_raw/emoji_world/judge\n", ""))
     return folder
+
+
+def surroundings(**variables: str) -> dict[str, str]:
+    """Variables for a real process of this code, with one thread and its project's own MLflow."""
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+        "OMP_NUM_THREADS": "1",
+        "KEDRO_LOGGING_CONFIG": "",
+        "MLFLOW_TRACKING_URI": "",
+        **variables,
+    }
 
 
 def mlflow_store(folder: Path) -> str:

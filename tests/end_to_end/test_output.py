@@ -19,7 +19,7 @@ import pytest
 from dpok_pipeline.algorithms.sft import generation
 from dpok_pipeline.commands.faults import FAULT
 from tests.end_to_end.conftest import Command, Outcome
-from tests.project import PROMPTS, ROOT, make_project
+from tests.project import PROMPTS, make_project, surroundings
 
 pytestmark = pytest.mark.xdist_group("whole run")
 
@@ -44,23 +44,16 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def surroundings() -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
-        "OMP_NUM_THREADS": "1",
-        "KEDRO_LOGGING_CONFIG": "",
-        "MLFLOW_TRACKING_URI": "",
-        "TERM": "xterm",
-    }
-
-
 def in_a_terminal(folder: Path, *options: str) -> str:
     """Run a command in a terminal of 100 columns; return all that it has drawn."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     process = subprocess.Popen(
-        [*COMMAND, *options], cwd=folder, env=surroundings(), stdout=theirs, stderr=theirs
+        [*COMMAND, *options],
+        cwd=folder,
+        env=surroundings(TERM="xterm"),
+        stdout=theirs,
+        stderr=theirs,
     )
     os.close(theirs)
     drawn = b""
@@ -85,7 +78,7 @@ def test_a_file_has_few_lines_and_no_warning(small: Path, workers: tuple[str, ..
         subprocess.run(
             [*COMMAND, *workers],
             cwd=small,
-            env=surroundings(),
+            env=surroundings(TERM="xterm"),
             stdout=file,
             stderr=file,
             check=True,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.project import ROOT, make_project
+from tests.project import make_project, surroundings
 
 pytestmark = [pytest.mark.stress, pytest.mark.xdist_group("seeds")]
 
@@ -34,12 +34,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
-            "OMP_NUM_THREADS": "1",
-            "MLFLOW_TRACKING_URI": "",
-        },
+        env=surroundings(),
     )
 
 

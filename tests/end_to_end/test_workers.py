@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.end_to_end.conftest import Outcome, versions
-from tests.project import EXPERIMENTS, ROOT, make_project
+from tests.project import EXPERIMENTS, make_project, surroundings
 
 pytestmark = pytest.mark.xdist_group("whole run")
 
@@ -48,13 +48,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
-            "OMP_NUM_THREADS": "1",
-            "KEDRO_LOGGING_CONFIG": "",
-            "MLFLOW_TRACKING_URI": "",
-        },
+        env=surroundings(),
     )
 
 

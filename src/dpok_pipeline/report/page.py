@@ -132,15 +132,24 @@ def render_report(
     )
 
 
-def _environment() -> jinja2.Environment:
-    """Make what fills the template: every text is escaped, and a missing value is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+def template_environment(folder: Path) -> jinja2.Environment:
+    """Make what fills templates: every text is escaped, and a missing value is an error.
+
+    Args:
+        folder: The folder of the templates.
+    """
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _environment() -> jinja2.Environment:
+    """Make what fills the report's template, with the filters that it uses."""
+    environment = template_environment(TEMPLATES)
     environment.filters["in_words"] = headline.count_in_words
     environment.filters["upper_first"] = lambda text: text[:1].upper() + text[1:]
     environment.filters["ended"] = _ended

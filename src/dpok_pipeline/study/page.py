@@ -6,9 +6,9 @@ import base64
 import json
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
+from dpok_pipeline.report.page import template_environment
 from dpok_pipeline.study.pairs import Study
 from dpok_pipeline.study.votes import FORMAT, QUESTIONS
 
@@ -26,15 +26,10 @@ def render_study(study: Study) -> str:
     Returns:
         A whole HTML page.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("study.html.j2").render(
-        data=_as_data(study), count=len(study.pairs)
+    return (
+        template_environment(TEMPLATES)
+        .get_template("study.html.j2")
+        .render(data=_as_data(study), count=len(study.pairs))
     )
 
 

@@ -151,8 +151,10 @@ def run_sweep(
     folder = data / SWEEPS / name
     tracker = SweepTracker(tracking, f"sweep {name}", key, order.method, _parameters(order))
 
+    facts = _facts(order, ground)
+
     def told(tried: Sequence[Tried]) -> None:
-        _write_report(folder, tried, order, ground, env)
+        _write_report(folder, tried, order, ground.setup, env, facts)
         tracker.note(tried)
 
     with tracker, _runs(workers, address, ground.models) as runs:
@@ -288,14 +290,16 @@ def _facts(order: Order, ground: Ground) -> list[str]:
 
 
 def _write_report(
-    folder: Path, tried: Sequence[Tried], order: Order, ground: Ground, env: str | None
+    folder: Path,
+    tried: Sequence[Tried],
+    order: Order,
+    setup: Setup,
+    env: str | None,
+    facts: Sequence[str],
 ) -> None:
     """Write report and table of what has been tried by now."""
-    method = ground.setup.method
-    assert method is not None
-    page = render_page(
-        tried, method=method, space=order.space, env=env, facts=_facts(order, ground)
-    )
+    assert setup.method is not None
+    page = render_page(tried, method=setup.method, space=order.space, env=env, facts=facts)
     save_whole(folder / "report.html", page.encode())
     table = pd.DataFrame([one.row() for one in ranked(tried)])
     save_whole(folder / "trials.csv", table.to_csv(index=False).encode())

@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jinja2
 import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.evaluation.names import PALETTE, metric
-from dpok_pipeline.report.page import TEMPLATES, figure_html
+from dpok_pipeline.report.page import TEMPLATES, figure_html, template_environment
 from dpok_pipeline.report.style import FONT, INK, apply_style
 from dpok_pipeline.sweeps.space import Choices, Dimension, Range, Space
 from dpok_pipeline.sweeps.tried import Tried, command, describe, ranked, write
@@ -57,34 +56,31 @@ def render_page(
         env: The environment in use; None is the default.
         facts: Sentences on how the sweep was made.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     order = ranked(tried)
     best, aim = order[0], tried[0].aim
     curves = _curves(order)
-    return environment.get_template("sweep.html.j2").render(
-        method=method.label,
-        count=len(tried),
-        best=describe(best.candidate.setting),
-        best_refused=best.verdict.excess > 0,
-        command=command(method.name, best.candidate.setting, env),
-        objective=metric(aim.objective).label,
-        reached=metric(aim.objective).number(best.scores[aim.objective]),
-        base=metric(aim.objective).number(best.base_scores[aim.objective]),
-        guards=[(metric(name).label, f"{fall:g}") for name, fall in aim.guards.items()],
-        facts=facts,
-        parameters=[*space],
-        scores=[metric(name).label for name in _shown(best)],
-        rows=[_row(one, space) for one in order],
-        many_seeds=len(best.by_seed) > 1,
-        parallel=figure_html(_parallel(tried, space)) if len(tried) > 1 else Markup(),
-        curves=figure_html(curves) if curves.data else Markup(),
-        plotly=Markup(get_plotlyjs()),
+    return (
+        template_environment(TEMPLATES)
+        .get_template("sweep.html.j2")
+        .render(
+            method=method.label,
+            count=len(tried),
+            best=describe(best.candidate.setting),
+            best_refused=best.verdict.excess > 0,
+            command=command(method.name, best.candidate.setting, env),
+            objective=metric(aim.objective).label,
+            reached=metric(aim.objective).number(best.scores[aim.objective]),
+            base=metric(aim.objective).number(best.base_scores[aim.objective]),
+            guards=[(metric(name).label, f"{fall:g}") for name, fall in aim.guards.items()],
+            facts=facts,
+            parameters=[*space],
+            scores=[metric(name).label for name in _shown(best)],
+            rows=[_row(one, space) for one in order],
+            many_seeds=len(best.by_seed) > 1,
+            parallel=figure_html(_parallel(tried, space)) if len(tried) > 1 else Markup(),
+            curves=figure_html(curves) if curves.data else Markup(),
+            plotly=Markup(get_plotlyjs()),
+        )
     )
 
 

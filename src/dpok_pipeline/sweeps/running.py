@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from kedro.io import DataCatalog
@@ -12,13 +11,11 @@ from kedro.pipeline import Node, Pipeline
 from dpok_pipeline.pipelines.models import ComputeConfig, forget_models
 from dpok_pipeline.sweeps.trial import Outcome, Trial, run_trial
 from dpok_pipeline.workers.pool import WorkerPool
-from dpok_pipeline.workers.runner import choose_launcher
+from dpok_pipeline.workers.runner import RESTARTS, TIMEOUT, choose_launcher
 from dpok_pipeline.workers.schedule import Schedule
 
 #: Is told of every trial that has ended, with its outcome.
 Told = Callable[[Trial, Outcome], None]
-
-_RESTARTS, _TIMEOUT = 3, 60.0
 
 
 class Runs(Protocol):
@@ -57,7 +54,7 @@ class SideBySide:
     def __init__(self, workers: int, address: str | None, compute: ComputeConfig) -> None:
         # What this process has opened is of no use to the workers.
         forget_models()
-        self._pool = WorkerPool(workers, choose_launcher(address, workers, None, compute), _TIMEOUT)
+        self._pool = WorkerPool(workers, choose_launcher(address, workers, None, compute), TIMEOUT)
 
     def run(self, trials: Sequence[Trial], told: Told) -> None:
         """Run trials, see `Runs`."""
@@ -72,18 +69,13 @@ class SideBySide:
             self._pool,
             _Handover(by_input, told),
             "nodes",
-            _RESTARTS,
+            RESTARTS,
         ).run()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.close()
 
 

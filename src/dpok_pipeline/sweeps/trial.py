@@ -208,7 +208,7 @@ class Trial:
                 sampling=self.setup.sampling,
                 config=self.setup.generation,
                 work_dir=folder,
-                identity=scorer_identity(self.models.reward),
+                identity=self.models.identity["reward"],
             )
 
     def _score(self, model: DiffusionModel) -> dict[str, float]:

@@ -28,6 +28,11 @@ from dpok_pipeline.workers.schedule import Schedule
 logger = logging.getLogger(__name__)
 
 
+#: Seconds without a word after which a worker is killed, and how often its node is begun again,
+#: unless the user says otherwise.
+TIMEOUT, RESTARTS = 60.0, 3
+
+
 class TeamContinuingRunner(ContinuingRunner):
     """Runs nodes in worker processes.
 
@@ -46,8 +51,8 @@ class TeamContinuingRunner(ContinuingRunner):
         workers: int = 2,
         threads: int | None = None,
         spread: Spread = "auto",
-        timeout: float = 60.0,
-        restarts: int = 3,
+        timeout: float = TIMEOUT,
+        restarts: int = RESTARTS,
         address: str | None = None,
         is_async: bool = False,
     ) -> None:

@@ -109,7 +109,8 @@ def compare_over_seeds(
         trainings = len(chosen.experiments) * len(chosen.methods)
         share = share_out(len(missing), runner.workers, trainings)
         if share.seeds > 1:
-            logger.info("Training seeds %s, %d at a time", _listed(missing), share.seeds)
+            listed = ", ".join(map(str, missing))
+            logger.info("Training seeds %s, %d at a time", listed, share.seeds)
             arguments = {seed: _arguments(seed, env, resume) for seed in missing}
             run_side_by_side(arguments, share, runner.address, context.project_path)
             resume = "auto"  # From here on they have finished.
@@ -148,10 +149,6 @@ def _arguments(seed: int, env: str | None, resume: Resume) -> list[str]:
     parameters = {**_parameters(seed), "resume": resume}
     given = ",".join(f"{name}={value}" for name, value in parameters.items())
     return ["--params", given, *(["--env", env] if env else [])]
-
-
-def _listed(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
 
 
 def _parameters(seed: int) -> dict[str, object]:
