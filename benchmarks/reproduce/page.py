@@ -60,7 +60,7 @@ def write_page(project: Path) -> str:
 
 
 def _cost(rows: Mapping[str, Rows]) -> str:
-    """Say what the units took, by series and machine."""
+    """Say what processor time the units took, by series and machine."""
     hours: dict[tuple[str, str], float] = {}
     for name, found in rows.items():
         for row in found.values():
@@ -69,7 +69,7 @@ def _cost(rows: Mapping[str, Rows]) -> str:
     if not hours:
         return ""
     lines = [[name, machine, f"{spent:.1f}"] for (name, machine), spent in hours.items()]
-    return "## What it cost\n\n" + table(["series", "machine", "hours"], lines)
+    return "## What it cost\n\n" + table(["series", "machine", "core hours"], lines)
 
 
 def _not_run(rows: Mapping[str, Rows]) -> str:

@@ -28,7 +28,7 @@ class Row:
         prompts: Per prompt: prompt_id, prompt, split, the number of images, the scores of every
             image by metric, and the diversity of them all.
         curve: Mean reward of each rollout of an online method.
-        seconds: Of training since the run's smaller unit, and of evaluation.
+        seconds: Processor time of training since the run's smaller unit, and of evaluation.
         commit: The project's commit.
         machine: Processor, cores, torch.
     """
