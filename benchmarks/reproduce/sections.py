@@ -193,7 +193,13 @@ def _images_needed(means: Mapping[str, Mapping[int, float]], start: float) -> It
     official = means["dpok_official"]
     last = max(official)
     needed = images_to(means["dpok"], official[last], start)
-    said = "does not reach it" if needed is None else f"has it from about {needed:,.0f} images"
+    first = min(means["dpok"])
+    if needed is None:
+        said = "does not reach it"
+    elif needed < first:  # Between no image and the first size there is no measurement.
+        said = f"is above that at its first size, {first:,} images"
+    else:
+        said = f"has it from about {needed:,.0f} images"
     yield (
         f"The official code's estimator reaches {official[last]:.2f} from {last:,} images. DPOK\n"
         f"as configured here {said}.\n"

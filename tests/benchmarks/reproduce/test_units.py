@@ -240,6 +240,19 @@ def test_images_to_a_level() -> None:
     assert images_to({100: 1.0}, 1.5, start=0.0) is None
 
 
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [
+        ({240: 0.5, 480: 0.9}, "has it from about 360 images"),
+        ({240: 0.9}, "is above that at its first size, 240 images"),
+        ({240: 0.6}, "does not reach it"),
+    ],
+)
+def test_images_needed_are_said_where_they_were_measured(ours: dict[int, float], said: str) -> None:
+    means = {"dpok": ours, "dpok_official": {240: 0.5, 480: 0.7}}
+    assert said in " ".join(sections._images_needed(means, start=0.1)).replace("\n", " ")
+
+
 def test_curves_are_smoothed_over_rollouts() -> None:
     assert smooth_curve(30, [1.0, 3.0, float("nan")], width=2) == [(10, 1.0), (20, 2.0), (30, 3.0)]
 
