@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.names import MethodLabel, metric
-from dpok_pipeline.report.style import INK, QUIET, RULE
+from dpok_pipeline.report.figures.style import INK, QUIET, RULE
 
 mpl.use("svg")
 mpl.rcParams.update(

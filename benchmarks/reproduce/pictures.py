@@ -13,7 +13,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.names import BASE, MethodLabel
 from dpok_pipeline.files.durable import replace_durably
 from dpok_pipeline.files.shards import Shards
-from dpok_pipeline.report.contact_sheet import contact_sheet
+from dpok_pipeline.report.pictures.contact_sheet import contact_sheet
 
 #: Pictures in a strip: the first noises of the first training prompt.
 COLUMNS = 8

@@ -10,9 +10,9 @@ from PIL import Image
 
 from dpok_pipeline.evaluation.names import one_line
 from dpok_pipeline.pipelines.prompt_preparation.nodes import prompt_id
-from dpok_pipeline.report.contact_sheet import contact_sheet
-from dpok_pipeline.report.plots import score_bars
-from dpok_pipeline.report.style import wrapped
+from dpok_pipeline.report.figures.plots import score_bars
+from dpok_pipeline.report.figures.style import wrapped
+from dpok_pipeline.report.pictures.contact_sheet import contact_sheet
 from dpok_pipeline.report.tables import terminal_table
 from tests.evaluation.synthetic import METHODS, compare_all, make_scores
 

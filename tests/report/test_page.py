@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 
 from dpok_pipeline.evaluation.claims import judge_claims
-from dpok_pipeline.report.contact_sheet import contact_sheet
 from dpok_pipeline.report.page import render_report
+from dpok_pipeline.report.pictures.contact_sheet import contact_sheet
 from dpok_pipeline.report.provenance import collect_provenance, commit_in_words
 from tests.evaluation.synthetic import (
     EFFECTS,

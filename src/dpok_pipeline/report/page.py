@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Hashable, Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
@@ -19,19 +18,18 @@ from dpok_pipeline.evaluation.claims import summarise_claims
 from dpok_pipeline.evaluation.names import (
     BASE,
     METRICS,
-    SPLIT_LABELS,
     MethodLabel,
     join_words,
     metric,
     training_reward,
 )
-from dpok_pipeline.evaluation.reading import main_metrics, measured, present
+from dpok_pipeline.evaluation.reading import measured, present
 from dpok_pipeline.report import headline
 from dpok_pipeline.report.alarms import alarm_lines, watched_methods
-from dpok_pipeline.report.curves import MOST_CURVES, Curves, learning_curves, with_columns
-from dpok_pipeline.report.frontier import reward_against_kl
-from dpok_pipeline.report.plots import MOST_LEVEL_LABELS, has_rows, score_bars, value_range
+from dpok_pipeline.report.figures.curves import Curves
+from dpok_pipeline.report.figures.drawn import section_figures, train_prompts
 from dpok_pipeline.report.provenance import Sections
+from dpok_pipeline.report.rendering import TEMPLATES, Figure, figure_html, template_environment
 from dpok_pipeline.report.tables import (
     FURTHER_METRICS,
     Table,
@@ -41,24 +39,6 @@ from dpok_pipeline.report.tables import (
     prompt_tables,
     shown_contrasts,
 )
-
-TEMPLATES = Path(__file__).parent / "templates"
-#: Pixels that a panel, the labels beside panels, and a group of bars need to be read.
-PANEL_WIDTH, LABELS_WIDTH, GROUP_WIDTH = 172, 160, 86
-
-
-class Figure(NamedTuple):
-    """A drawn figure.
-
-    Attributes:
-        title: What is written above it.
-        drawing: Its data, as `figure_html` writes them.
-        wide: Whether it has the page's whole width; a narrow screen scrolls through it.
-    """
-
-    title: str
-    drawing: Markup
-    wide: bool = False
 
 
 class Preferences(NamedTuple):
@@ -108,7 +88,7 @@ def render_report(
         .get_template("report.html.j2")
         .render(
             joint=comparison[comparison["experiment"] != "all"]["experiment"].nunique() > 1,
-            subject=_subject(_train_prompts(comparison)),
+            subject=_subject(train_prompts(comparison)),
             methods=shown,
             trained=[method for method in shown if method.name != BASE.name],
             everyone=join_words([method.in_a_sentence for method in shown]).removeprefix("the "),
@@ -121,7 +101,7 @@ def render_report(
             provenance=provenance,
             plotly=Markup(get_plotlyjs()),
             **_tables(comparison, shown),
-            **_figures(comparison, curves, shown),
+            **section_figures(comparison, curves, shown),
             **_alarms(curves, shown),
             sheets={name: [_embed(sheet) for sheet in images] for name, images in sheets.items()},
             claims=_claim_rows(claims),
@@ -129,21 +109,6 @@ def render_report(
             origin=headline.claims_origin(claims),
             of_paper=bool(claims["from_paper"].astype(bool).any()),
         )
-    )
-
-
-def template_environment(folder: Path) -> jinja2.Environment:
-    """Make what fills templates: every text is escaped, and a missing value is an error.
-
-    Args:
-        folder: The folder of the templates.
-    """
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
     )
 
 
@@ -162,28 +127,6 @@ def _votes(preferences: Preferences | None) -> dict[str, object]:
     return {"votes": preferences, "votes_figure": drawn}
 
 
-def figure_html(figure: go.Figure) -> Markup:
-    """Write a figure as data that the page's own script draws once the page is laid out."""
-    # No text inside may end the script element early.
-    data = str(figure.to_json()).replace("<", "\\u003c")
-    width = f";min-width:{least_width(figure)}px" if least_width(figure) else ""
-    return Markup(
-        f'<div class="plot" style="min-height:{int(figure.layout.height)}px{width}">'
-        f'<script type="application/json">{data}</script></div>'
-    )
-
-
-def least_width(figure: go.Figure) -> int:
-    """Return the pixels below which a figure is scrolled through, not squeezed; 0 for none."""
-    panels = len({axis.domain for axis in figure.select_xaxes()})  # those side by side
-    if panels > 1:
-        return LABELS_WIDTH + PANEL_WIDTH * panels
-    if not figure.layout.barmode:
-        return 0
-    groups = len({label for trace in figure.data for label in trace.x})
-    return GROUP_WIDTH * (groups + 1) if 2 < groups <= MOST_LEVEL_LABELS else 0
-
-
 def _ended(text: str) -> str:
     """End a sentence that has no end yet; a quotation may bring its own."""
     return text if not text or text.rstrip("”").endswith((".", "!", "?")) else f"{text}."
@@ -193,11 +136,6 @@ def _subject(prompts: Sequence[str]) -> str:
     if len(prompts) == 1:
         return f"the prompt “{prompts[0]}”"
     return f"{headline.count_in_words(len(prompts))} prompts"
-
-
-def _train_prompts(comparison: pd.DataFrame) -> list[str]:
-    rows = comparison[(comparison["split"] == "train") & (comparison["prompt_id"] != "mean")]
-    return [str(prompt) for prompt in rows["prompt"].unique()]
 
 
 def _tables(comparison: pd.DataFrame, methods: Sequence[MethodLabel]) -> dict[str, object]:
@@ -220,92 +158,6 @@ def _alarms(curves: Mapping[str, Curves], methods: Sequence[MethodLabel]) -> dic
         "alarms": alarm_lines(curves, methods),
         "watched": join_words(watched) if 0 < len(watched) <= 3 else "the methods",
     }
-
-
-def _figures(
-    comparison: pd.DataFrame, curves: Mapping[str, Curves], methods: Sequence[MethodLabel]
-) -> dict[str, object]:
-    """Draw the figures, and say what their texts need to know."""
-    learners = [
-        method
-        for method in methods
-        if any(
-            with_columns(by_method, [method], ["images_seen", "reward/mean"])
-            for by_method in curves.values()
-        )
-    ]
-    return {
-        "bars": _bars(comparison, methods),
-        "bars_are_rows": has_rows(comparison, methods),
-        "curves": _curves(comparison, curves, methods) if learners else [],
-        "learners": [method.label for method in learners],
-        "curves_are_panels": len(learners) > MOST_CURVES,
-        "distances": _distances(comparison, curves, methods),
-        "distances_have_frontier": len(methods) > MOST_CURVES,
-    }
-
-
-def _bars(comparison: pd.DataFrame, methods: Sequence[MethodLabel]) -> list[Figure]:
-    """Draw train and unseen prompts on the same axis, metric by metric."""
-    figures = []
-    splits: list[str | None] = [s for s in SPLIT_LABELS if s in set(comparison["split"])]
-    rows = has_rows(comparison, methods)
-    if rows or len(_train_prompts(comparison)) == 1:
-        splits = [None]  # one figure is enough for two prompts, and rows have both splits
-    for name in main_metrics(comparison):
-        axis = value_range(comparison, name, methods)
-        for split in splits:
-            figure = score_bars(comparison, name, methods, split, axis)
-            if not rows:
-                # The page has one legend for all.
-                figure.update_layout(showlegend=False, margin={"t": 12, "r": 12})
-            place = f", {SPLIT_LABELS[split].lower()}" if split else ""
-            title = metric(name).label + place
-            figures.append(Figure(title, figure_html(figure), wide=rows))
-    return figures
-
-
-def _curves(
-    comparison: pd.DataFrame, curves: Mapping[str, Curves], methods: Sequence[MethodLabel]
-) -> list[Figure]:
-    figures = []
-    for title, by_method, part in _by_experiment(comparison, curves):
-        figure = learning_curves(by_method, part, methods)
-        if figure.data:
-            wide = len(with_columns(by_method, methods, ["reward/mean"])) > MOST_CURVES
-            figures.append(Figure(title, figure_html(figure), wide))
-    return figures
-
-
-def _distances(
-    comparison: pd.DataFrame, curves: Mapping[str, Curves], methods: Sequence[MethodLabel]
-) -> list[Figure]:
-    """Draw reward against KL of each experiment; of many methods first their mean over all."""
-    wide = len(methods) > MOST_CURVES
-    figures = []
-    joint = comparison[comparison["experiment"] == "all"]
-    if wide and not joint.empty:
-        figures.append(("Mean over prompts", reward_against_kl({}, joint, methods)))
-    figures += [
-        (title, reward_against_kl(by_method, part, methods))
-        for title, by_method, part in _by_experiment(comparison, curves)
-    ]
-    return [Figure(title, figure_html(figure), wide) for title, figure in figures if figure.data]
-
-
-def _by_experiment(
-    comparison: pd.DataFrame, curves: Mapping[str, Curves]
-) -> list[tuple[str, Curves, pd.DataFrame]]:
-    """List each experiment's training prompt, curves and rows of the comparison."""
-    parts = [
-        (by_method, comparison[comparison["experiment"] == experiment])
-        for experiment, by_method in curves.items()
-    ]
-    return [
-        (", ".join(_train_prompts(part)), by_method, part)
-        for by_method, part in parts
-        if not part.empty
-    ]
 
 
 def _embed(image: Image.Image) -> Markup:

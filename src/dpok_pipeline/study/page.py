@@ -8,7 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from dpok_pipeline.report.page import template_environment
+from dpok_pipeline.report.rendering import template_environment
 from dpok_pipeline.study.pairs import Study
 from dpok_pipeline.study.votes import FORMAT, QUESTIONS
 

@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dpok_pipeline.evaluation.names import MethodLabel, find_method
+from dpok_pipeline.report.figures.style import INK, apply_style, bold
 from dpok_pipeline.report.page import Preferences
-from dpok_pipeline.report.style import INK, apply_style, bold
 from dpok_pipeline.report.tables import Cell, Table, TableRow
 from dpok_pipeline.study.results import CHOICES, PEOPLE, STAND_IN
 from dpok_pipeline.study.stand_in import STAND_IN_LABEL

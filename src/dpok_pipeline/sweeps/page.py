@@ -12,8 +12,8 @@ from plotly.offline import get_plotlyjs
 
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.evaluation.names import PALETTE, metric
-from dpok_pipeline.report.page import TEMPLATES, figure_html, template_environment
-from dpok_pipeline.report.style import FONT, INK, apply_style
+from dpok_pipeline.report.figures.style import FONT, INK, apply_style
+from dpok_pipeline.report.rendering import TEMPLATES, figure_html, template_environment
 from dpok_pipeline.sweeps.space import Choices, Dimension, Range, Space
 from dpok_pipeline.sweeps.tried import Tried, command, describe, ranked, write
 

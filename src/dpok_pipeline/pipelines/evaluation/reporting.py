@@ -43,9 +43,9 @@ def draw_figures(
         The rewards of training prompts as bars, the learning curves, and the reward against KL.
     """
     from dpok_pipeline.evaluation.names import training_reward
-    from dpok_pipeline.report.curves import learning_curves
-    from dpok_pipeline.report.frontier import reward_against_kl
-    from dpok_pipeline.report.plots import score_bars
+    from dpok_pipeline.report.figures.curves import learning_curves
+    from dpok_pipeline.report.figures.frontier import reward_against_kl
+    from dpok_pipeline.report.figures.plots import score_bars
 
     by_method = _by_method(config, curves)
     reward = training_reward(set(comparison["metric"]))
@@ -95,7 +95,7 @@ def _sheet(
     from PIL import Image
 
     from dpok_pipeline.evaluation.names import training_reward
-    from dpok_pipeline.report.contact_sheet import contact_sheet
+    from dpok_pipeline.report.pictures.contact_sheet import contact_sheet
 
     reward = training_reward(scores.columns)
     rows = pictures.merge(scores[["prompt_id", "method", "index", reward]])

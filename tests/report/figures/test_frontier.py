@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.names import MethodLabel
-from dpok_pipeline.report.frontier import (
+from dpok_pipeline.report.figures.frontier import (
     LINE,
     WIDE_WIDTHS,
     Box,

@@ -16,14 +16,14 @@ import plotly.graph_objects as go
 
 from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.names import BASE, MethodLabel, metric, training_reward
-from dpok_pipeline.report.curves import (
+from dpok_pipeline.report.figures.curves import (
     MOST_CURVES,
     Curves,
     method_levels,
     smooth,
     with_columns,
 )
-from dpok_pipeline.report.style import HEIGHT, QUIET, apply_style, bold, error_bars
+from dpok_pipeline.report.figures.style import HEIGHT, QUIET, apply_style, bold, error_bars
 
 WIDE_HEIGHT = 520  # pixels, where many methods need room for their labels
 #: Widths of the axes, in pixels, at which no two labels may overlap: a page is read on any screen.

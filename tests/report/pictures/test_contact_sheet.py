@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from dpok_pipeline.evaluation.names import MethodLabel
-from dpok_pipeline.report.contact_sheet import (
+from dpok_pipeline.report.pictures.contact_sheet import (
     BACKGROUND,
     CAPTION_HEIGHT,
     GAP,

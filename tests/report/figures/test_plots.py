@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dpok_pipeline.report.curves import learning_curves, smooth
-from dpok_pipeline.report.frontier import reward_against_kl
-from dpok_pipeline.report.plots import score_bars, value_range
+from dpok_pipeline.report.figures.curves import learning_curves, smooth
+from dpok_pipeline.report.figures.frontier import reward_against_kl
+from dpok_pipeline.report.figures.plots import score_bars, value_range
 from tests.evaluation.synthetic import (
     MANY,
     METHODS,
@@ -60,7 +60,7 @@ def test_both_splits_in_one_figure(one):
 
 
 def test_too_many_prompts_are_shown_by_their_mean(comparison, monkeypatch):
-    monkeypatch.setattr("dpok_pipeline.report.plots.MOST_GROUPS", 3)
+    monkeypatch.setattr("dpok_pipeline.report.figures.plots.MOST_GROUPS", 3)
     assert list(score_bars(comparison, "image_reward", METHODS).data[0].x) == [
         "Mean over<br>prompts"
     ]
@@ -162,7 +162,7 @@ class TestManyMethods:
         assert axis.text == "ImageReward"
 
     def test_too_many_panels_are_shown_by_their_mean(self, joint, monkeypatch):
-        monkeypatch.setattr("dpok_pipeline.report.plots.MOST_PANELS", 4)
+        monkeypatch.setattr("dpok_pipeline.report.figures.plots.MOST_PANELS", 4)
         assert len(score_bars(joint, "image_reward", MANY).data) == 1
         apart = joint[joint["experiment"] != "all"]
         assert len(score_bars(apart, "image_reward", MANY).data) == 4

@@ -16,7 +16,7 @@ from plotly.subplots import make_subplots
 from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.names import BASE, MethodLabel, metric, training_reward
 from dpok_pipeline.evaluation.reading import measured, overall
-from dpok_pipeline.report.style import apply_style, bold
+from dpok_pipeline.report.figures.style import apply_style, bold
 
 #: Curves that can still be told apart in one figure; more get a panel each.
 MOST_CURVES = 4

@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.names import SPLIT_LABELS, MethodLabel, metric
 from dpok_pipeline.evaluation.reading import Unit, measured, units
-from dpok_pipeline.report.style import INK, QUIET, RULE, apply_style, wrapped
+from dpok_pipeline.report.figures.style import INK, QUIET, RULE, apply_style, wrapped
 
 #: Methods whose bars can still be told apart side by side; more become rows of points.
 MOST_BARS = 4

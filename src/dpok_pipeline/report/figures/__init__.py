@@ -1,0 +1,1 @@
+"""Figures of a comparison, and the look that they share."""
