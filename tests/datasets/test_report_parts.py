@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 from kedro.io import DataCatalog, Version
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
-from PIL import Image
 
 from dpok_pipeline.datasets.report_parts import ReportParts, ReportPartsDataset
+from dpok_pipeline.files.manifest import read_manifest, write_manifest
 from dpok_pipeline.hooks.preconditions import PreconditionHooks
 
 PARTS = ReportParts(
@@ -18,7 +19,7 @@ PARTS = ReportParts(
     scores=pd.DataFrame({"image_reward": [0.5, -0.25]}),
     embeddings=pd.DataFrame({"d0": [1.0, 0.0]}),
     curves={"rl": pd.DataFrame({"reward/mean": [0.5]})},
-    sheets=[Image.new("RGB", (8, 4), "red")],
+    pictures=pd.DataFrame({"method": ["rl"], "prompt_id": ["a"], "index": [3], "webp": [b"RIFF"]}),
     provenance={"Run": {"commit": "0123456789ab"}},
 )
 
@@ -38,7 +39,20 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert loaded is not None
     pd.testing.assert_frame_equal(loaded.scores, PARTS.scores)
     assert loaded.provenance == PARTS.provenance
-    assert loaded.sheets[0].getpixel((0, 0)) == (255, 0, 0)
+    pd.testing.assert_frame_equal(loaded.pictures, PARTS.pictures)
+
+
+def test_parts_of_an_earlier_release_have_no_pictures(tmp_path: Path) -> None:
+    dataset(tmp_path).save(PARTS)
+    (folder,) = tmp_path.glob("report_parts/*/report_parts")
+    manifest = read_manifest(folder)
+    (folder / "pictures.parquet").unlink()
+    rest = {name: entry for name, entry in manifest.files.items() if name != "pictures.parquet"}
+    write_manifest(folder, replace(manifest, files=rest))
+    loaded = dataset(tmp_path).load()
+    assert loaded is not None
+    assert loaded.pictures.empty
+    assert len(loaded.scores) == 2
 
 
 def test_absent_parts_stop_no_run_but_are_made_by_one_for_missing_outputs(tmp_path: Path) -> None:

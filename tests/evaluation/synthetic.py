@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -159,3 +161,15 @@ def make_picture(hue: int, size: int = 64) -> Image.Image:
     colour = Image.new("HSV", (1, 1), (hue * 7 % 256, 190, 200)).convert("RGB").getpixel((0, 0))
     ImageDraw.Draw(picture).ellipse([size // 4] * 2 + [3 * size // 4] * 2, fill=colour)
     return picture
+
+
+def make_shards(scores: pd.DataFrame, size: int = 16) -> list[pd.DataFrame]:
+    """An image for every row of scores, each of which differs from all others."""
+    columns = ["experiment", "prompt_id", "prompt", "split", "method", "index"]
+    images = []
+    for row in scores[columns].itertuples(index=False):
+        buffer = BytesIO()
+        colour = tuple(crc32(repr(tuple(row)).encode()).to_bytes(4)[:3])
+        Image.new("RGB", (size, size), colour).save(buffer, "PNG")
+        images.append({"bytes": buffer.getvalue(), "path": None})
+    return [scores[columns].assign(image=images)]

@@ -8,7 +8,8 @@ import pytest
 
 from dpok_pipeline.evaluation.claims import judge_claims
 from dpok_pipeline.report.page import render_report
-from dpok_pipeline.report.pictures.contact_sheet import contact_sheet
+from dpok_pipeline.report.pictures.album import Material
+from dpok_pipeline.report.pictures.chosen import choose_pictures, no_pictures
 from dpok_pipeline.report.provenance import collect_provenance, commit_in_words
 from tests.evaluation.synthetic import (
     EFFECTS,
@@ -19,8 +20,8 @@ from tests.evaluation.synthetic import (
     PAPER,
     compare_all,
     make_curves,
-    make_picture,
     make_scores,
+    make_shards,
 )
 
 NASTY = "<script>alert('a')</script> & \"A cat\"</script>"
@@ -36,23 +37,29 @@ def make_report(
     effects=EFFECTS,
     learners=("dpok",),
     question=PAPER.question,
+    kept=True,
+    dropped=(),
+    without_unseen="",
 ):
     scores, embeddings = make_scores(experiments, images=12, judge=judge, effects=effects)
+    scores = scores.drop(columns=list(dropped))
+    staying = (scores["experiment"] != without_unseen) | (scores["split"] != "unseen")
+    scores, embeddings = scores[staying].reset_index(drop=True), embeddings[staying]
     if own_reward:
         scores["reward"] = -scores["image_reward"]
     if prompt:
         scores.loc[scores["split"] == "train", "prompt"] = prompt
     comparison = compare_all(scores, embeddings, methods, replicates=100)
-    pictures = {method.name: [make_picture(hue) for hue in range(3)] for method in methods}
-    sheet = contact_sheet(
-        pictures, methods=methods, prompt=prompt or "A cat.", indices=range(3), cell=32
-    )
+    materials = {}
+    for name, part in scores.groupby("experiment", sort=False):
+        pictures = choose_pictures(part, make_shards(part)) if kept else no_pictures()
+        materials[name] = Material(part, pictures)
     return render_report(
         comparison,
         judge_claims(comparison, PAPER.claims, methods),
         methods=methods,
         curves={name: {learner: make_curves() for learner in learners} for name in experiments},
-        sheets={name: [sheet] for name in experiments},
+        materials=materials,
         provenance=collect_provenance({"rl": {"kl_weight": 0.01}}, {"training seeds": [3]}),
         question=question,
     )
@@ -64,6 +71,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.links, self.scripts, self.words, self.kinds, self.inside = [], [], [], [], None
+        self.sections = re.findall(r'<section id="([a-z-]+)">\s*<h2>(.*?)</h2>', text)
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
@@ -88,14 +96,25 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", "".join(self.words))
 
 
+def figures_of(page):
+    data = [
+        json.loads(text)
+        for text, kind in zip(page.scripts, page.kinds, strict=True)
+        if kind == "application/json"
+    ]
+    return [figure for figure in data if "layout" in figure]
+
+
 @pytest.fixture(scope="module")
 def joint():
     return Page(make_report(("color", "count", "location")))
 
 
 def test_it_loads_nothing(joint):
-    assert joint.links
-    assert all(link.startswith("data:image/webp;base64,") for link in joint.links)
+    pictures = [link for link in joint.links if not link.startswith("#")]
+    assert pictures
+    assert all(link.startswith("data:image/webp;base64,") for link in pictures)
+    assert len(set(pictures)) == len(pictures)  # each of them once
 
 
 def test_alarms_are_told(joint):
@@ -112,34 +131,39 @@ def test_no_style_asks_the_network():
 
 def test_plotly_is_there_once_and_every_figure_is_data(joint):
     assert sum("plotly.js v" in script for script in joint.scripts) == 1
-    figures = [
-        json.loads(script)
-        for script, kind in zip(joint.scripts, joint.kinds, strict=True)
-        if kind == "application/json"
-    ]
+    figures = figures_of(joint)
     # Three metrics on two splits; a curve and a KL figure for each of three experiments.
     assert len(figures) == 3 * 2 + 3 + 3
     assert all(figure["data"] for figure in figures)
 
 
-def test_it_says_question_answer_claims_and_origin_in_that_order(joint):
-    places = [
-        joint.text.index(words)
-        for words in (
-            "Does online reinforcement learning beat",
-            "DPOK scores higher on ImageReward than the base model and SFT on all three",
-            "one training seed",
-            "The numbers",
-            "Learning, image by image",
-            "What the reward costs",
-            "Look for yourself",
-            "What is claimed",
-            "3 of 3",
-            "How it was made",
-            "rl.kl_weight",
-        )
-    ]
-    assert places == sorted(places)
+def test_it_says_question_answer_contents_claims_and_origin_in_that_order(joint):
+    words = (
+        "Does online reinforcement learning beat",
+        "DPOK scores higher on ImageReward than the base model and SFT on all three",
+        "one training seed",
+        *(title for _, title in joint.sections),
+        "The same noise, before and after",
+        "The numbers",
+        "Learning, image by image",
+        "What the reward costs",
+        "Look for yourself",
+        "Where it goes wrong",
+        "What is claimed",
+        "3 of 3",
+        "How it was made",
+        "rl.kl_weight",
+    )
+    place = 0
+    for text in words:
+        place = joint.text.index(text, place) + 1
+
+
+def test_the_contents_lead_to_every_section(joint):
+    assert len(joint.sections) == 10
+    assert [f"#{place}" for place, _ in joint.sections] == [
+        link for link in joint.links if link.startswith("#") and link != "#report"
+    ][: len(joint.sections)]
 
 
 def test_every_prompt_has_its_row(joint):
@@ -163,17 +187,16 @@ def test_every_sentence_of_the_lead_has_one_full_stop():
 
 
 def test_without_judge_its_columns_and_claim_are_absent():
-    page = Page(make_report(("color",), judge=False))
-    assert "judge" not in page.text.lower()
+    text = Page(make_report(("color",), judge=False)).text.lower()
+    assert "no judge is configured, so the aesthetic score has to tell" in text
+    assert text.count("judge") == 1
 
 
 def test_a_reward_of_the_users_own_takes_the_place_of_image_reward():
     page = Page(make_report(("color",), own_reward=True))
     assert "DPOK is not shown to score higher on the reward than" in page.text
     assert "its score, Reward" in page.text
-    figures = [json.loads(text) for text, kind in zip(page.scripts, page.kinds, strict=True)
-               if kind == "application/json"]  # fmt: skip
-    titles = [figure["layout"]["yaxis"]["title"]["text"] for figure in figures]
+    titles = [figure["layout"]["yaxis"]["title"]["text"] for figure in figures_of(page)]
     assert titles[0] == "Reward"
     assert titles[-2:] == ["Reward", "Reward"]  # learning curve and reward against KL
 
@@ -202,14 +225,6 @@ def test_outside_a_checkout_the_commit_is_unknown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert commit_in_words() == "not in a git checkout"
-
-
-def figures_of(page):
-    return [
-        json.loads(text)
-        for text, kind in zip(page.scripts, page.kinds, strict=True)
-        if kind == "application/json"
-    ]
 
 
 def test_the_default_reads_as_the_papers_comparison(joint):
@@ -266,6 +281,39 @@ class TestManyMethods:
         assert re.search(r'class="plot" style="min-height:\d+px;min-width:\d+px"', html) is None
         joint = make_report(("color", "count"), methods=MANY, effects=MANY_EFFECTS)
         assert re.search(r'class="plot" style="min-height:\d+px;min-width:\d+px"', joint)
+
+
+class TestPictures:
+    def test_a_method_stands_beside_base_with_all_its_scores(self, joint):
+        html = make_report(("color",))
+        assert 'alt="DPOK, noise 7: ImageReward' in html
+        assert '<table class="grid" id="grid-1">' in html
+        assert "data-scores='[[" in html
+        assert '<option value="dpok" selected>DPOK</option>' in html
+
+    def test_no_hacked_picture_is_said(self):
+        effects = {**EFFECTS, "dpok": (1.4, 5.45, 2.0, 0.42, 0.006)}  # all right by the judge
+        text = Page(make_report(("color",), effects=effects)).text
+        assert (
+            "Hacked. None: no picture has a higher reward than the base model’s and is wr" in text
+        )
+        assert "The four lowest of 12 pictures." in text
+
+    def test_neither_judge_nor_aesthetic_score_is_said(self):
+        text = Page(make_report(("color",), dropped=["judge", "aesthetic"])).text
+        assert "What was hacked cannot be told" in text
+        assert "Hacked." not in text
+
+    def test_an_experiment_without_unseen_prompts_has_one_grid(self):
+        html = make_report(("color", "count"), without_unseen="count")
+        assert html.count('<table class="grid"') == 3
+        assert 'id="grid-2"' in html
+
+    def test_parts_without_pictures_say_so_and_leave_the_sections_out(self):
+        text = Page(make_report(("color",), kept=False)).text
+        assert "evaluated before reports kept single pictures" in text
+        assert "Where it goes wrong" not in text
+        assert "The same noise, before and after" not in text
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -22,6 +23,17 @@ def png(method: str, noise: int, side: int = 16) -> bytes:
     """An image that says by its colour who drew it from which noise."""
     buffer = BytesIO()
     Image.new("RGB", (side, side), (COLOURS[method], noise, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def photograph(grains: tuple[int, ...] = (4, 16, 64, 256)) -> bytes:
+    """An image with as much in it as a photograph: the finer a pattern, the fainter it is."""
+    rng, image = np.random.default_rng(0), np.zeros((512, 512, 3))
+    for place, grain in enumerate(grains):
+        noise = Image.fromarray(rng.integers(0, 256, (grain, grain, 3), dtype=np.uint8))
+        image += np.asarray(noise.resize((512, 512)), dtype=float) / 2 ** (place + 1)
+    buffer = BytesIO()
+    Image.fromarray(image.astype(np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
 
 

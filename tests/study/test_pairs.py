@@ -12,13 +12,13 @@ from PIL import Image
 
 from dpok_pipeline.evaluation.config import ComparisonConfig
 from dpok_pipeline.evaluation.names import BASE, MethodLabel
+from dpok_pipeline.report.pictures.webp import as_webp, compression
 from dpok_pipeline.study.config import StudyConfig
 from dpok_pipeline.study.page import render_study
 from dpok_pipeline.study.pairs import (
+    SIDES,
     Study,
     _sides,
-    as_webp,
-    compression,
     make_study,
     study_contrasts,
 )
@@ -136,36 +136,16 @@ def test_a_study_without_pairs_says_so() -> None:
     assert "There is nothing to compare" in page
 
 
-def photograph(grains: tuple[int, ...] = (4, 16, 64, 256)) -> bytes:
-    """An image with as much in it as a photograph: the finer a pattern, the fainter it is."""
-    rng, image = np.random.default_rng(0), np.zeros((512, 512, 3))
-    for place, grain in enumerate(grains):
-        noise = Image.fromarray(rng.integers(0, 256, (grain, grain, 3), dtype=np.uint8))
-        image += np.asarray(noise.resize((512, 512)), dtype=float) / 2 ** (place + 1)
-    buffer = BytesIO()
-    Image.fromarray(image.astype(np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def test_the_largest_page_of_photographs_stays_within_fifteen_megabytes() -> None:
     budget = int(13_000_000 / (4 / 3) / (8 * 60))
-    pngs = [photograph()] * 4
-    options = compression(pngs, budget)
+    pngs = [made.photograph()] * 4
+    options = compression(pngs, budget, SIDES, lossless=True)
     webp = as_webp(pngs[0], options)
     assert len(webp) <= budget
     opened = Image.open(BytesIO(webp))
     assert opened.size in ((384, 384), (256, 256))
     assert not opened.getexif()
     assert not {"exif", "xmp", "icc_profile"} & set(opened.info)
-
-
-def test_all_images_are_compressed_in_one_way_whatever_is_in_them() -> None:
-    rich, poor, best = photograph(), photograph((2,)), {"side": 384, "quality": 86}
-    budget = len(as_webp(poor, best)) + 2_000
-    assert compression([poor] * 4, budget) == best
-    assert compression([rich, poor, rich, poor], budget) != best
-    assert compression([made.png("dpok", 3)], 10_000) == {"side": 128, "lossless": True}
-    assert compression([made.png("dpok", 3), rich], 10_000_000) == best
 
 
 def test_contrasts_are_the_configured_ones_of_methods_that_there_are() -> None:

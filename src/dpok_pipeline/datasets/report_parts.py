@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from kedro.io.core import VersionNotFoundError
 
 from dpok_pipeline.datasets.versioned import SealedFolderDataset
 from dpok_pipeline.files.manifest import check_folder, partial_path, seal
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 class ReportParts(NamedTuple):
@@ -24,7 +21,8 @@ class ReportParts(NamedTuple):
         scores: Scores, one row per image.
         embeddings: CLIP embeddings `(rows, d)` in the order of `scores`.
         curves: Learning curves by the names of methods.
-        sheets: Contact sheets, that of the training prompt first.
+        pictures: The images that reports show, as `report.pictures.chosen` describes them; none
+            if the parts are of a release whose reports showed contact sheets only.
         provenance: Description of how the experiment was made, in titled sections.
     """
 
@@ -32,7 +30,7 @@ class ReportParts(NamedTuple):
     scores: pd.DataFrame
     embeddings: pd.DataFrame
     curves: dict[str, pd.DataFrame]
-    sheets: list[Image]
+    pictures: pd.DataFrame
     provenance: dict[str, dict[str, str]]
 
 
@@ -46,7 +44,7 @@ class ReportPartsDataset(SealedFolderDataset[ReportParts, "ReportParts | None"])
     may_be_absent = True
 
     def save(self, data: ReportParts) -> None:
-        """Write the frames as Parquet and the sheets as PNG."""
+        """Write the frames as Parquet."""
         final = Path(self._get_save_path())
         partial = partial_path(final)
         shutil.rmtree(partial, ignore_errors=True)
@@ -55,19 +53,19 @@ class ReportPartsDataset(SealedFolderDataset[ReportParts, "ReportParts | None"])
         data.embeddings.to_parquet(partial / "embeddings.parquet", index=False)
         for method, curve in data.curves.items():
             curve.to_parquet(partial / f"curves_{method}.parquet", index=False)
-        for number, sheet in enumerate(data.sheets):
-            sheet.save(partial / f"sheet_{number:02d}.png")
+        data.pictures.to_parquet(partial / "pictures.parquet", index=False)
         seal(partial, final, {"experiment": data.experiment, "provenance": data.provenance})
 
     def load(self) -> ReportParts | None:
         """Return the parts; None if there are none."""
-        from PIL import Image
+        from dpok_pipeline.report.pictures.chosen import no_pictures
 
         try:
             folder = self._finished_folder()
         except VersionNotFoundError:
             return None
         metadata = check_folder(folder)
+        pictures = folder / "pictures.parquet"
         return ReportParts(
             experiment=metadata["experiment"],
             provenance=metadata["provenance"],
@@ -77,5 +75,5 @@ class ReportPartsDataset(SealedFolderDataset[ReportParts, "ReportParts | None"])
                 path.stem.removeprefix("curves_"): pd.read_parquet(path)
                 for path in sorted(folder.glob("curves_*.parquet"))
             },
-            sheets=[Image.open(path).copy() for path in sorted(folder.glob("sheet_*.png"))],
+            pictures=pd.read_parquet(pictures) if pictures.is_file() else no_pictures(),
         )

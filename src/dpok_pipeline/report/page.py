@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
+import re
 from collections.abc import Hashable, Mapping, Sequence
-from io import BytesIO
 from typing import NamedTuple
 
 import jinja2
 import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
-from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from dpok_pipeline.evaluation.claims import summarise_claims
@@ -20,14 +18,15 @@ from dpok_pipeline.evaluation.names import (
     METRICS,
     MethodLabel,
     join_words,
-    metric,
-    training_reward,
 )
 from dpok_pipeline.evaluation.reading import measured, present
 from dpok_pipeline.report import headline
 from dpok_pipeline.report.alarms import alarm_lines, watched_methods
 from dpok_pipeline.report.figures.curves import Curves
+from dpok_pipeline.report.figures.dark import dark_colours
 from dpok_pipeline.report.figures.drawn import section_figures, train_prompts
+from dpok_pipeline.report.pictures.album import Material
+from dpok_pipeline.report.pictures.sections import picture_sections
 from dpok_pipeline.report.provenance import Sections
 from dpok_pipeline.report.rendering import TEMPLATES, Figure, figure_html, template_environment
 from dpok_pipeline.report.tables import (
@@ -61,7 +60,7 @@ def render_report(
     *,
     methods: Sequence[MethodLabel],
     curves: Mapping[str, Curves],
-    sheets: Mapping[str, Sequence[Image.Image]],
+    materials: Mapping[str, Material],
     provenance: Sections,
     question: str = "",
     preferences: Preferences | None = None,
@@ -74,7 +73,7 @@ def render_report(
         claims: As `claims.judge_claims` returns them.
         methods: Methods in the order in which they are shown, the base model first.
         curves: Learning curves by experiment and method.
-        sheets: Contact sheets by experiment.
+        materials: Scores and pictures by experiment.
         provenance: As `provenance.collect_provenance` returns it.
         question: What the decisive claims answer, as the page's title; a general one if empty.
         preferences: What the human study adds; None leaves its section out.
@@ -91,19 +90,18 @@ def render_report(
             subject=_subject(train_prompts(comparison)),
             methods=shown,
             trained=[method for method in shown if method.name != BASE.name],
-            everyone=join_words([method.in_a_sentence for method in shown]).removeprefix("the "),
             question=headline.question(claims, question),
             verdict=headline.verdict_word(claims),
             answer=headline.answer(comparison, claims, shown),
             caveat=headline.caveat(comparison),
             has_judge="judge" in set(comparison["metric"]),
-            reward=metric(training_reward(set(comparison["metric"]))).label,
             provenance=provenance,
             plotly=Markup(get_plotlyjs()),
             **_tables(comparison, shown),
             **section_figures(comparison, curves, shown),
             **_alarms(curves, shown),
-            sheets={name: [_embed(sheet) for sheet in images] for name, images in sheets.items()},
+            **picture_sections(materials, comparison, shown),
+            dark=dark_colours(method.colour for method in shown),
             claims=_claim_rows(claims),
             **_votes(preferences),
             origin=headline.claims_origin(claims),
@@ -118,12 +116,20 @@ def _environment() -> jinja2.Environment:
     environment.filters["in_words"] = headline.count_in_words
     environment.filters["upper_first"] = lambda text: text[:1].upper() + text[1:]
     environment.filters["ended"] = _ended
+    environment.filters["contents"] = _contents
     return environment
+
+
+def _contents(sections: Markup) -> list[tuple[str, Markup]]:
+    """List the id and heading of each section that has them."""
+    found = re.findall(r'<section id="([\w-]+)">\s*<h2>(.*?)</h2>', sections)
+    return [(place, Markup(title)) for place, title in found]
 
 
 def _votes(preferences: Preferences | None) -> dict[str, object]:
     figure = None if preferences is None else preferences.figure
-    drawn = None if figure is None else Figure("", figure_html(figure), wide=True)
+    label = "Shares of the votes, as in the table below"
+    drawn = None if figure is None else Figure("", figure_html(figure, label), wide=True)
     return {"votes": preferences, "votes_figure": drawn}
 
 
@@ -158,14 +164,6 @@ def _alarms(curves: Mapping[str, Curves], methods: Sequence[MethodLabel]) -> dic
         "alarms": alarm_lines(curves, methods),
         "watched": join_words(watched) if 0 < len(watched) <= 3 else "the methods",
     }
-
-
-def _embed(image: Image.Image) -> Markup:
-    """Write an image as a data URI."""
-    buffer = BytesIO()
-    image.save(buffer, "WEBP", quality=88, method=6)
-    text = base64.b64encode(buffer.getvalue()).decode()
-    return Markup(f"data:image/webp;base64,{text}")
 
 
 def _claim_rows(claims: pd.DataFrame) -> list[dict[Hashable, object]]:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import jinja2
 import plotly.graph_objects as go
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from dpok_pipeline.report.figures.dark import on_dark
 from dpok_pipeline.report.figures.plots import MOST_LEVEL_LABELS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -36,22 +37,30 @@ def template_environment(folder: Path) -> jinja2.Environment:
     Args:
         folder: The folder of the templates.
     """
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["on_dark"] = on_dark
+    return environment
 
 
-def figure_html(figure: go.Figure) -> Markup:
-    """Write a figure as data that the page's own script draws once the page is laid out."""
+def figure_html(figure: go.Figure, label: str) -> Markup:
+    """Write a figure as data that the page's own script draws once the page is laid out.
+
+    Args:
+        figure: The figure.
+        label: What it shows, for those who do not see it.
+    """
     # No text inside may end the script element early.
     data = str(figure.to_json()).replace("<", "\\u003c")
     width = f";min-width:{least_width(figure)}px" if least_width(figure) else ""
+    style = f"min-height:{int(figure.layout.height)}px{width}"
     return Markup(
-        f'<div class="plot" style="min-height:{int(figure.layout.height)}px{width}">'
+        f'<div class="plot" style="{style}" role="img" aria-label="{escape(label)}">'
         f'<script type="application/json">{data}</script></div>'
     )
 

@@ -20,27 +20,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from io import BytesIO
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from dpok_pipeline.evaluation.comparison import contrasts_of
 from dpok_pipeline.evaluation.config import ComparisonConfig, Pair
+from dpok_pipeline.report.pictures.webp import BASE64, as_webp, compression
 from dpok_pipeline.study.config import StudyConfig
 
 #: Images of a set, as the paper shows them.
 SET_SIZE = 4
 #: What one page may weigh, in bytes, so that it can be sent by mail and opened on a phone.
 PAGE_BUDGET = 13_000_000
-BASE64 = 4 / 3  # bytes of text per byte
 SIDES = (384, 256)  # pixels; larger images are reduced to the first, or else to the second
-SMALL = 128  # pixels; images up to this side are kept without loss
-QUALITIES = (86, 74, 60, 45, 30)  # of WebP, until the images are small enough
-SAMPLE = 48  # images by which that is found out
 
 COLUMNS = (
     "experiment",
@@ -118,7 +113,9 @@ def choose_sets(
             pngs = [[by_method[name][key][noise] for noise in noises] for name in (ours, theirs)]
             chosen.append(((*key, ours, theirs, noises), pngs))
     shown = [png for _, both in chosen for pngs in both for png in pngs]
-    options = compression(shown, int(PAGE_BUDGET / BASE64 / (2 * SET_SIZE * config.pairs)))
+    budget = int(PAGE_BUDGET / BASE64 / (2 * SET_SIZE * config.pairs))
+    # Raters are asked which images are better: nothing is lost where that can be.
+    options = compression(shown, budget, SIDES, lossless=True)
     rows = [
         (*row, *([as_webp(png, options) for png in pngs] for pngs in both)) for row, both in chosen
     ]
@@ -167,47 +164,6 @@ def _rng(seed: int, *purpose: str) -> np.random.Generator:
     """Make the random numbers of one purpose, which no other one shares."""
     digest = hashlib.sha256(json.dumps([seed, *purpose]).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
-
-
-def compression(pngs: Sequence[bytes], budget: int) -> dict[str, Any]:
-    """Choose how images become WebP: as well as the budget allows, and all in one way.
-
-    Raters are asked which images are better. If each image had what fits the budget, those with
-    more in them would be compressed more, and some method's perhaps more than another's.
-
-    Args:
-        pngs: Images that will be on the page.
-        budget: Bytes that an image may have on the average.
-
-    Returns:
-        The largest side in pixels, and options of Pillow's WebP writer.
-    """
-    sample = pngs[:: max(len(pngs) // SAMPLE, 1)]
-    attempts: list[dict[str, Any]] = [
-        {"side": side, "quality": quality} for side in SIDES for quality in QUALITIES
-    ]
-    if all(max(Image.open(BytesIO(png)).size) <= SMALL for png in sample):
-        attempts.insert(0, {"side": SMALL, "lossless": True})
-    for options in attempts:
-        if sum(len(as_webp(png, options)) for png in sample) <= budget * len(sample):
-            return options
-    return attempts[-1]
-
-
-def as_webp(png: bytes, options: Mapping[str, Any]) -> bytes:
-    """Write an image as WebP, which holds its pixels and nothing on what made it.
-
-    Args:
-        png: The image.
-        options: As `compression` returns them.
-    """
-    image = Image.open(BytesIO(png)).convert("RGB")
-    how = dict(options)
-    side = how.pop("side")
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = BytesIO()
-    image.save(buffer, "WEBP", method=4, **how)
-    return buffer.getvalue()
 
 
 def make_study(sets: Sequence[pd.DataFrame], config: StudyConfig) -> Study:

@@ -11,15 +11,16 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dpok_pipeline.evaluation.names import MethodLabel, find_method
-from dpok_pipeline.report.figures.style import INK, apply_style, bold
+from dpok_pipeline.report.figures.style import INK, NEITHER, apply_style, bold
 from dpok_pipeline.report.page import Preferences
 from dpok_pipeline.report.tables import Cell, Table, TableRow
 from dpok_pipeline.study.results import CHOICES, PEOPLE, STAND_IN
 from dpok_pipeline.study.stand_in import STAND_IN_LABEL
 from dpok_pipeline.study.votes import QUESTIONS
 
-TIE_COLOUR = "#e3e0d6"
 ROW_HEIGHT = 44  # pixels of one bar and its gap
+BETWEEN = 66  # pixels between two contrasts: the labels of one axis, the title of the next
+MARGINS = {"l": 12, "r": 24, "t": 44, "b": 52}  # pixels
 LABELS = {"alignment": "Alignment", "quality": "Image quality"}
 
 
@@ -99,25 +100,26 @@ def preference_figure(results: pd.DataFrame, methods: Sequence[MethodLabel]) -> 
     """
     pairs = contrasts(results)
     labels = [[find_method(methods, name) for name in pair] for pair in pairs]
-    count = max(len(pairs), 1)
+    count, bars = max(len(pairs), 1), max(len(results) // len(CHOICES), 1)
+    height = ROW_HEIGHT * bars + BETWEEN * (count - 1)
     figure = make_subplots(
         rows=count,
         cols=1,
         subplot_titles=[_title(*pair) for pair in labels],
-        vertical_spacing=0.28 / count,
+        vertical_spacing=BETWEEN / height if count > 1 else 0,
     )
     for row, ((ours, theirs), (first, second)) in enumerate(zip(pairs, labels, strict=True), 1):
         part = _of(results, ours=ours, theirs=theirs)
         for choice, colour, name in (
             (CHOICES[0], first.colour, first.label),
-            (CHOICES[1], TIE_COLOUR, "no difference"),
+            (CHOICES[1], NEITHER, "no difference"),
             (CHOICES[2], second.colour, second.label),
         ):
             figure.add_trace(_bar(_of(part, choice=choice), colour, name), row=row, col=1)
         figure.add_trace(_interval(_of(part, choice=CHOICES[0])), row=row, col=1)
-    bars = len(results) // len(CHOICES)
-    apply_style(figure, y_title="", legend=False, height=72 + 62 * len(pairs) + ROW_HEIGHT * bars)
-    figure.update_layout(barmode="stack", bargap=0.3, margin={"l": 12, "r": 24, "t": 44, "b": 52})
+    height += MARGINS["t"] + MARGINS["b"]
+    apply_style(figure, y_title="", legend=False, height=height)
+    figure.update_layout(barmode="stack", bargap=0.3, margin=MARGINS)
     # Whiskers at 0 and at 100 % are whole.
     figure.update_xaxes(range=(-0.6, 100.6), tickvals=(0, 25, 50, 75, 100), tickangle=0)
     figure.update_xaxes(row=count, col=1, title_text="% of the votes")
@@ -130,7 +132,7 @@ def _title(first: MethodLabel, second: MethodLabel) -> str:
     """Name the methods of a contrast beside their colours: the figure has no other legend."""
     squares = [
         f'<span style="color:{colour}">■</span>'
-        for colour in (first.colour, TIE_COLOUR, second.colour)
+        for colour in (first.colour, NEITHER, second.colour)
     ]
     names = [bold(first.label), "no difference", bold(second.label)]
     pairs = zip(squares, names, strict=True)

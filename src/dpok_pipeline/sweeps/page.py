@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.evaluation.names import PALETTE, metric
+from dpok_pipeline.report.figures.dark import dark_colours
 from dpok_pipeline.report.figures.style import FONT, INK, apply_style
 from dpok_pipeline.report.rendering import TEMPLATES, figure_html, template_environment
 from dpok_pipeline.sweeps.space import Choices, Dimension, Range, Space
@@ -77,8 +78,11 @@ def render_page(
             scores=[metric(name).label for name in _shown(best)],
             rows=[_row(one, space) for one in order],
             many_seeds=len(best.by_seed) > 1,
-            parallel=figure_html(_parallel(tried, space)) if len(tried) > 1 else Markup(),
-            curves=figure_html(curves) if curves.data else Markup(),
+            parallel=figure_html(_parallel(tried, space), "Parameters and scores of each setting")
+            if len(tried) > 1
+            else Markup(),
+            curves=figure_html(curves, "Learning curves") if curves.data else Markup(),
+            dark=dark_colours(PALETTE),
             plotly=Markup(get_plotlyjs()),
         )
     )

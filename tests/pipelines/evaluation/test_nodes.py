@@ -81,7 +81,7 @@ def part(experiment: str, recipe: str = "one") -> ReportParts:
     scored = scores(experiment, recipe=recipe)
     curves = [pd.DataFrame({"step": [1]}), pd.DataFrame({"step": [1]})]
     return gather_report_parts(
-        COMPARISON, Task(experiment=experiment), {"Run": {}}, None, None,
+        COMPARISON, Task(experiment=experiment), {"Run": {}},
         *scored, *turned(embeddings(scored)), *curves,
     )  # fmt: skip
 

@@ -130,7 +130,7 @@ def reporting(experiment: str, methods: Sequence[str]) -> list[Node]:
         ),
         node(
             gather_report_parts,
-            [settings, task, provenance, *sheets, *scores, *embeddings, *curves],
+            [settings, task, provenance, *images, *scores, *embeddings, *curves],
             [parts],
         ),
         node(write_report, [comparison, claims, settings, parts], of_experiment("report")),

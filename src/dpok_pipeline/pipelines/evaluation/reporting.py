@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -56,9 +58,7 @@ def draw_figures(
     )
 
 
-def _by_method(
-    config: ComparisonConfig, curves: tuple[pd.DataFrame, ...]
-) -> dict[str, pd.DataFrame]:
+def _by_method(config: ComparisonConfig, curves: Sequence[pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Return the learning curves by the names of their methods; the base model has none."""
     names = [method.name for method in config.methods[1:]]
     return dict(zip(names, curves, strict=True))
@@ -142,12 +142,7 @@ def describe_making(
 
 
 def gather_report_parts(
-    config: ComparisonConfig,
-    task: Task,
-    provenance: Sections,
-    train_sheet: Image,
-    unseen_sheet: Image,
-    *tables: pd.DataFrame,
+    config: ComparisonConfig, task: Task, provenance: Sections, *tables: Shards | pd.DataFrame
 ) -> ReportParts:
     """Bundle everything that reports show of one experiment.
 
@@ -155,16 +150,23 @@ def gather_report_parts(
         config: Labels and order of the methods.
         task: The node's task, which names the experiment.
         provenance: Description of how the experiment was made.
-        train_sheet: Contact sheet of a training prompt.
-        unseen_sheet: Contact sheet of an unseen prompt.
-        tables: Scores of base model and methods, then their embeddings, then the methods' curves.
+        tables: Images of base model and methods, their scores, their embeddings, and the methods'
+            curves.
     """
+    from dpok_pipeline.report.pictures.chosen import choose_pictures
+
     count = len(config.methods)
-    joined = join_methods(tables[: 2 * count])
-    curves = _by_method(config, tables[2 * count :])
-    sheets = [train_sheet, unseen_sheet]
-    embeddings = pd.DataFrame(joined.embeddings).rename(columns=str)
-    return ReportParts(task.experiment, joined.scores, embeddings, curves, sheets, provenance)
+    images = [table for table in tables if isinstance(table, Shards)]
+    frames = [table for table in tables if isinstance(table, pd.DataFrame)]
+    joined = join_methods(frames[: 2 * count])
+    return ReportParts(
+        experiment=task.experiment,
+        scores=joined.scores,
+        embeddings=pd.DataFrame(joined.embeddings).rename(columns=str),
+        curves=_by_method(config, frames[2 * count :]),
+        pictures=choose_pictures(joined.scores, chain.from_iterable(images)),
+        provenance=provenance,
+    )
 
 
 def write_joint_report(
@@ -198,6 +200,7 @@ def write_report(
 ) -> str:
     """Write a self-contained page on one experiment, or on all that have been evaluated."""
     from dpok_pipeline.report.page import render_report
+    from dpok_pipeline.report.pictures.album import Material
 
     evaluated = _evaluated(parts)
     return render_report(
@@ -205,7 +208,7 @@ def write_report(
         claims,
         methods=config.methods,
         curves={part.experiment: part.curves for part in evaluated},
-        sheets={part.experiment: part.sheets for part in evaluated},
+        materials={part.experiment: Material(part.scores, part.pictures) for part in evaluated},
         provenance=_joint_provenance(evaluated),
         question=config.question,
         preferences=votes,

@@ -16,14 +16,13 @@ from plotly.subplots import make_subplots
 from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.names import BASE, MethodLabel, metric, training_reward
 from dpok_pipeline.evaluation.reading import measured, overall
-from dpok_pipeline.report.figures.style import apply_style, bold
+from dpok_pipeline.report.figures.style import CONTEXT, apply_style, bold
 
 #: Curves that can still be told apart in one figure; more get a panel each.
 MOST_CURVES = 4
 PANELS_IN_A_ROW = 4
 PANEL_HEIGHT = 165  # pixels
 CONTEXT_POINTS = 40  # of each grey curve behind a panel's own
-CONTEXT = "#d8d4c9"
 
 Curves = Mapping[str, pd.DataFrame]
 

@@ -59,7 +59,8 @@ def _bars(comparison: pd.DataFrame, methods: Sequence[MethodLabel]) -> list[Figu
                 figure.update_layout(showlegend=False, margin={"t": 12, "r": 12})
             place = f", {SPLIT_LABELS[split].lower()}" if split else ""
             title = metric(name).label + place
-            figures.append(Figure(title, figure_html(figure), wide=rows))
+            label = f"{title}: means of each method with their intervals, as in the table above"
+            figures.append(Figure(title, figure_html(figure, label), wide=rows))
     return figures
 
 
@@ -71,7 +72,8 @@ def _curves(
         figure = learning_curves(by_method, part, methods)
         if figure.data:
             wide = len(with_columns(by_method, methods, ["reward/mean"])) > MOST_CURVES
-            figures.append(Figure(title, figure_html(figure), wide))
+            label = f"{title} Learning curves: reward against images seen"
+            figures.append(Figure(title, figure_html(figure, label), wide))
     return figures
 
 
@@ -88,7 +90,11 @@ def _distances(
         (title, reward_against_kl(by_method, part, methods))
         for title, by_method, part in _by_experiment(comparison, curves)
     ]
-    return [Figure(title, figure_html(figure), wide) for title, figure in figures if figure.data]
+    return [
+        Figure(title, figure_html(figure, f"{title} Reward against KL to the base model"), wide)
+        for title, figure in figures
+        if figure.data
+    ]
 
 
 def _by_experiment(

@@ -23,7 +23,7 @@ from dpok_pipeline.report.figures.curves import (
     smooth,
     with_columns,
 )
-from dpok_pipeline.report.figures.style import HEIGHT, QUIET, apply_style, bold, error_bars
+from dpok_pipeline.report.figures.style import HALO, HEIGHT, QUIET, apply_style, bold, error_bars
 
 WIDE_HEIGHT = 520  # pixels, where many methods need room for their labels
 #: Widths of the axes, in pixels, at which no two labels may overlap: a page is read on any screen.
@@ -36,7 +36,6 @@ NEAR = 10  # pixels from a point to a label beside it
 MARK = 6  # pixels from a point's middle to its edge
 THIN = 2  # pixels that an interval or a line counts as wide, to either side
 PIECES = 24  # of each part of the frontier's line, to see what covers it
-PAPER = "rgba(252, 251, 248, 0.7)"  # behind labels
 STEPS = 14  # tries upwards and downwards
 
 
@@ -242,7 +241,7 @@ def _label(point: Point, place: Place) -> go.layout.Annotation:
         "xanchor": "left" if place.right > 0 else "right",
         "yanchor": "middle",
         "font": {"color": point.method.colour, "size": 12},
-        "bgcolor": PAPER,
+        "bgcolor": HALO,
         "borderpad": 0,
     }
     if abs(place.up) < LINE:

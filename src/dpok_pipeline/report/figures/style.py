@@ -15,6 +15,9 @@ LABEL_LENGTH, LABEL_WIDTH = 140, 14  # characters, in all and per line
 INK = "#1f1f1c"
 QUIET = "#6b6a64"
 RULE = "#e4e1d8"
+CONTEXT = "#d8d4c9"  # curves behind those that a panel is about
+NEITHER = "#e3e0d6"  # bars that speak for neither of two methods
+HALO = "rgba(252, 251, 248, 0.7)"  # paper behind labels
 FONT = "'Helvetica Neue', Helvetica, Arial, sans-serif"
 HEIGHT = 360  # pixels
 
