@@ -1,1 +1,1 @@
-"""What a comparison looks like: tables, figures, contact sheets and the page that holds them."""
+"""What a comparison looks like: tables, figures, pictures and the page that holds them."""

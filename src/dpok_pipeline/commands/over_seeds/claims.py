@@ -180,7 +180,7 @@ def _report(parts: list[ReportParts], catalog: CatalogProtocol) -> None:
     comparison, judged = compare_and_judge(
         join_experiments(parts), catalog.load("params:evaluation"), config, MlflowTracker(None)
     )
-    # The report shows the curves and contact sheets of the last seed.
+    # The report shows the curves and pictures of the last seed.
     last_seed = parts[-len(selection.current().experiments) :]
     page = write_report(comparison, judged, config, *last_seed)
     for name, result in zip(OVER_SEEDS, (comparison, judged, page), strict=True):
