@@ -132,6 +132,16 @@ def test_nodes_run_from_the_catalog(finished: Outcome, kedro_run: Command) -> No
     assert "location: write report" in result.log
 
 
+def test_a_node_that_reads_images_alone_runs_from_the_catalog(
+    finished: Outcome, kedro_run: Command, catalog: CatalogProtocol
+) -> None:
+    before = catalog.load("color_report_parts").pictures
+    result = kedro_run("--nodes", "color.gather_report_parts_node")
+    assert result.exit_code == 0, result.output
+    catalog.release("color_report_parts")
+    pd.testing.assert_frame_equal(catalog.load("color_report_parts").pictures, before)
+
+
 def test_the_same_seed_gives_the_same_lora_bytes(
     finished: Outcome, kedro_run: Command, catalog: CatalogProtocol
 ) -> None:

@@ -16,6 +16,7 @@ from dpok_pipeline.configuration import selection
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.fingerprint import changes
+from dpok_pipeline.pipelines.origins import made_of_prompts
 from dpok_pipeline.training.config import GenerationConfig
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def present_prompts(pipeline: Pipeline, catalog: CatalogProtocol) -> pd.DataFram
 
     from dpok_pipeline.pipelines.prompt_preparation.nodes import prepare_prompts
 
-    if "base_model" not in pipeline.inputs():
+    if "base_model" not in pipeline.inputs() and not any(map(made_of_prompts, pipeline.inputs())):
         return pd.DataFrame(columns=["text", "experiment", "split", "prompt_id"])
     if "prompts" in pipeline.all_outputs() or not catalog.exists("prompts"):
         with _said_later():

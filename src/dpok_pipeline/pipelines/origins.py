@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def made_of_prompts(name: str) -> bool:
+    """Say whether a dataset is one whose origin is compared with the prompts."""
+    kind = name.rpartition(".")[2]
+    return kind in ("sft_samples", "lora", "images") and not name.startswith("params:")
+
+
 def check_origins(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
     """Refuse inputs that earlier commands have made otherwise than the configuration has it now.
 

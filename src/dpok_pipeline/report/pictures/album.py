@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 from markupsafe import Markup
 
-from dpok_pipeline.evaluation.names import BASE, MethodLabel, metric
+from dpok_pipeline.evaluation.names import BASE, MethodLabel, metric, one_line
 from dpok_pipeline.report.pictures.webp import BASE64, as_webp, compression
 
 #: Bytes of text that a page's pictures may have: of 15 MB, plotly.js and tables need some, too.
 BUDGET = 6_500_000
 SIDES = (256, 192, 128)  # pixels
+#: Characters of a prompt beside a picture: there are hundreds of pictures.
+PROMPT_LENGTH = 200
 
 Scored = list[tuple[str, str]]
 Key = tuple[str, str, str, int]  # experiment, method, prompt_id, noise
@@ -75,12 +77,14 @@ class Album:
         """
         self._metrics = metrics
         self._webp: dict[Key, bytes] = {}
-        self._scores: dict[str, pd.DataFrame] = {}
+        self._scores: dict[Key, dict[Hashable, Any]] = {}
         for experiment, (scores, pictures) in materials.items():
-            self._scores[experiment] = scores.set_index(["method", "prompt_id", "index"])
-            for row in pictures.itertuples(index=False):
-                key = (experiment, str(row.method), str(row.prompt_id), int(row.index))
-                self._webp[key] = bytes(row.webp)
+            for row in scores.to_dict("records"):
+                key = (experiment, row["method"], row["prompt_id"], int(row["index"]))
+                self._scores[key] = row
+            for row in pictures.to_dict("records"):
+                key = (experiment, row["method"], row["prompt_id"], int(row["index"]))
+                self._webp[key] = row["webp"]
         self._numbers = {key: number for number, key in enumerate(self._webp)}
         self._shown: set[Key] = set()
         images = list(self._webp.values())
@@ -96,12 +100,12 @@ class Album:
         if key not in self._webp:
             return None
         base = (experiment, BASE.name, prompt_id, noise)
-        row = self._scores[experiment].loc[key[1:]]
+        row = self._scores[key]
         return Picture(
             place=self._place(key),
             source=self._source(key),
             title=f"{method.label}, noise {noise}",
-            prompt=str(row["prompt"]),
+            prompt=one_line(str(row["prompt"]), PROMPT_LENGTH),
             scores=self._score_texts(row),
             base=self._place(base) if base != key and base in self._webp else "",
         )
@@ -119,7 +123,7 @@ class Album:
             webp = as_webp(webp, self._options)
         return Markup(f"data:image/webp;base64,{base64.b64encode(webp).decode()}")
 
-    def _score_texts(self, row: pd.Series) -> Scored:
+    def _score_texts(self, row: Mapping[Hashable, Any]) -> Scored:
         """Write an image's scores; a share, of one image, is yes or no."""
         texts = []
         for name in self._metrics:

@@ -40,7 +40,8 @@ def first_noises(scores: pd.DataFrame, split: str) -> pd.DataFrame:
         Rows of `scores`; none where the split has no prompt.
     """
     rows = scores[scores["split"] == split]
-    return rows[(rows["prompt_id"] == rows["prompt_id"].min()) & (rows["index"] < NOISES)]
+    first: pd.DataFrame = rows[rows["prompt_id"] == rows["prompt_id"].min()]
+    return first.loc[first["index"] < NOISES]
 
 
 def choose_pictures(scores: pd.DataFrame, shards: Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -12,10 +12,11 @@ from dpok_pipeline.evaluation.names import (
     SPLIT_LABELS,
     MethodLabel,
     metric,
+    one_line,
     training_reward,
 )
 from dpok_pipeline.evaluation.reading import main_metrics, overall
-from dpok_pipeline.report.pictures.album import Album, Material, Picture
+from dpok_pipeline.report.pictures.album import PROMPT_LENGTH, Album, Material, Picture
 from dpok_pipeline.report.pictures.chosen import first_noises
 from dpok_pipeline.report.pictures.galleries import GALLERY_SIZE, hacked, witness, worst
 
@@ -132,7 +133,7 @@ def _experiment(
         _gallery(name, scores, album, method) for method in trained if method.name != BASE.name
     ]
     return Experiment(
-        title=", ".join(map(str, prompts)),
+        title=", ".join(one_line(str(prompt), PROMPT_LENGTH) for prompt in prompts),
         grids=grids,
         galleries=galleries if grids else [],
         several=len(prompts) > 1,
@@ -148,7 +149,7 @@ def _grids(
     number: int,
 ) -> list[Grid]:
     """Lay out an experiment's grids, the first of which has this number in the page."""
-    grids = []
+    grids: list[Grid] = []
     for split, label in SPLIT_LABELS.items():
         rows = first_noises(scores, split)
         if rows.empty:
@@ -163,7 +164,7 @@ def _grids(
             Grid(
                 place=f"grid-{number + len(grids)}",
                 split=label.removesuffix("s"),
-                prompt=str(rows["prompt"].iloc[0]),
+                prompt=one_line(str(rows["prompt"].iloc[0]), PROMPT_LENGTH),
                 noises=noises,
                 rows=[row for row in by_method if any(row.pictures)],
             )
@@ -176,14 +177,13 @@ def _gallery(experiment: str, scores: pd.DataFrame, album: Album, method: Method
 
     def pairs(rows: pd.DataFrame) -> list[Pair]:
         keys = rows.head(GALLERY_SIZE)[["prompt_id", "index"]].itertuples(index=False)
-        shown = [
-            Pair(
-                album.show(experiment, BASE, str(prompt), int(noise)),
-                album.show(experiment, method, str(prompt), int(noise)),
-            )
-            for prompt, noise in keys
-        ]
-        return [pair for pair in shown if pair.ours is not None]
+        shown = []
+        for prompt, noise in keys:
+            base = album.show(experiment, BASE, str(prompt), int(noise))
+            ours = album.show(experiment, method, str(prompt), int(noise))
+            if ours is not None:
+                shown.append(Pair(base, ours))
+        return shown
 
     lowest, cheating = worst(scores, method.name), hacked(scores, method.name)
     return Gallery(method, pairs(lowest), pairs(cheating), len(cheating), len(lowest))
