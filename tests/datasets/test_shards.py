@@ -138,7 +138,18 @@ def test_images_are_stored_as_hugging_face_stores_them(tmp_path: Path) -> None:
     assert {field.name for field in schema.field("image").type} == {"bytes", "path"}
 
 
-def test_the_preview_is_one_picture(tmp_path: Path) -> None:
-    dataset(tmp_path).save(drawn(tmp_path, range(9)))
-    picture = Image.open(BytesIO(base64.b64decode(dataset(tmp_path, None).preview())))
-    assert picture.size == (8 * 96, 2 * 96)
+def test_the_preview_reads_a_few_images_of_a_few_shards(tmp_path: Path) -> None:
+    ranges = [range(start, start + 9) for start in range(0, 45, 9)]
+    dataset(tmp_path).save(drawn(tmp_path, *ranges))
+    opened = dataset(tmp_path, None)
+    shown = [list(rows["index"]) for rows in opened.load().glance(4, 6)]
+    assert shown == [[first, *range(first + 1, first + 6)] for first in (0, 9, 18, 27)]
+    picture = Image.open(BytesIO(base64.b64decode(opened.preview())))
+    assert picture.width < 800
+    assert picture.height == pytest.approx(4 * 150, rel=0.1)
+
+
+def test_shards_that_are_not_there_have_no_preview(tmp_path: Path) -> None:
+    assert dataset(tmp_path, None).preview() is None
+    (saved(tmp_path) / MANIFEST).unlink()
+    assert dataset(tmp_path, None).preview() is None

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dpok_pipeline.datasets.previews.guard import or_nothing
+from dpok_pipeline.datasets.previews.models import describe_lora
+from dpok_pipeline.datasets.previews.tables import facts
 from dpok_pipeline.datasets.versioned import SealedFolderDataset
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.manifest import check_folder, copy_sealed
+
+if TYPE_CHECKING:
+    from kedro_datasets._typing import TablePreview
 
 
 class LoRADataset(SealedFolderDataset[Path, Path]):
@@ -48,3 +55,8 @@ class LoRADataset(SealedFolderDataset[Path, Path]):
         folder = self._finished_folder()
         check_folder(folder)
         return folder
+
+    @or_nothing
+    def preview(self) -> TablePreview:
+        """Return what the LoRA's card says of it, in the form that kedro-viz shows."""
+        return facts(describe_lora(self._finished_folder()))

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 from pydantic import ValidationError
 
+from dpok_pipeline.datasets.previews.guard import or_nothing
+from dpok_pipeline.datasets.previews.models import describe_folder
+from dpok_pipeline.datasets.previews.tables import facts
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.names import reason_against_scorer
 from dpok_pipeline.files.checksums import verify_checksums
 from dpok_pipeline.files.hub import find_files, is_hub_id
+
+if TYPE_CHECKING:
+    from kedro_datasets._typing import TablePreview
 
 
 class NamedDataset(AbstractDataset[NoReturn, Any]):
@@ -24,6 +30,11 @@ class NamedDataset(AbstractDataset[NoReturn, Any]):
     def save(self, data: Any) -> NoReturn:
         """Refuse to write, because the entry names a model that exists."""
         raise DatasetError("This entry names a model that exists; it is not written by a node.")
+
+    @or_nothing
+    def preview(self) -> TablePreview:
+        """Return what the entry says, in the form that kedro-viz shows."""
+        return facts(self._fields)
 
     def _exists(self) -> bool:
         return True
@@ -51,6 +62,12 @@ class FolderOrHubDataset(NamedDataset):
                 "Give either `path` or `hub_id`: a model's folder, or its name on the hub."
             )
         super().__init__(metadata=metadata, path=path, hub_id=hub_id, revision=revision)
+
+    @or_nothing
+    def preview(self) -> TablePreview:
+        """Return the model's parts and size where it is a folder, else its name on the hub."""
+        folder = Path(self._fields["path"] or self._fields["hub_id"])
+        return facts(describe_folder(folder) if folder.is_dir() else self._fields)
 
 
 class BaseModelDataset(FolderOrHubDataset):
@@ -126,6 +143,14 @@ class ScorersDataset(NamedDataset):
     def load(self) -> dict[str, Any]:
         """Return the `ScorerConfig` of each scorer, by the names of their columns."""
         return {name: _scorer_config(name, fields) for name, fields in self._fields.items()}
+
+    @or_nothing
+    def preview(self) -> TablePreview:
+        """Return one line per scorer, in the form that kedro-viz shows."""
+        return facts(
+            (name, ", ".join(f"{field} {value}" for field, value in fields.items()))
+            for name, fields in self._fields.items()
+        )
 
 
 class ModelFolderDataset(FolderOrHubDataset):

@@ -5,11 +5,17 @@ from __future__ import annotations
 import importlib
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
 
+from dpok_pipeline.datasets.previews.guard import or_nothing
+from dpok_pipeline.datasets.previews.models import describe_folder
+from dpok_pipeline.datasets.previews.tables import facts
 from dpok_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from kedro_datasets._typing import TablePreview
 
 # Packages whose classes an entry may name. Besides them, only a user's reward is imported by name.
 PACKAGES = ("diffusers", "dpok_pipeline")
@@ -62,6 +68,11 @@ class NetworkDataset(AbstractDataset[Any, Any]):
         save(partial)
         shutil.rmtree(self._filepath, ignore_errors=True)
         partial.rename(self._filepath)
+
+    @or_nothing
+    def preview(self) -> TablePreview:
+        """Return the network's class, parts and size, in the form that kedro-viz shows."""
+        return facts([("network", self._network), *describe_folder(self._filepath)])
 
     def _exists(self) -> bool:
         return self._filepath.is_dir()

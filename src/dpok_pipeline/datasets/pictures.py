@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import base64
+import re
+from html import escape, unescape
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractVersionedDataset, Version
 
+from dpok_pipeline.datasets.previews.guard import or_nothing
+from dpok_pipeline.datasets.previews.pictures import picture
+from dpok_pipeline.datasets.previews.tables import cell, size
 from dpok_pipeline.files.durable import save_whole
 
 if TYPE_CHECKING:
+    from kedro_datasets._typing import HTMLPreview, ImagePreview
     from PIL.Image import Image
+
+
+# Of a page's preview: how many of its first paragraphs, and what counts as one.
+LINES, FEWEST_CHARACTERS = 2, 60
+# What a browser does not show, among it the libraries of interactive figures.
+UNSEEN = r"<(script|style|noscript)\b.*?</\1>"
 
 
 class _FileDataset(AbstractVersionedDataset[Any, Any]):
@@ -58,11 +69,10 @@ class PictureDataset(_FileDataset):
         image.load()
         return image
 
-    def preview(self) -> Any:
-        """Return the picture in the form that kedro-viz shows."""
-        from kedro_datasets._typing import ImagePreview
-
-        return ImagePreview(base64.b64encode(self._read()).decode())
+    @or_nothing
+    def preview(self) -> ImagePreview:
+        """Return the picture, no wider than a page, in the form that kedro-viz shows."""
+        return picture(self.load())
 
 
 class PageDataset(_FileDataset):
@@ -76,8 +86,24 @@ class PageDataset(_FileDataset):
         """Return the page."""
         return self._read().decode("utf-8")
 
-    def preview(self) -> Any:
-        """Return the page in the form that kedro-viz shows."""
+    @or_nothing
+    def preview(self) -> HTMLPreview:
+        """Return what a page is about and where it lies: whole, it may be megabytes."""
         from kedro_datasets._typing import HTMLPreview
 
-        return HTMLPreview(self.load())
+        page = re.sub(UNSEEN, "", self.load(), flags=re.DOTALL)
+        heading, *_ = _texts("h1", page) or _texts("title", page)
+        lines = [text for text in _texts("p", page) if len(text) >= FEWEST_CHARACTERS]
+        path = Path(self._get_load_path())
+        return HTMLPreview(
+            f"<h2>{escape(heading)}</h2>"
+            + "".join(f"<p>{escape(line)}</p>" for line in lines[:LINES])
+            + f"<p>{size(path.stat().st_size)}, to be opened in a browser:<br>"
+            + f"<code>{escape(str(cell(path)))}</code></p>"
+        )
+
+
+def _texts(element: str, page: str) -> list[str]:
+    """Return the texts of all elements of a name, without what is marked up in them."""
+    contents = re.findall(rf"<{element}\b[^>]*>(.*?)</{element}>", page, flags=re.DOTALL)
+    return [" ".join(unescape(re.sub(r"<[^>]+>", "", text)).split()) for text in contents]

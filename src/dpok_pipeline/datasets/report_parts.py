@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 from kedro.io.core import VersionNotFoundError
 
+from dpok_pipeline.datasets.previews.guard import or_nothing
+from dpok_pipeline.datasets.previews.tables import facts, size, size_of
 from dpok_pipeline.datasets.versioned import SealedFolderDataset
-from dpok_pipeline.files.manifest import check_folder, partial_path, seal
+from dpok_pipeline.files.manifest import check_folder, partial_path, read_manifest, seal
+
+if TYPE_CHECKING:
+    from kedro_datasets._typing import TablePreview
 
 
 class ReportParts(NamedTuple):
@@ -76,4 +81,20 @@ class ReportPartsDataset(SealedFolderDataset[ReportParts, "ReportParts | None"])
                 for path in sorted(folder.glob("curves_*.parquet"))
             },
             pictures=pd.read_parquet(pictures) if pictures.is_file() else no_pictures(),
+        )
+
+    @or_nothing
+    def preview(self) -> TablePreview:
+        """Return what an experiment contributes, in the form that kedro-viz shows."""
+        folder = self._finished_folder()
+        scores = pd.read_parquet(folder / "scores.parquet", columns=["prompt", "method"])
+        return facts(
+            {
+                "experiment": read_manifest(folder).metadata["experiment"],
+                "methods": list(scores["method"].unique()),
+                "prompts": list(scores["prompt"].unique()),
+                "images": len(scores),
+                "folder": folder,
+                "size": size(size_of(folder)),
+            }
         )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from dpok_pipeline.datasets.previews.guard import or_nothing
+from dpok_pipeline.datasets.previews.pictures import COLUMNS, Group, Tile, contact_sheet
 from dpok_pipeline.datasets.versioned import SealedFolderDataset
-from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.manifest import link_sealed, read_manifest
 from dpok_pipeline.files.shards import Shards
 
-PREVIEW_IMAGES = 24
-PREVIEW_COLUMNS = 8
-PREVIEW_PIXELS = 96
+if TYPE_CHECKING:
+    import pandas as pd
+    from kedro_datasets._typing import ImagePreview
+
+PREVIEW_SHARDS = 4
+# What is said of an image, if its shard says so.
+CAPTIONS = {"reward": "reward", "kl": "KL"}
 
 
 class ShardedParquetDataset(SealedFolderDataset[Path, Shards]):
@@ -24,7 +27,7 @@ class ShardedParquetDataset(SealedFolderDataset[Path, Shards]):
     that every image is written to the disk once. Loading returns a reader of the shards.
 
     A column `image` in Hugging Face's form (a struct of `bytes` and `path`) gets a contact sheet
-    as its preview in kedro-viz.
+    as its preview in kedro-viz: the first of a few shards, with their rewards where there are any.
 
     Example:
         ```yaml
@@ -51,24 +54,18 @@ class ShardedParquetDataset(SealedFolderDataset[Path, Shards]):
         """Return a reader of the newest finished version."""
         return Shards(self._finished_folder())
 
-    def preview(self) -> Any:
-        """Return the first images as one picture, in the form that kedro-viz shows."""
-        from kedro_datasets._typing import ImagePreview
-        from PIL import Image
+    @or_nothing
+    def preview(self) -> ImagePreview:
+        """Return some images as one picture, in the form that kedro-viz shows."""
+        return contact_sheet([_group(rows) for rows in self.load().glance(PREVIEW_SHARDS, COLUMNS)])
 
-        frame = next(self.load().read(["image"]), None)
-        if frame is None:
-            raise InputError(f"{self._filepath}: no images to preview")
-        tiles = [
-            Image.open(BytesIO(image["bytes"])).convert("RGB")
-            for image in frame["image"].head(PREVIEW_IMAGES)
-        ]
-        side = PREVIEW_PIXELS
-        rows = -(-len(tiles) // PREVIEW_COLUMNS)
-        sheet = Image.new("RGB", (side * PREVIEW_COLUMNS, side * rows), "white")
-        for number, tile in enumerate(tiles):
-            place = (number % PREVIEW_COLUMNS * side, number // PREVIEW_COLUMNS * side)
-            sheet.paste(tile.resize((side, side)), place)
-        buffer = BytesIO()
-        sheet.save(buffer, "PNG")
-        return ImagePreview(base64.b64encode(buffer.getvalue()).decode())
+
+def _group(rows: pd.DataFrame) -> Group:
+    """Return a shard's first images with what is known of each."""
+    prompts: list[str] = list(rows["prompt"].unique()) if "prompt" in rows else []
+    known = next((name for name in CAPTIONS if name in rows), None)
+    captions = [""] * len(rows)
+    if known is not None:
+        captions = [f"{CAPTIONS[known]} {number:.2g}" for number in rows[known]]
+    images = [image["bytes"] for image in rows["image"]]
+    return Group(" · ".join(prompts), list(map(Tile, images, captions)))

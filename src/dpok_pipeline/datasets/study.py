@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from kedro.io import AbstractDataset
 from kedro.io.core import VersionNotFoundError
 
+from dpok_pipeline.datasets.previews.guard import or_nothing
+from dpok_pipeline.datasets.previews.pictures import Group, Tile, contact_sheet
+from dpok_pipeline.datasets.previews.tables import facts
 from dpok_pipeline.datasets.whole_files import CSVDataset, ParquetDataset
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.study.votes import Votes, read_votes
+
+if TYPE_CHECKING:
+    from kedro_datasets._typing import ImagePreview, TablePreview
+
+# Of the sets that an experiment offers, so many rows are shown.
+PREVIEW_ROWS = 2
 
 
 class VotesDataset(AbstractDataset[Votes, Votes]):
@@ -51,6 +60,12 @@ class VotesDataset(AbstractDataset[Votes, Votes]):
         """
         raise InputError(f"{self.path}: raters' files are read only; no node writes them")
 
+    @or_nothing
+    def preview(self) -> TablePreview:
+        """Return how much has been voted, and by how many, whose names are nobody's business."""
+        files = self.load().files.values()
+        return facts({"raters": len(files), "votes on pairs": sum(len(f.votes) for f in files)})
+
     def _exists(self) -> bool:
         return self.path.is_dir()
 
@@ -70,6 +85,19 @@ class StudySetsDataset(ParquetDataset):
         except VersionNotFoundError:
             return None
         return table
+
+    @or_nothing
+    def preview(self) -> ImagePreview:  # type: ignore[override]
+        """Return the first sets as one picture, in the form that kedro-viz shows."""
+        table = self.load()
+        rows = [] if table is None else table.head(PREVIEW_ROWS).to_dict("records")
+        return contact_sheet(
+            [
+                Group(f"{row['prompt']} · {row[side]}", [Tile(x) for x in row[f"{side}_images"]])
+                for row in rows
+                for side in ("ours", "theirs")
+            ]
+        )
 
 
 class StudyResultsDataset(CSVDataset):

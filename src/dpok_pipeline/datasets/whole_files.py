@@ -9,13 +9,19 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 from kedro_datasets import json as kedro_json
 from kedro_datasets import pandas as kedro_pandas
 
+from dpok_pipeline.datasets.previews.curves import curves_figure
+from dpok_pipeline.datasets.previews.guard import or_nothing
+from dpok_pipeline.datasets.previews.tables import table
 from dpok_pipeline.files.durable import save_whole
+
+if TYPE_CHECKING:
+    from kedro_datasets._typing import JSONPreview, PlotlyPreview, TablePreview
 
 # A spreadsheet computes a cell that begins with one of these; the last four are full-width.
 FORMULA_SIGNS = "=+-@\t\r\n＝＋－＠"
@@ -27,6 +33,32 @@ class ParquetDataset(kedro_pandas.ParquetDataset):
     def save(self, data: pd.DataFrame) -> None:
         """Write the table."""
         save_whole(self._get_save_path(), data.to_parquet(None, **self._save_args))
+
+    @or_nothing
+    def preview(self, nrows: int = 20, columns: int | None = None) -> TablePreview:
+        """Return the first rows in the form that kedro-viz shows; no other row is read.
+
+        Args:
+            nrows: Number of rows.
+            columns: Number of columns; None shows all.
+        """
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(str(self._get_load_path())) as file:
+            names = file.schema_arrow.names
+            batches = file.iter_batches(nrows, columns=names[:columns])
+            rows = next(batches, None)
+            frame = pd.DataFrame(columns=names) if rows is None else rows.to_pandas()
+        return table(frame, nrows, left_out=len(names) - len(names[:columns]))
+
+
+class CurvesDataset(ParquetDataset):
+    """The learning curves of a training: a table, which kedro-viz draws."""
+
+    @or_nothing
+    def preview(self) -> PlotlyPreview:  # type: ignore[override]
+        """Return the first curves in the form that kedro-viz shows."""
+        return curves_figure(self.load())
 
 
 class CSVDataset(kedro_pandas.CSVDataset):
@@ -53,6 +85,11 @@ class CSVDataset(kedro_pandas.CSVDataset):
         if "\r" in content:  # Python before 3.13 does not quote it by itself.
             content = table.to_csv(None, **self._save_args, quoting=csv.QUOTE_NONNUMERIC)
         save_whole(self._get_save_path(), content.encode())
+
+    @or_nothing
+    def preview(self, nrows: int = 20) -> TablePreview:
+        """Return the first rows in the form that kedro-viz shows."""
+        return table(self.load(), nrows)
 
 
 def _map_texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
@@ -85,3 +122,8 @@ class JSONDataset(kedro_json.JSONDataset):
     def save(self, data: Any) -> None:
         """Write the document."""
         save_whole(self._get_save_path(), json.dumps(data, **self._save_args).encode())
+
+    @or_nothing
+    def preview(self) -> JSONPreview:
+        """Return the document in the form that kedro-viz shows."""
+        return super().preview()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -199,6 +200,25 @@ class Shards:
         for name, expected in self._files.items():
             path = check_file(self.folder, name, expected)
             yield pd.read_parquet(path, columns=None if columns is None else list(columns))
+
+    def glance(self, shards: int, rows: int) -> Iterator[pd.DataFrame]:
+        """Yield the first rows of some shards, spread over the table, for people to look at.
+
+        Nothing else is read: no other row, no latent, and no hash is compared.
+
+        Args:
+            shards: Number of shards at most.
+            rows: Number of rows of each at most.
+        """
+        import pyarrow.parquet as pq
+
+        names = sorted(self._files)
+        count = min(shards, len(names))
+        for name in (names[number * len(names) // count] for number in range(count)):
+            with pq.ParquetFile(self.folder / name) as file:
+                columns = [column for column in file.schema_arrow.names if column != "latent"]
+                batches = file.iter_batches(rows, columns=columns)
+                yield from (batch.to_pandas() for batch in islice(batches, 1))
 
     def frame(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Join all shards into one table, for columns that fit in memory.

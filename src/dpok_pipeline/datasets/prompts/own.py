@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 from pydantic import ValidationError
 
+from dpok_pipeline.datasets.previews.guard import or_nothing
+from dpok_pipeline.datasets.previews.tables import records
 from dpok_pipeline.datasets.prompts.rows import PromptRow, keep_prompts, make_row
 from dpok_pipeline.datasets.prompts.sources import PromptSource, read_source
 from dpok_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from kedro_datasets._typing import TablePreview
 
 Split = Literal["train", "unseen"]
 
@@ -93,6 +98,11 @@ class OwnPromptsDataset(AbstractDataset[NoReturn, list[PromptRow]]):
     def save(self, data: Any) -> NoReturn:
         """Refuse to write, because prompts are the user's."""
         raise DatasetError("Prompt sources are only read.")
+
+    @or_nothing
+    def preview(self) -> TablePreview:
+        """Return the first prompts, in the form that kedro-viz shows."""
+        return records(self.load())
 
     def _exists(self) -> bool:
         return True

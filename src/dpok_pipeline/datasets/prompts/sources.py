@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 from pydantic import Field, ValidationError, model_validator
 
 from dpok_pipeline.config import FrozenConfig
+from dpok_pipeline.datasets.previews.guard import or_nothing
+from dpok_pipeline.datasets.previews.tables import records
 from dpok_pipeline.datasets.prompts.formats import READERS, SPLITS
 from dpok_pipeline.datasets.prompts.rows import PromptRow, clean_text, keep_prompts
 from dpok_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from kedro_datasets._typing import TablePreview
 
 CATALOG = "conf/*/catalog*.yml"
 
@@ -118,6 +123,11 @@ class PromptSourcesDataset(AbstractDataset[NoReturn, list[PromptRow]]):
             first = error.errors()[0]
             field = ".".join(str(part) for part in (name, *first["loc"]))
             raise InputError(f"{CATALOG}: prompt_sources.{field}: {first['msg']}") from None
+
+    @or_nothing
+    def preview(self) -> TablePreview:
+        """Return the first prompts, in the form that kedro-viz shows."""
+        return records(self.load())
 
     def _exists(self) -> bool:
         return True
