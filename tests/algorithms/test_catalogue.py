@@ -27,6 +27,18 @@ def test_each_trains_by_the_same_arguments(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
+def test_each_draws_one_step_with_the_settings_it_is_given(name: str) -> None:
+    algorithm = ALGORITHMS[name]
+    length = "iterations" if algorithm.online else "updates"
+    picture = algorithm.diagram(algorithm.config(**{length: 1234, "learning_rate": 0.0375}))
+    assert picture.startswith("flowchart TD\n")
+    assert ", 1234 in all" in picture
+    assert "AdamW step of 0.0375" in picture
+    assert "$" not in picture
+    assert ("next iteration" in picture) == algorithm.online
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_each_configuration_can_be_checked_and_compared(name: str) -> None:
     form = ALGORITHMS[name].config
     length = "iterations" if ALGORITHMS[name].online else "updates"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.resources import files
+from string import Template
 from typing import TYPE_CHECKING, NamedTuple
 
 from dpok_pipeline.algorithms.dpok.config import DPOKConfig
@@ -44,6 +46,23 @@ class Algorithm(NamedTuple):
         module, _, name = self.train.rpartition(".")
         function: Callable[..., TrainingResult] = getattr(import_module(module), name)
         return function
+
+    def diagram(self, config: TrainingConfig) -> str:
+        """Draw one step of the algorithm in Mermaid, with the settings of one method.
+
+        The picture is `diagram.mmd` in the algorithm's folder, where `$name` stands for a setting.
+        """
+        folder = files(self.train.rpartition(".")[0].rpartition(".")[0])
+        picture = (folder / "diagram.mmd").read_text(encoding="utf-8")
+        return Template(picture).substitute(
+            {name: _in_words(value) for name, value in config.model_dump().items()}
+        )
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).replace("_", " ")
 
 
 ALGORITHMS = {

@@ -11,6 +11,7 @@ compare and report on all experiments that have been evaluated, and make the hum
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
@@ -37,7 +38,15 @@ from dpok_pipeline.pipelines.evaluation.study import (
     count_votes,
     make_study_page,
 )
-from dpok_pipeline.pipelines.graph import COMPARISON, method_node, report_parts, study_sets
+from dpok_pipeline.pipelines.graph import (
+    COMPARISON,
+    experiment_tag,
+    method_node,
+    picture_of_pipeline,
+    pictured_node,
+    report_parts,
+    study_sets,
+)
 
 BASE = BASE_LABEL.name
 
@@ -64,10 +73,13 @@ def drawing(experiment: str, method: str) -> Node:
         "compute": "params:compute",
     }
     outputs = f"{experiment}.{method}.images"
+    func: Callable[..., Any]
     if method == BASE:
-        return method_node(draw_base_images, experiment, method, inputs, outputs, shareable=True)
-    inputs["lora"] = f"{experiment}.{method}.lora"
-    return method_node(draw_method_images, experiment, method, inputs, outputs, shareable=True)
+        func = draw_base_images
+    else:
+        func, inputs["lora"] = draw_method_images, f"{experiment}.{method}.lora"
+    picture = picture_of_pipeline("evaluation", "drawing")
+    return method_node(func, experiment, method, inputs, outputs, picture, shareable=True)
 
 
 def scoring(experiment: str, method: str) -> Node:
@@ -89,9 +101,7 @@ def scoring(experiment: str, method: str) -> Node:
 
 def reporting(experiment: str, methods: Sequence[str]) -> list[Node]:
     """Make the nodes that compare and show one experiment's methods."""
-
-    def node(func: Callable[..., Any], inputs: list[str], outputs: list[str]) -> Node:
-        return _node(func, inputs, outputs, experiment)
+    node = partial(_node, experiment=experiment)
 
     def of_experiment(*names: str) -> list[str]:
         return [f"{experiment}.{name}" for name in names]
@@ -116,6 +126,7 @@ def reporting(experiment: str, methods: Sequence[str]) -> list[Node]:
             compare_methods,
             ["params:evaluation", settings, task, *scores, *embeddings],
             [comparison, claims],
+            picture=picture_of_pipeline("evaluation", "comparing"),
         ),
         node(
             draw_figures,
@@ -146,6 +157,7 @@ def joint(experiments: Sequence[str]) -> list[Node]:
             compare_experiments,
             ["params:evaluation", "params:comparison", "params:all.task", *parts],
             ["comparison", "claims"],
+            picture=picture_of_pipeline("evaluation", "comparing"),
         ),
         _node(
             make_study_page,
@@ -176,13 +188,16 @@ def _node(
     func: Callable[..., Any],
     inputs: list[str],
     outputs: list[str],
-    namespace: str | None = None,
+    *,
+    experiment: str | None = None,
+    picture: Callable[[], str] | None = None,
 ) -> Node:
-    return Node(
-        func=func,
-        inputs=inputs,
-        outputs=outputs if len(outputs) > 1 else outputs[0],
-        name=f"{func.__name__}_node",
-        namespace=namespace,
-        tags=[COMPARISON],
-    )
+    fields = {
+        "func": func,
+        "inputs": inputs,
+        "outputs": outputs if len(outputs) > 1 else outputs[0],
+        "name": f"{func.__name__}_node",
+        "namespace": experiment,
+        "tags": [COMPARISON, *([experiment_tag(experiment)] if experiment else [])],
+    }
+    return Node(**fields) if picture is None else pictured_node(picture, **fields)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.configuration import selection
-from dpok_pipeline.pipelines.graph import method_node
+from dpok_pipeline.pipelines.graph import method_node, picture_of_training
 from dpok_pipeline.pipelines.rl_training.nodes import train_online_lora
 
 
@@ -40,5 +40,6 @@ def _training(experiment: str, method: str) -> Node:
             "compute": "params:compute",
         },
         outputs=[f"{experiment}.{method}.lora", f"{experiment}.{method}.curves"],
+        picture=picture_of_training(method),
         shareable=True,
     )

@@ -8,7 +8,12 @@ from __future__ import annotations
 from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.configuration import selection
-from dpok_pipeline.pipelines.graph import SHAREABLE
+from dpok_pipeline.pipelines.graph import (
+    SHAREABLE,
+    experiment_tag,
+    picture_of_pipeline,
+    pictured_node,
+)
 from dpok_pipeline.pipelines.sample_generation.nodes import generate_sft_samples
 
 
@@ -18,7 +23,8 @@ def create_pipeline() -> Pipeline:
 
 
 def _generation(experiment: str) -> Node:
-    return Node(
+    return pictured_node(
+        picture_of_pipeline("sample_generation", "diagram"),
         func=generate_sft_samples,
         inputs={
             "prompts": "prompts",
@@ -32,5 +38,5 @@ def _generation(experiment: str) -> Node:
         outputs=f"{experiment}.sft_samples",
         name="generate_sft_samples_node",
         namespace=experiment,
-        tags=[SHAREABLE],
+        tags=[experiment_tag(experiment), SHAREABLE],
     )
