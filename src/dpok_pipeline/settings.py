@@ -12,8 +12,9 @@ from dpok_pipeline.hooks import HOOKS
 
 __all__ = ["CONFIG_LOADER_ARGS", "CONFIG_LOADER_CLASS", "DISABLE_HOOKS_FOR_PLUGINS", "HOOKS"]
 
-# An older environment may still have this plugin, which would read mlflow.yml as its own.
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",)
+# An older environment may still have kedro-mlflow, which would read mlflow.yml as its own. What
+# kedro-viz wants to know of a run it is told by `hooks/viz`, of any run and any runner.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-viz")
 
 
 def project_path(relative: str = "") -> str:

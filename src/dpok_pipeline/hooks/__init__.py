@@ -9,13 +9,15 @@ from dpok_pipeline.hooks.summary import SummaryHooks
 from dpok_pipeline.hooks.tasks import TaskHooks
 from dpok_pipeline.hooks.tracking import TrackingHooks
 from dpok_pipeline.hooks.versions import VersionHooks
+from dpok_pipeline.hooks.viz.run_status import RunStatusHooks
 
 TRACKING = TrackingHooks()
 JOURNAL = JournalHooks(TRACKING)
 VERSIONS = VersionHooks()
-# Of the hooks that ask to be called first or last, the last one in this list is called first:
-# preconditions come before versions; and the journal, which may pin an interrupted run's version,
-# is written before MLflow is asked for a run.
+# Of the hooks that ask to be called first, the last one in this list is called first, and of those
+# that ask to be called last it is called last: preconditions come before versions; the journal,
+# which may pin an interrupted run's version, is written before MLflow is asked for a run; and
+# kedro-viz is told at the very last, of a run that nothing has refused.
 HOOKS = (
     JOURNAL,
     VERSIONS,
@@ -24,4 +26,5 @@ HOOKS = (
     TaskHooks(TRACKING),
     ProgressHooks(JOURNAL),
     SummaryHooks(),
+    RunStatusHooks(JOURNAL),
 )

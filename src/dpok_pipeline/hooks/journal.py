@@ -71,6 +71,11 @@ class JournalHooks:
         """Names of the nodes that are left out, because the interrupted run has finished them."""
         return [] if self._journal is None else self._journal.done
 
+    @property
+    def version(self) -> str:
+        """The version of the run, or that of the interrupted one; empty without a journal."""
+        return "" if self._journal is None else self._journal.version
+
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Keep the context, which holds the parameter `resume` and says where work lies."""

@@ -1,0 +1,1 @@
+"""What kedro-viz is told of a run."""
