@@ -23,6 +23,12 @@ from dpok_pipeline.configuration import selection
 COMPARISON = "comparison"
 #: Tag of the nodes that several workers can share: those that train, or draw images in shards.
 SHAREABLE = "shareable"
+#: How pictures are drawn: as large as they are if there is room, and no line broken but by `<br/>`,
+#: because kedro-viz changes the letters after Mermaid has measured them.
+DRAWN: Any = {
+    "flowchart": {"useMaxWidth": False, "wrappingWidth": 480},
+    "textStyle": {"whiteSpace": "nowrap", "fontSize": "13px"},
+}
 #: What `kedro claims` saves of all training seeds, by the catalog's entries of an experiment.
 OVER_SEEDS = ("all_seeds.comparison", "all_seeds.claims", "all_seeds.report")
 
@@ -62,7 +68,7 @@ def picture_of_training(method: str) -> Callable[[], str]:
 
 
 def _mermaid(picture: Callable[[], str]) -> MermaidPreview:
-    return MermaidPreview(content=picture())
+    return MermaidPreview(content=picture(), meta=DRAWN)
 
 
 def _read(package: str, name: str) -> str:

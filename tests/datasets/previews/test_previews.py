@@ -94,7 +94,7 @@ def test_a_lora_is_shown_by_its_card(tmp_path: Path) -> None:
 
     folder = tmp_path / "work"
     folder.mkdir()
-    tensors = {"unet.a": np.zeros((2, 8), np.float32), "unet.b": np.zeros((8, 2), np.float32)}
+    tensors = {"a.lora_A.weight": np.zeros((2, 8), np.float32), "a.lora_B.weight": np.zeros((8, 2), np.float32)}
     save_file(tensors, folder / "pytorch_lora_weights.safetensors", metadata={"format": "pt"})
     card = "# LoRA by DPOK\n\n## Training\n\n| | |\n| --- | --- |\n| rank | 2 |\n\n"
     card += "## Scores when training ended\n\n| | |\n| --- | --- |\n| last reward | 0.5 |\n"
@@ -104,7 +104,9 @@ def test_a_lora_is_shown_by_its_card(tmp_path: Path) -> None:
     LoRADataset(filepath=path, version=VERSION).save(folder)
     rows = LoRADataset(filepath=path, version=Version(None, None)).preview()["data"]
     names = [name for name, _ in rows]
-    assert names == ["trained by", "weights", "last reward", "rank", "folder"]
+    assert names[:3] == ["trained by", "rank", "weights"]
+    assert names[3:5] == ["scores when training ended: last reward", "training: rank"]
+    assert dict(rows)["rank"] == 2
     assert dict(rows)["weights"].startswith("32 numbers, ")
 
 
@@ -134,7 +136,7 @@ def test_large_pictures_and_pages_are_shown_small(tmp_path: Path) -> None:
     picture = PictureDataset(filepath=(tmp_path / "sheet.png").as_posix())
     assert picture.preview() is None
     picture.save(Image.new("RGB", (3000, 900), "teal"))
-    assert Image.open(BytesIO(base64.b64decode(picture.preview()))).size == (1000, 300)
+    assert Image.open(BytesIO(base64.b64decode(picture.preview()))).size == (1000, 667)
     page = PageDataset(filepath=(tmp_path / "report.html").as_posix())
     answer = "DPOK scores <b>higher</b> &amp; stays near the base model on all four prompts."
     script = f"<script>{'<p>' + 'x' * 100 + '</p>'}</script>"

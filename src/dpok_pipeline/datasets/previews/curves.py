@@ -48,10 +48,10 @@ def curves_figure(curves: pd.DataFrame) -> PlotlyPreview:
                 "x": known[ACROSS].tolist(),
                 "y": known[name].tolist(),
                 "xaxis": "x",
-                "yaxis": f"y{number}",
+                "yaxis": f"y{number}",  # Plotly takes y1 for y
             }
         )
-        layout[f"yaxis{number}"] = {"domain": [top - share + BETWEEN, top], "anchor": "x"}
+        layout["yaxis" if number == 1 else f"yaxis{number}"] = {"domain": [top - share + BETWEEN, top], "anchor": "x"}
         layout["annotations"].append(
             {
                 "text": name,

@@ -45,21 +45,25 @@ def describe_lora(folder: Path) -> Iterator[tuple[str, Any]]:
     title = re.search(r"^# LoRA by (.+)$", text, flags=re.MULTILINE)
     yield "trained by", title[1] if title else ""
     weights = next(folder.glob("*.safetensors"))
-    yield "weights", f"{count_parameters(weights):,} numbers, {size(weights.stat().st_size)}"
+    shapes = shapes_in(weights)
+    yield "rank", next((shape[0] for name, shape in shapes.items() if "lora_A" in name), "")
+    numbers = sum(map(math.prod, shapes.values()))
+    yield "weights", f"{numbers:,} numbers, {size(weights.stat().st_size)}"
     sections = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
     # The card ends with what training came to.
     for section in (sections[-1], *sections[:-1]):
-        for name, value in re.findall(r"^\| (.+?) \| (.+?) \|$", section, flags=re.MULTILINE):
+        about, _, text = section.partition("\n")
+        for name, value in re.findall(r"^\| (.+?) \| (.+?) \|$", text, flags=re.MULTILINE):
             if set(name) != {"-"}:
-                yield name, value
+                yield f"{about.lower()}: {name}", value
     yield "folder", folder
 
 
-def count_parameters(path: Path) -> int:
-    """Count the numbers in a safetensors file by its header."""
+def shapes_in(path: Path) -> dict[str, list[int]]:
+    """Return the shape of every tensor in a safetensors file; only its header is read."""
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if "shape" in entry)
+    return {name: entry["shape"] for name, entry in header.items() if "shape" in entry}
 
 
 def _read(path: Path) -> dict[str, Any]:

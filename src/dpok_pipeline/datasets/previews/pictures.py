@@ -15,6 +15,7 @@ COLUMNS, SIDE = 6, 112  # of a contact sheet, and pixels of a tile
 GAP, LINE = 6, 16  # pixels between tiles, and of a line of text
 FONT_SIZE = 12
 WIDEST = 1000  # pixels
+PANEL = 1.5  # width over height of what kedro-viz shows a picture in
 QUALITY = 85  # WebP's, of 100
 
 
@@ -79,9 +80,14 @@ def contact_sheet(groups: Sequence[Group]) -> ImagePreview:
 def picture(image: Image) -> ImagePreview:
     """Make an image's preview, no wider than what a page has room for."""
     from kedro_datasets._typing import ImagePreview
+    from PIL import ImageOps
 
     image = image.convert("RGB")
     image.thumbnail((WIDEST, image.height))
+    # kedro-viz stretches a picture to its panel, so that one of another shape would be distorted.
+    width = max(image.width, round(image.height * PANEL))
+    height = max(image.height, round(image.width / PANEL))
+    image = ImageOps.pad(image, (width, height), color="white")
     buffer = BytesIO()
     # kedro-viz calls whatever it gets a PNG; browsers go by the content.
     image.save(buffer, "WEBP", quality=QUALITY)

@@ -104,6 +104,8 @@ class RunStatusHooks:
         self._busy_with = {}
         if dataset_name not in self._seen:
             self._note(dataset_name, data, "after_dataset_loaded")
+        elif dataset_name in self._statistics:  # A folder's rows are known once it is opened.
+            self._statistics[dataset_name] |= shape(data)
 
     @hook_impl
     def before_dataset_saved(self, dataset_name: str, node: Node) -> None:
