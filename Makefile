@@ -8,13 +8,17 @@ STAMP := $(VENV)/.installed$(EXTRAS:%=-%)
 PARITY := .venv-parity
 PARITY_STAMP := $(PARITY)/.installed
 KEDRO := $(BIN)/kedro
+SITE := build/kedro-viz
+# What kedro-viz asks of its server, and leaves out of a static site.
+NOTHING_MISSING := {"has_missing_dependencies": false, "package_compatibilities": \
+	[{"package_name": "fsspec", "package_version": "2023.9.0", "is_compatible": true}]}
 ENGINE := files diffusion rewards training algorithms evaluation report study
 COVERAGE := $(foreach part,$(ENGINE),--cov=dpok_pipeline.$(part))
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smoke claims reproduce test lint format audit bench full-size parity stress mlflow viz clean
+.PHONY: help install demo smoke claims reproduce test lint format audit bench full-size parity stress mlflow viz viz-site clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -95,6 +99,18 @@ mlflow: install ## Open the runs in the MLflow UI
 
 viz: install ## Open the pipelines, datasets and previews in kedro-viz
 	$(KEDRO) viz run
+
+# kedro-viz always writes into build/, beside whatever else lies there, and asks for the status of the
+# last run at the host's root: a site that lies below it, as on GitHub Pages, would show none.
+viz-site: install ## The same as a static site for any web server, in build/kedro-viz
+	rm -rf $(SITE) build/api build/assets
+	$(KEDRO) viz build --include-previews
+	mkdir -p $(SITE)
+	cd build && mv api assets index.html 404.html favicon.ico ../$(SITE) \
+		&& rm -rf autoreload.html telemetry.html .vite
+	sed -i.bak 's|"/api/run-status"|"./api/run-status"|' $(SITE)/assets/index-*.js
+	rm -f $(SITE)/assets/*.bak
+	echo '$(NOTHING_MISSING)' > $(SITE)/api/metadata
 
 clean: ## Remove what runs produced: data layers 02 to 08, tracking, logs, caches
 	find data -mindepth 2 -not -path '*/01_raw*' -not -name .gitkeep -type f -delete

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from pathlib import Path
 
 import pytest
 from kedro.framework.project import find_pipelines
 from kedro.framework.startup import bootstrap_project
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.configuration.methods import resolve_methods
@@ -54,6 +55,23 @@ def test_each_method_is_a_namespace_inside_its_experiment() -> None:
     assert "params:color.free.task" in training.inputs
     assert "color.sft.train_offline_lora_node" in nodes
     assert "color.free.train_offline_lora_node" not in nodes
+
+
+@pytest.mark.usefixtures("three_methods")
+def test_pictures_show_each_methods_settings_and_go_to_workers_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Node.__preview_fn_warned__ = False  # as Kedro has it in a new process
+        nodes = {node.name: pickle.loads(pickle.dumps(node)) for node in whole().nodes}
+    pictures = {name: node.preview().content for name, node in nodes.items() if node.preview()}
+    training = "color.{}.train_{}_lora_node"
+    assert "β = 0.01" in pictures[training.format("dpok", "online")]
+    assert 'β = 0"' in pictures[training.format("free", "online")]
+    assert "Algorithm 2" in pictures[training.format("sft", "offline")]
+    kinds = {name.rpartition(".")[2] for name in pictures}
+    assert {"generate_sft_samples_node", "draw_base_images_node", "compare_methods_node"} <= kinds
+    assert all(picture.startswith("flowchart TD\n") for picture in pictures.values())
+    assert "experiment.color" in nodes["color.compare_methods_node"].tags
 
 
 @pytest.mark.usefixtures("three_methods")

@@ -51,7 +51,10 @@ def curves_figure(curves: pd.DataFrame) -> PlotlyPreview:
                 "yaxis": f"y{number}",  # Plotly takes y1 for y
             }
         )
-        layout["yaxis" if number == 1 else f"yaxis{number}"] = {"domain": [top - share + BETWEEN, top], "anchor": "x"}
+        layout["yaxis" if number == 1 else f"yaxis{number}"] = {
+            "domain": [top - share + BETWEEN, top],
+            "anchor": "x",
+        }
         layout["annotations"].append(
             {
                 "text": name,
