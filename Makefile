@@ -115,4 +115,5 @@ viz-site: install ## The same as a static site for any web server, in build/kedr
 clean: ## Remove what runs produced: data layers 02 to 08, tracking, logs, caches
 	find data -mindepth 2 -not -path '*/01_raw*' -not -name .gitkeep -type f -delete
 	find data -mindepth 2 -not -path '*/01_raw*' -type d -empty -delete
-	rm -rf mlflow.db mlartifacts logs build .viz/*.json.lock .pytest_cache .mypy_cache .ruff_cache
+	rm -rf mlflow.db mlartifacts logs build .viz/*.json.lock \
+		.viz/kedro_pipeline_events.json .viz/stats.json .pytest_cache .mypy_cache .ruff_cache

@@ -110,6 +110,11 @@ def test_loras_and_samples_are_those_of_a_run_without_workers(
     assert len(samples) >= len(EXPERIMENTS)
     for name in (*loras, *samples):
         assert ours[name].read_bytes() == theirs[name].read_bytes(), name
+    # What kedro-viz is told: each node once, the one whose worker died as well.
+    told = json.loads((folder / ".viz" / "kedro_pipeline_events.json").read_text())
+    nodes = [event["node"] for event in told if event["event"] == "after_node_run"]
+    assert len(nodes) == len(set(nodes)) == 1 + 3 * len(EXPERIMENTS)
+    assert told[-1]["event"] == "after_pipeline_run"
 
 
 def tree(folder: Path) -> dict[str, Any]:
