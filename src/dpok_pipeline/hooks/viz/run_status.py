@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 import traceback
 from collections.abc import Iterable
@@ -24,7 +25,6 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.durable import replace_durably
 from dpok_pipeline.hooks.journal import JournalHooks
 from dpok_pipeline.hooks.viz.sizes import shape, stored_bytes
 
@@ -175,11 +175,13 @@ class RunStatusHooks:
         return None
 
     def _write(self, path: Path, document: Any) -> None:
-        """Write a file whole, because kedro-viz may read it at any time."""
+        """Write a file whole, because kedro-viz may read it at any time, but wait for no disk."""
         try:
             target = self._project_path() / path
             target.parent.mkdir(exist_ok=True)
-            replace_durably(target, json.dumps(document).encode())
+            partial = target.with_name(f"{target.name}.{os.getpid()}")
+            partial.write_text(json.dumps(document), encoding="utf-8")
+            partial.replace(target)
         except (OSError, TypeError, ValueError) as error:  # No run depends on it.
             logger.debug("kedro-viz is not told how the run goes: %s", error)
 
