@@ -25,13 +25,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), pytest.mark.
 __all__ = ["kedro_run", "project"]  # the fixtures of a tiny project
 
 SIZE = {"width": 1600, "height": 1000}
-LAST = "color.draw_contact_sheets_node"
+MADE = "color.generate_sft_samples_node,color.dpok.train_online_lora_node"
 
 
 @pytest.fixture(scope="module")
 def read_by_viz(kedro_run: Command, project: Path) -> Path:
-    """A project as kedro-viz has read it, in which one experiment has been made."""
-    outcome = kedro_run("--to-nodes", LAST)
+    """A project as kedro-viz has read it, in which a part of one experiment has been made."""
+    outcome = kedro_run("--to-nodes", MADE)
     assert outcome.exit_code == 0, outcome.output
     from kedro_viz.server import load_and_populate_data
 
@@ -184,6 +184,6 @@ def test_every_node_can_be_looked_at(visitor: Visitor) -> None:
         if json.load(answer).get("preview") is not None:
             visitor.page.get_by_text("Expand preview").wait_for()
             shown.add(whole_name(node))
-    assert {"base_model", "prompts", "color.dpok.curves", "color.train_sheet"} <= shown
+    assert {"base_model", "prompts", "color.dpok.curves", "color.sft_samples"} <= shown
     assert "color.generate_sft_samples_node" in shown
     assert not [name for name in shown if name.endswith((".report", "study_key"))]
