@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 from tests import tiny
@@ -35,7 +37,7 @@ def make_project(folder: Path) -> Path:
     (folder / "conf" / "local").mkdir()
     (folder / "data" / "01_raw" / "prompts").mkdir(parents=True)
     (folder / "data" / "01_raw" / "prompts" / "paper.yml").write_text(PROMPTS)
-    write_world(folder / "data" / "01_raw" / "emoji_world")
+    shutil.copytree(_world(), folder / "data" / "01_raw" / "emoji_world")
     # The tiny world has no scene reader: a judge by the same dotted path as a user's would be.
     catalog = folder / "conf" / "base" / "catalog_01_raw.yml"
     text = catalog.read_text().replace(
@@ -59,11 +61,32 @@ def surroundings(**variables: str) -> dict[str, str]:
 
 def mlflow_store(folder: Path) -> str:
     """Make an MLflow database of the test's own; returns its tracking URI."""
+    shutil.copy(_database(), folder / "mlflow.db")
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+@cache
+def _templates() -> tempfile.TemporaryDirectory[str]:
+    """A folder, for as long as this process lives, of what is copied because making it is slow."""
+    return tempfile.TemporaryDirectory(prefix="templates-")
+
+
+@cache
+def _world() -> Path:
+    """A world as `write_world` makes it."""
+    folder = Path(_templates().name, "world")
+    write_world(folder)
+    return folder
+
+
+@cache
+def _database() -> Path:
+    """An MLflow database that holds nothing: its tables alone take seconds to make."""
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    MlflowClient(uri).search_experiments()  # makes the tables
-    return uri
+    path = Path(_templates().name, "mlflow.db")
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
 
 
 def write_world(folder: Path) -> None:

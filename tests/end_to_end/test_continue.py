@@ -3,51 +3,51 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.forked import start_kedro
 from tests.project import make_project
 
-pytestmark = pytest.mark.xdist_group("whole run")
+pytestmark = pytest.mark.xdist_group("processes")
 
-ROOT = Path(__file__).parents[2]
 ARGUMENTS = ("--pipelines", "prompt_preparation,rl_training")
 JOURNAL = "data/smoke/06_models/work/runs/smoke/prompt_preparation+rl_training.json"
 
 
-def start(project: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "kedro", "run", "--env", "smoke", *ARGUMENTS, *arguments],
-        cwd=project,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        # MLflow leaves the store of this process's sessions in the environment.
-        env={
-            **os.environ, "PYTHONPATH": str(ROOT), "KEDRO_LOGGING_CONFIG": "",
-            "MLFLOW_TRACKING_URI": "",
-        },
-    )  # fmt: skip
+def start(project: Path, *arguments: str) -> BaseProcess:
+    """Start the command in a process of its own, whose output goes beside the project."""
+    command = ("run", "--env", "smoke", *ARGUMENTS, *arguments)
+    # MLflow leaves the store of this process's sessions in the environment.
+    nothing = {"KEDRO_LOGGING_CONFIG": "", "MLFLOW_TRACKING_URI": ""}
+    return start_kedro(said(project), project, *command, **nothing)
 
 
-def kill_when(process: subprocess.Popen[str], due: Callable[[], bool]) -> str:
-    """Kill a process with -9 as soon as something is true."""
+def said(project: Path) -> Path:
+    return project.with_name("said.txt")
+
+
+def finish(process: BaseProcess, project: Path) -> tuple[int | None, str]:
+    """Wait for a process; return its exit status and all that it has said."""
+    process.join()
+    return process.exitcode, said(project).read_text()
+
+
+def kill_when(process: BaseProcess, project: Path, due: Callable[[Path], bool]) -> None:
+    """Kill a process with -9 as soon as something is true of its project."""
     until = time.monotonic() + 120
-    while not due():
-        assert process.poll() is None, process.communicate()[0]
+    while not due(project):
+        assert process.exitcode is None, said(project).read_text()
         assert time.monotonic() < until
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    return process.communicate()[0]
+    process.kill()
+    process.join()
 
 
 def done(project: Path) -> list[str]:
@@ -80,7 +80,7 @@ def amid_training(project: Path) -> bool:
 def crashed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A project whose run was killed in the third of four trainings; the nodes that were done."""
     project = make_project(tmp_path_factory.mktemp("crashed") / "dpok-pipeline")
-    kill_when(start(project), lambda: amid_training(project))
+    kill_when(start(project), project, amid_training)
     return project, done(project)
 
 
@@ -94,17 +94,16 @@ def runs(project: Path) -> list[Run]:
 def refused(crashed: tuple[Path, list[str]]) -> str:
     """What the command said when it was given with another parameter."""
     process = start(crashed[0], "--params", "rl_training.kl_weight=0.5")
-    output = process.communicate()[0]
-    assert process.returncode == 1, output
+    status, output = finish(process, crashed[0])
+    assert status == 1, output
     return output
 
 
 @pytest.fixture(scope="module")
 def continued(crashed: tuple[Path, list[str]], refused: str) -> str:
     """What the same command said when it was given again."""
-    process = start(crashed[0])
-    output = process.communicate()[0]
-    assert process.returncode == 0, output
+    status, output = finish(start(crashed[0]), crashed[0])
+    assert status == 0, output
     return output
 
 

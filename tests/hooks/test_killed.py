@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 import signal
 from collections.abc import Callable
@@ -14,15 +13,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from dpok_pipeline.pipelines.mlflow_store import PARENT
+from tests.forked import PROCESSES
 from tests.hooks import killed_command
 from tests.hooks.tracked_project import FIRST, SECOND
 from tests.project import mlflow_store
 
-pytestmark = pytest.mark.xdist_group("killed")
-
-# A fork of a process that has imported everything but opened no database.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([killed_command.__name__])
+pytestmark = pytest.mark.xdist_group("processes")
 
 
 @pytest.fixture(scope="module")

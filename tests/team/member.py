@@ -1,13 +1,13 @@
-"""One member of a team, as a process of its own: `python -m tests.team.member '{…}'`."""
+"""What one member of a team does, in a process of its own."""
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,12 +72,12 @@ def train(algorithm: str, model_folder: Path, work_dir: Path, reward: str, chang
         train_sft(model, samples, lora=LORA, config=config, work_dir=work_dir)
 
 
-def main() -> None:
-    """Join the team that the argument names, and do its tasks one after the other."""
-    said = json.loads(sys.argv[1])
+def work(said: dict[str, Any]) -> None:
+    """Join the team that is named, and do its tasks one after the other."""
     logging.disable(logging.WARNING)
     team = None
     if said["size"] > 1:
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
         team = TorchTeam.join(said["address"], said["rank"], said["size"])
     try:
         for task in said["tasks"]:
@@ -91,7 +91,3 @@ def main() -> None:
     finally:
         if team is not None:
             team.leave()
-
-
-if __name__ == "__main__":
-    main()

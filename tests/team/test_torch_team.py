@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +14,17 @@ from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.team.members import SOLO
 from dpok_pipeline.team.slices import Slices
+from tests import forked
 from tests.algorithms.support import lora_bytes, run_dpok, small_config
-from tests.project import ROOT
+from tests.team import member
+
+# In the process of xdist whose forks have imported everything.
+pytestmark = pytest.mark.xdist_group("processes")
 
 WEIGHTS = Path("lora", "pytorch_lora_weights.safetensors")
 
 
-def start(rank: int, size: int, folder: Path, model: Path, *tasks: Task) -> subprocess.Popen[str]:
+def start(rank: int, size: int, folder: Path, model: Path, *tasks: Task) -> BaseProcess:
     """Start one member of a team, whose store is a file beside its work folders."""
     said = {
         "rank": rank,
@@ -40,23 +41,22 @@ def start(rank: int, size: int, folder: Path, model: Path, *tasks: Task) -> subp
             for task in tasks
         ],
     }
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.team.member", json.dumps(said)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-    )
+    return forked.start(words_of(folder, rank), member.work, said)
 
 
-def run(size: int, folder: Path, model: Path, *tasks: Task) -> list[tuple[int, str]]:
+def words_of(folder: Path, rank: int) -> Path:
+    """The file of what a member says."""
+    return Path(f"{folder}.{rank}.txt")
+
+
+def run(size: int, folder: Path, model: Path, *tasks: Task) -> list[tuple[int | None, str]]:
     """Run a team to its end; return exit status and last line of each member."""
     members = [start(rank, size, folder, model, *tasks) for rank in range(size)]
     ends = []
-    for member in members:
-        _, errors = member.communicate(timeout=120)
-        ends.append((member.returncode, errors.strip().rpartition("\n")[2]))
+    for rank, process in enumerate(members):
+        process.join(timeout=120)
+        words = words_of(folder, rank).read_text()
+        ends.append((process.exitcode, words.strip().rpartition("\n")[2]))
     return ends
 
 
@@ -141,9 +141,10 @@ def test_a_killed_member_ends_the_others(tiny_model_folder: Path, tmp_path: Path
     members = [start(rank, 2, folder, tiny_model_folder, task) for rank in range(2)]
     checkpoints = folder / task.name / "checkpoints"
     while not checkpoints.is_dir() or len([*checkpoints.iterdir()]) < 2:
-        assert members[0].poll() is None
+        assert members[0].exitcode is None
     members[1].kill()
-    assert members[0].wait(timeout=20) != 0
+    members[0].join(timeout=20)
+    assert members[0].exitcode not in (None, 0)
     assert [*checkpoints.iterdir()]
 
 

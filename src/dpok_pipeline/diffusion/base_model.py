@@ -71,7 +71,8 @@ class DiffusionModel:
     @property
     def device(self) -> torch.device:
         """Device that holds the UNet's weights."""
-        device: torch.device = self.unet.device
+        # Not `unet.device`, which looks through all modules first, at each call of the network.
+        device: torch.device = next(self.unet.parameters()).device
         return device
 
     @property
