@@ -18,7 +18,7 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo smoke claims reproduce test lint format audit bench full-size parity stress mlflow viz viz-site clean
+.PHONY: help install demo smoke claims reproduce test pytest lint format audit bench full-size parity stress mlflow viz viz-site clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -56,7 +56,10 @@ format: install ## Let ruff put the files in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint ## Linters, then all tests with the engine's coverage floor
+test: install ## Linters and, beside them, all tests
+	$(MAKE) --jobs 2 lint pytest
+
+pytest: install ## All tests, with the coverage floor of the engine
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup $(COVERAGE) \
 		--cov-report=term --cov-fail-under=90
 
