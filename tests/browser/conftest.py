@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import Command, Outcome, kedro_run, project
+from tests.end_to_end.conftest import finished, kedro_run, project
 
-__all__ = ["kedro_run", "project"]  # the fixtures of a tiny project
+__all__ = ["finished", "kedro_run", "project"]  # the fixtures of a tiny project
 
-#: Pairs of the study that the finished run makes.
-PAIRS = 20
 #: Where Debian and others put Chromium; playwright's own browsers are downloads of 150 MB.
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -30,14 +28,6 @@ def chromium() -> str:
             pytest.fail(message)
         pytest.skip(message)
     return found
-
-
-@pytest.fixture(scope="session")
-def finished(kedro_run: Command) -> Outcome:
-    """What a whole run said whose pages are looked at: the study's, and the reports."""
-    result = kedro_run("--params", f"evaluation.images_per_prompt=12,study.pairs={PAIRS}")
-    assert result.exit_code == 0, result.output
-    return result
 
 
 # Not for the whole session: while the driver runs, so does an event loop in this thread.

@@ -16,7 +16,7 @@ from tests.evaluation.synthetic import MANY, MANY_EFFECTS, METHODS
 from tests.project import EXPERIMENTS
 from tests.report.test_page import make_report
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("whole run"), pytest.mark.timeout(600)]
 
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 OVERFLOW = "document.documentElement.scrollWidth > document.documentElement.clientWidth"

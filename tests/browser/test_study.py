@@ -13,13 +13,14 @@ import pytest
 from kedro.framework.session import KedroSession
 
 from dpok_pipeline.study.page import render_study
-from tests.browser.conftest import PAIRS, grave_violations
+from tests.browser.conftest import grave_violations
 from tests.end_to_end.conftest import Command, Outcome, error_of
 from tests.project import EXPERIMENTS
 from tests.study import made
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("whole run"), pytest.mark.timeout(600)]
 
+PAIRS = 20
 KEYS = {"left": "ArrowLeft", "tie": "ArrowDown", "right": "ArrowRight"}
 SIZES = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 
@@ -155,21 +156,24 @@ def test_a_study_is_clicked_through_closed_half_way_and_reaches_the_figure(
     path = newest(project, "study_page.html")
     assert "study_page.html" in finished.log
     assert path.stat().st_size < 15_000_000
+    key = json.loads(newest(project, "study_key.json").read_text())
+    pairs = len(key["pairs"])
+    assert pairs >= 2 * len(EXPERIMENTS)
 
     # The rater prefers the left set of every other pair, and sees no difference in quality.
-    choices = [word for place in range(PAIRS) for word in (("left", "right")[place % 2], "tie")]
+    choices = [word for place in range(pairs) for word in (("left", "right")[place % 2], "tie")]
     context = open_browser()
     page = context.new_page()
     heard = watched(page)
     begin(page, path)
-    answer(page, choices[: PAIRS + 1])
+    answer(page, choices[: pairs + 1])
     context.close()
     page = open_browser().new_page()
     heard_later = watched(page)
     page.goto(path.as_uri())
-    assert page.locator("#count").text_content() == f"Pair {PAIRS // 2 + 1} of {PAIRS}"
+    assert page.locator("#count").text_content() == f"Pair {pairs // 2 + 1} of {pairs}"
     assert "Question 2 of 2" in str(page.locator("#question").text_content())
-    answer(page, choices[PAIRS + 1 :])
+    answer(page, choices[pairs + 1 :])
     content = download(page)
     assert [vote["alignment"] for vote in content["votes"]] == choices[::2]
     assert heard == heard_later == []
@@ -179,7 +183,6 @@ def test_a_study_is_clicked_through_closed_half_way_and_reaches_the_figure(
     folder.mkdir(parents=True)
     (folder / "anna.json").write_text(json.dumps(content), encoding="utf-8")
     assert kedro_run("--from-nodes", "count_votes_node").exit_code == 0
-    key = json.loads(newest(project, "study_key.json").read_text())
     by_pair = {entry["pair"]: entry for entry in key["pairs"]}
     for (ours, theirs), part in votes_for(content, by_pair).groupby(["ours", "theirs"]):
         rows = results_of(project, ours, theirs, "alignment", "people")

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
@@ -39,16 +40,27 @@ silence_notices()
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project with a tiny random world, in which nothing has run; the current folder."""
-    folder = make_project(tmp_path_factory.mktemp("project") / "dpok-pipeline")
+    folder = _project_below(tmp_path_factory.getbasetemp())
     before = Path.cwd()
     os.chdir(folder)
     yield folder
     os.chdir(before)
 
 
+# Cached: a module elsewhere that imports these fixtures has fixtures of its own.
+@cache
+def _project_below(folder: Path) -> Path:
+    return make_project(folder / "project" / "dpok-pipeline")
+
+
 @pytest.fixture(scope="session")
 def kedro_run(project: Path) -> Command:
     """`kedro run` in this process, which has imported everything already."""
+    return _command_in(project)
+
+
+@cache
+def _command_in(project: Path) -> Command:
     metadata = bootstrap_project(project)
 
     def run(*arguments: str, env: str = "smoke") -> Outcome:
@@ -84,7 +96,15 @@ def environment(project: Path) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def finished(kedro_run: Command) -> Outcome:
-    """What the whole run, all five pipelines in env smoke, said."""
+    """What the whole run, all five pipelines in env smoke, said.
+
+    It is made once in a process: tests that look at it belong to xdist's group `whole run`.
+    """
+    return _whole_run(kedro_run)
+
+
+@cache
+def _whole_run(kedro_run: Command) -> Outcome:
     result = kedro_run()
     assert result.exit_code == 0, result.output
     return result

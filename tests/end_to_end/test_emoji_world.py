@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+EXPERIMENTS = ("color", "count")
+
 # All in one process, which makes the module's fixtures once.
 pytestmark = pytest.mark.xdist_group("emoji world")
 
@@ -19,13 +21,16 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project that reads this one's raw data."""
+    """A copy of the project, with two of its experiments, that reads this one's raw data."""
     folder = tmp_path_factory.mktemp("clone") / "dpok-pipeline"
     (folder / "src").mkdir(parents=True)
     (folder / "data").mkdir()
     (folder / "data" / "01_raw").symlink_to(ROOT / "data" / "01_raw")
     shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
     (folder / "conf" / "local").mkdir()
+    (folder / "conf" / "smoke" / "experiments.yml").write_text(
+        f"experiments: [{', '.join(EXPERIMENTS)}]\n"
+    )
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(ROOT / name, folder)
     return folder
@@ -50,10 +55,10 @@ def test_the_trained_world_runs_through(
 ) -> None:
     made = project / "data" / "smoke"
     reports = list(made.glob("08_reporting/*/report.html/*/report.html"))
-    assert len(reports) == 4
+    assert len(reports) == len(EXPERIMENTS)
     assert list(made.glob("08_reporting/report.html/*/report.html"))
     tables = list(made.glob("07_model_output/*/*/scores.parquet/*/scores.parquet"))
-    assert len(tables) == 4 * 3  # experiments, base model and methods
+    assert len(tables) == len(EXPERIMENTS) * 3  # base model and methods
     for path in tables:
         scores = pd.read_parquet(path)
         assert scores[["image_reward", "aesthetic", "judge"]].notna().all().all()
@@ -65,7 +70,7 @@ def test_the_trained_world_runs_through(
 def test_only_the_project_itself_speaks(finished: subprocess.CompletedProcess[str]) -> None:
     odd = [line for line in finished.stderr.splitlines() if "arning" in line or "ERROR" in line]
     assert odd == []
-    assert "[1/69] prepare prompts" in finished.stdout
+    assert "[1/37] prepare prompts" in finished.stdout
     # What a terminal draws again and again is not in a file.
     assert "\r" not in finished.stdout + finished.stderr
 
