@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -16,27 +17,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from kedro.framework.startup import bootstrap_project
 
-from tests.end_to_end.conftest import Command, kedro_run, project
-from tests.project import EXPERIMENTS, ROOT
+from tests.project import EXPERIMENTS, ROOT, make_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
-
-__all__ = ["kedro_run", "project"]  # the fixtures of a tiny project
 
 SIZE = {"width": 1600, "height": 1000}
 MADE = "color.generate_sft_samples_node,color.dpok.train_online_lora_node"
 
 
 @pytest.fixture(scope="module")
-def read_by_viz(kedro_run: Command, project: Path) -> Path:
-    """A project as kedro-viz has read it, in which a part of one experiment has been made."""
-    outcome = kedro_run("--to-nodes", MADE)
-    assert outcome.exit_code == 0, outcome.output
+def read_by_viz(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project as kedro-viz has read it, in which a part of one experiment has been made.
+
+    It is of its own: in that of other tests everything may have been made, and the last run failed.
+    """
     from kedro_viz.server import load_and_populate_data
 
-    load_and_populate_data(project, env="smoke", package_name="dpok_pipeline")
-    return project
+    from dpok_pipeline.cli import cli
+
+    folder = make_project(tmp_path_factory.mktemp("viz") / "dpok-pipeline")
+    before = Path.cwd()
+    os.chdir(folder)
+    arguments = ["run", "--env", "smoke", "--to-nodes", MADE]
+    result = CliRunner().invoke(cli, arguments, obj=bootstrap_project(folder))
+    assert result.exit_code == 0, result.output
+    load_and_populate_data(folder, env="smoke", package_name="dpok_pipeline")
+    yield folder
+    os.chdir(before)
 
 
 @pytest.fixture(scope="module")
