@@ -137,6 +137,14 @@ def test_plotly_is_there_once_and_every_figure_is_data(joint):
     assert all(figure["data"] for figure in figures)
 
 
+def test_dark_paper_has_a_colour_for_every_colour_of_its_figures(joint):
+    (dark,) = (json.loads(text) for text in joint.scripts if '"#1f1f1c":' in text)
+    drawn = json.dumps(figures_of(joint))
+    colours = set(re.findall(r"#[0-9a-fA-F]{6}\b|rgba?\([^)]*\)", drawn)) - {"rgba(0,0,0,0)"}
+    assert colours <= set(dark)
+    assert {method.colour for method in METHODS} <= colours
+
+
 def test_it_says_question_answer_contents_claims_and_origin_in_that_order(joint):
     words = (
         "Does online reinforcement learning beat",
