@@ -17,9 +17,10 @@ import torch
 
 from benchmarks.cases import Setting, is_measured, run_cases
 from benchmarks.configured import Configured, random_places, read
-from benchmarks.measure import Measurement, matmul_rate
+from benchmarks.measure import Measurement
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.training.monitoring.speed import matmul_rate
 
 
 def parse() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Timing, counting and the limit: the rate of plain matrix products in the same run."""
+"""What a benchmark measures of a function, and the machine that it was measured on."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import os
 import platform
 import resource
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-MATMUL_SIZES = (1024, 2048, 3072, 4096)
+from dpok_pipeline.training.monitoring.speed import best_seconds, count_flops
 
 
 @dataclass(frozen=True)
@@ -41,45 +39,6 @@ class Measurement:
     def rate(self) -> float:
         """Floating-point operations per second that were reached."""
         return self.per_second * self.flops
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait for the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def best_seconds(function: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Return the shortest wall time of some calls, after one that is not counted."""
-    seconds = []
-    for _ in range(repeats + 1):
-        synchronise(device)
-        started = time.perf_counter()
-        function()
-        synchronise(device)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds[1:])
-
-
-def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the FLOP/s of square matrix products, the best of five over several sizes.
-
-    With the number type, device and threads of the networks it is what they could reach at most.
-    """
-    rates = []
-    for size in MATMUL_SIZES:
-        left, right = torch.randn(2, size, size, device=device).to(dtype)
-        seconds = best_seconds(lambda a=left, b=right: a @ b, device, repeats=5)  # type: ignore[misc]
-        rates.append(2 * size**3 / seconds)
-    return max(rates)
-
-
-def count_flops(function: Callable[[], object]) -> int:
-    """Count the operations of matrix products, convolutions and attention in one call."""
-    # Counted in the compiled networks, they would be compiled for counting, and be slow afterwards.
-    with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
-        function()
-    return int(counter.get_total_flops())
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -9,7 +9,7 @@ import pytest
 from dpok_pipeline.algorithms.catalogue import ALGORITHMS
 from dpok_pipeline.diffusion.config import SamplingConfig
 
-COMMON = {"lora", "config", "work_dir", "tracker", "identity", "resume"}
+COMMON = {"lora", "config", "work_dir", "tracker", "identity", "resume", "sampling"}
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -20,7 +20,7 @@ def test_each_trains_by_the_same_arguments(name: str) -> None:
     placed = [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     if algorithm.online:
         assert placed == ["model", "prompts", "reward"]
-        assert named == COMMON | {"sampling", "measures"}
+        assert named == COMMON | {"measures"}
     else:
         assert placed == ["model", "samples"]
         assert named == COMMON

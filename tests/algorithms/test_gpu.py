@@ -16,10 +16,10 @@ import torch
 from benchmarks.__main__ import choose_methods, setting_of, table
 from benchmarks.cases import run_cases
 from benchmarks.configured import random_places, read
-from benchmarks.measure import matmul_rate
 
 from dpok_pipeline.diffusion.base_model import describe_base_model, load_base_model
 from dpok_pipeline.diffusion.config import NetworkOptions
+from dpok_pipeline.training.monitoring.speed import matmul_rate
 from tests.algorithms.support import lora_tensors, run_dpok
 
 pytestmark = [

@@ -65,7 +65,8 @@ def train(
         config=algorithm.config(**{**values, **changes}),
         work_dir=work_dir,
         tracker=tracker,
-        **({"sampling": SAMPLING, "measures": {"red": red}} if algorithm.online else {}),
+        sampling=SAMPLING,
+        **({"measures": {"red": red}} if algorithm.online else {}),
     )
 
 

@@ -7,7 +7,6 @@ import torch
 from benchmarks.__main__ import choose_methods, table
 from benchmarks.cases import Setting, run_cases
 from benchmarks.configured import read
-from benchmarks.measure import count_flops
 from benchmarks.random_models import STABLE_DIFFUSION, check_data
 
 from dpok_pipeline.algorithms.dpok.config import DPOKConfig
@@ -19,6 +18,7 @@ from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.diffusion.lora import lora_layers
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.config import TrainingConfig
+from dpok_pipeline.training.monitoring.speed import count_flops
 from tests.algorithms.support import Brightness, small_config
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -10,14 +10,13 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.shards import Shards
 from dpok_pipeline.training.checkpoints import CheckpointStore
 from dpok_pipeline.training.config import CheckpointConfig
-from dpok_pipeline.training.loop import Plan, Stateful, Step, run_training
+from dpok_pipeline.training.loop import Plan, Stateful, Step, Watched, run_training
 from dpok_pipeline.training.shards import fill_shards
 from dpok_pipeline.training.signals import Stopped
 from dpok_pipeline.training.tracking import Curves, to_numbers
@@ -40,7 +39,6 @@ class Counter:
         return Step(
             images_seen=10 * (number + 1),
             metrics={"sum/total": float(self.total)} if number % 2 else None,
-            preview=torch.full((3, 2, 2), number / 10) if number in (3, 5) else None,
             skipped_in_a_row=self.in_a_row,
             why_skipped=f"of number {number}" if self.in_a_row else "",
         )
@@ -61,22 +59,20 @@ class Counter:
 class Recorder:
     def __init__(self) -> None:
         self.logged: list[tuple[int, float]] = []
-        self.shown: list[tuple[str, int, float]] = []
 
     def log(self, metrics: Any, step: int) -> None:
         self.logged.append((step, metrics["sum/total"]))
+        assert metrics["images_seen"] == 10 * step
 
     def log_image(self, key: str, image: Tensor, step: int) -> None:
-        self.shown.append((key, step, float(image.mean())))
+        raise AssertionError
 
 
 def run(folder: Path, learner: Counter, steps: int = 6, **options: Any) -> tuple[Curves, Recorder]:
     config = CheckpointConfig(checkpoint_minutes=None, **options)
     store = CheckpointStore(folder / "checkpoints", {"seed": 0}, config)
     plan, tracker = Plan("counting", "step", steps, shown="sum/total", label="sum"), Recorder()
-    curves = run_training(
-        learner, plan, config=config, store=store, tracker=tracker, pictures=folder / "preview.png"
-    )
+    curves = run_training(learner, plan, config=config, store=store, watched=Watched(tracker))
     return curves, tracker
 
 
@@ -86,24 +82,10 @@ def test_what_is_logged_and_saved(tmp_path: Path) -> None:
     assert learner.numbers == list(range(6))
     assert tracker.logged == [(2, 1), (4, 6), (6, 15)]
     assert [row["images_seen"] for row in curves.rows] == [20, 40, 60]
-    assert tracker.shown == [("samples", 4, pytest.approx(0.3)), ("samples", 6, pytest.approx(0.5))]
     folders = (tmp_path / "checkpoints").iterdir()
     assert [folder.name for folder in folders] == ["step-00000006"]
     assert curves.column("sum/total") == [1, 6, 15]
     assert curves.column("perf/checkpoint_seconds") == [0, 0, 0]
-
-
-def test_the_preview_is_renewed_and_its_path_said_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    run(tmp_path, Counter())
-    with Image.open(tmp_path / "preview.png") as picture:
-        assert picture.size == (2, 2)
-        assert picture.getpixel((0, 0)) == (128, 128, 128)  # 0.5, of the second one
-    said = [r.getMessage() for r in caplog.records if "preview.png" in r.getMessage()]
-    assert len(said) == 1
-    assert "counting after 40 images" in said[0]
 
 
 def test_a_signal_is_obeyed_after_its_step_and_the_next_start_goes_on(tmp_path: Path) -> None:

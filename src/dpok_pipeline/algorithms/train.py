@@ -32,7 +32,7 @@ def train(
         method: The algorithm with its settings.
         model: The base model without a LoRA; it is left without one.
         prompts: The training prompts.
-        sampling: How an online method draws its images.
+        sampling: How an online method draws its images, and every method its filmstrip.
         load_reward: Gives an online method its reward.
         find_samples: Gives the folder of the finished shards that any other method learns from.
         work_dir: The folder of this run alone.
@@ -46,10 +46,11 @@ def train(
         "lora": method.lora,
         "config": method.training,
         "work_dir": work_dir,
+        "sampling": sampling,
     }
     result: TrainingResult
     if method.online:
-        result = trainer(model, prompts, load_reward(), sampling=sampling, **shared)
+        result = trainer(model, prompts, load_reward(), **shared)
     else:
         samples = SFTSamples.from_frame(Shards(find_samples()).frame(COLUMNS).iloc[:first_samples])
         result = trainer(model, samples, **shared)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +43,19 @@ class BaseModelHandle:
 
 
 @dataclass
+class Passes:
+    """Rows that have gone through a UNet since it was loaded.
+
+    Attributes:
+        forward: Rows of forward passes alone.
+        with_gradient: Rows of forward passes that are followed by a backward one.
+    """
+
+    forward: int = 0
+    with_gradient: int = 0
+
+
+@dataclass
 class DiffusionModel:
     """A loaded base model, whose weights are all frozen; a LoRA is attached to `unet` later.
 
@@ -56,6 +69,7 @@ class DiffusionModel:
         precision: Number type that `unet` and `vae` compute in, under autocast unless float32.
         options: How the networks use the device.
         prompt_cache: Embedding and pooled feature by prompt, see `prompt_encoder`.
+        passes: What the UNet has done so far.
     """
 
     unet: Any
@@ -67,6 +81,7 @@ class DiffusionModel:
     precision: Precision = "float32"
     options: NetworkOptions = PLAIN
     prompt_cache: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+    passes: Passes = field(default_factory=Passes, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -123,6 +138,15 @@ class DiffusionModel:
             self.precision = precision
             for module, dtype in rounded:
                 module.to(dtype)  # exact: the values are of this type already
+
+    @contextmanager
+    def eager(self) -> Iterator[DiffusionModel]:
+        """Give the same model with its UNet not compiled, for what must not cost a graph."""
+        if not self.options.compile:
+            yield self
+            return
+        with torch.compiler.set_stance("force_eager"):
+            yield replace(self, options=self.options.model_copy(update={"compile": False}))
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return the context in which the networks run."""

@@ -70,7 +70,12 @@ def _run_unet(model: DiffusionModel, latents: Tensor, timesteps: Tensor, hidden:
         graph = training_graph(model.unet, *inputs)
     with model.autocast(), graph:
         output: Tensor = model.unet(*inputs, return_dict=False)[0][: len(latents)]
-    return output.float() if torch.is_grad_enabled() else output.detach().float()
+    output = output.float() if torch.is_grad_enabled() else output.detach().float()
+    if output.requires_grad:
+        model.passes.with_gradient += len(latents)
+    else:
+        model.passes.forward += len(latents)
+    return output
 
 
 @dataclass(frozen=True)

@@ -182,3 +182,12 @@ def png_bytes(image: Tensor) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG")
     return file.getvalue()
+
+
+def image_of(png: bytes) -> Tensor:
+    """Decode the content of a PNG file, `(3, H, W)` in [0, 1] on the CPU."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.array(Image.open(io.BytesIO(png)).convert("RGB"))  # (H, W, 3)
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255

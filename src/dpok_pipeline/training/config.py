@@ -130,12 +130,6 @@ class OnlineConfig(TrainingConfig):
         description="Standard deviations, over the images of the first rollout, by which a "
         "rollout's mean may leave theirs before an alarm rings; null means no alarms.",
     )
-    log_images_every: int = Field(
-        default=100,
-        ge=1,
-        json_schema_extra=BOOKKEEPING,
-        description="Iterations between logged sample images.",
-    )
 
     @model_validator(mode="after")
     def _whole_slices(self) -> Self:

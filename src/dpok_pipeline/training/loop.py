@@ -8,28 +8,25 @@ metrics, checkpoints, giving up where every update is skipped, and the finished 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-
-from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.compiled import check_gradients
 from dpok_pipeline.diffusion.config import LoRAConfig
 from dpok_pipeline.diffusion.lora import attached_lora, save_lora
 from dpok_pipeline.diffusion.noise import derive_seed
-from dpok_pipeline.diffusion.sampler import png_bytes
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.durable import replace_durably
 from dpok_pipeline.files.locks import locked
 from dpok_pipeline.team.slices import Slices
 from dpok_pipeline.team.torch_team import current_team
 from dpok_pipeline.training.checkpoints import CheckpointStore
 from dpok_pipeline.training.config import CheckpointConfig, Resume, TrainingConfig
 from dpok_pipeline.training.lead import follow, leading, learner_state, load_learner_state
+from dpok_pipeline.training.monitoring.filmstrip import Filmstrip, Subject
+from dpok_pipeline.training.monitoring.speed import Speed
 from dpok_pipeline.training.optimiser import LoRAOptimiser
 from dpok_pipeline.training.randomness import capture_states, restore_states
 from dpok_pipeline.training.signals import stop_requests
@@ -44,14 +41,12 @@ class Step(NamedTuple):
     Attributes:
         images_seen: Images drawn or trained on since the run began.
         metrics: Numbers named `family/name`, or None where nothing is logged at this step.
-        preview: A picture of what has been learned, `(3, H, W)` in [0, 1] on the CPU, or None.
         skipped_in_a_row: Updates left out since the last good one; 0 where the step went well.
         why_skipped: Why the last of them was.
     """
 
     images_seen: int
     metrics: dict[str, float] | None = None
-    preview: Tensor | None = None
     skipped_in_a_row: int = 0
     why_skipped: str = ""
 
@@ -103,6 +98,49 @@ class Plan(NamedTuple):
     label: str
 
 
+class Watched(NamedTuple):
+    """What people look at while a run goes on. None of it decides a number.
+
+    Attributes:
+        tracker: Told the metrics.
+        filmstrip: Draws the same noises now and then; None for a run without it.
+        speed: Measures how fast the machine is used; None where nobody asks.
+    """
+
+    tracker: Tracker
+    filmstrip: Filmstrip | None = None
+    speed: Speed | None = None
+
+    def log(self, done: int, step: Step, saving: float) -> dict[str, float]:
+        """Report a step's metrics, and return all of them.
+
+        Args:
+            done: Steps done.
+            step: The last of them, which has metrics.
+            saving: Seconds that checkpoints have taken since the row before.
+        """
+        speed = {} if self.speed is None else self.speed.read()
+        metrics = {**(step.metrics or {}), **speed, "perf/checkpoint_seconds": saving}
+        self.tracker.log({**metrics, "images_seen": step.images_seen}, done)
+        return metrics
+
+    def draw_if_due(self, done: int, images_seen: int) -> None:
+        """Draw and report a frame of the filmstrip, if there is one and it is due."""
+        if self.filmstrip is None:
+            return
+        if (frame := self.filmstrip.draw_if_due(done, images_seen)) is not None:
+            self.tracker.log_image("filmstrip", frame, done)
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return the filmstrip's state, for a checkpoint; None for a run without it."""
+        return None if self.filmstrip is None else self.filmstrip.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        """Restore what `state_dict` returned."""
+        if self.filmstrip is not None and state is not None:
+            self.filmstrip.load_state_dict(state)
+
+
 def train_lora(
     model: DiffusionModel,
     make_learner: Callable[[], Learner],
@@ -114,6 +152,7 @@ def train_lora(
     work_dir: Path,
     tracker: Tracker,
     resume: Resume,
+    subject: Subject | None,
 ) -> TrainingResult:
     """Train a LoRA to the end of the plan, from the newest checkpoint where there is one.
 
@@ -130,6 +169,7 @@ def train_lora(
         work_dir: The folder of this run alone, for checkpoints and the finished `lora` folder.
         tracker: Told the metrics while training runs.
         resume: `never` removes the checkpoints that are there.
+        subject: What the filmstrip shows; None is a run without one.
 
     Raises:
         InputError: The checkpoints were made by another recipe, or are all damaged; too many
@@ -148,19 +188,15 @@ def train_lora(
         if team.rank > 0:
             follow(learner, team)
         store = CheckpointStore(work_dir / "checkpoints", recipe, config, resume)
-        curves = run_training(
-            learner,
-            plan,
-            config=config,
-            store=store,
-            tracker=tracker,
-            pictures=work_dir / "preview.png",
-        )
+        filmstrip = subject and Filmstrip(model, subject, plan.steps, work_dir / "filmstrip.png")
+        watched = Watched(tracker, filmstrip, Speed(model))
+        curves = run_training(learner, plan, config=config, store=store, watched=watched)
         folder = work_dir / "lora"
         save_lora(model.unet, folder, {**recipe, f"{plan.unit}s": plan.steps})
         saving = sum(curves.column("perf/checkpoint_seconds")) + store.seconds_spent()
         summary = {**learner.summary(curves), "checkpoint_seconds": saving}
-        return TrainingResult(folder, curves.frame(), summary)
+        frames = None if filmstrip is None else filmstrip.table()
+        return TrainingResult(folder, curves.frame(), summary, frames)
 
 
 def run_training(
@@ -169,8 +205,7 @@ def run_training(
     *,
     config: CheckpointConfig,
     store: CheckpointStore,
-    tracker: Tracker,
-    pictures: Path,
+    watched: Watched,
 ) -> Curves:
     """Repeat the learner's step until the plan is fulfilled.
 
@@ -179,8 +214,7 @@ def run_training(
         plan: How long to train.
         config: When to give up.
         store: Where the state is saved, and restored from.
-        tracker: Told the metrics while training runs.
-        pictures: The PNG file of the newest preview.
+        watched: What people look at while training runs.
 
     Returns:
         The learning curves, those from before a restart included.
@@ -192,27 +226,27 @@ def run_training(
             "learner": learner_state(learner),
             "curves": curves.state_dict(),
             "random_states": capture_states(),
+            "filmstrip": watched.state_dict(),
         }
 
-    done, shown = _restore(learner, curves, store, plan), ""
+    done, shown = _restore(learner, curves, watched, store, plan), ""
     bar = Progress(plan.title, plan.steps, plan.unit, done, curves.images_seen())
     with bar, stop_requests(plan.unit) as stop, leading(learner, current_team(), done) as lead:
+        watched.draw_if_due(0, 0)
         while done < plan.steps:
             step = lead.step(done)
             done += 1
             # 1. Write down what the step measured.
             if step.metrics is not None:
-                metrics = {**step.metrics, "perf/checkpoint_seconds": store.seconds_spent()}
+                metrics = watched.log(done, step, store.seconds_spent())
                 curves.add(done, step.images_seen, metrics)
-                tracker.log(metrics, done)
                 if plan.shown in metrics:
                     shown = f"{plan.label} {metrics[plan.shown]:.3f}"
-            if step.preview is not None:
-                tracker.log_image("samples", step.preview, done)
-                _show(step, plan, pictures)
-            # 2. Give up where nothing has been learned for too long.
+            # 2. Draw what people look at.
+            watched.draw_if_due(done, step.images_seen)
+            # 3. Give up where nothing has been learned for too long.
             _give_up_after_skipped(step, config, store)
-            # 3. Save. A signal that comes meanwhile is obeyed after the next step.
+            # 4. Save. A signal that comes meanwhile is obeyed after the next step.
             stopping = bool(stop)
             # What was saved before skipped updates stays the newest: nothing was learned since.
             if not step.skipped_in_a_row:
@@ -222,25 +256,14 @@ def run_training(
                 stop.obey()
         # One that came while the last checkpoint was written has no next step to wait for.
         stop.obey()
+        # Of a run that had ended before there were filmstrips.
+        watched.draw_if_due(done, curves.images_seen())
     return curves
 
 
-def _show(step: Step, plan: Plan, pictures: Path) -> None:
-    """Write the newest preview; say where it is, for the first time it is written."""
-    assert step.preview is not None
-    first = not pictures.exists()
-    replace_durably(pictures, png_bytes(step.preview))
-    if first:
-        logger.info(
-            "%s after %d images, below what the base model makes of the same noises: %s "
-            "(renewed as it learns; MLflow keeps them all)",
-            plan.title,
-            step.images_seen,
-            os.path.relpath(pictures) if pictures.is_relative_to(Path.cwd()) else pictures,
-        )
-
-
-def _restore(learner: Learner, curves: Curves, store: CheckpointStore, plan: Plan) -> int:
+def _restore(
+    learner: Learner, curves: Curves, watched: Watched, store: CheckpointStore, plan: Plan
+) -> int:
     """Take up the newest checkpoint's state; return the number of steps done."""
     saved = store.load_newest(at_most=plan.steps)
     if saved is None:
@@ -248,6 +271,8 @@ def _restore(learner: Learner, curves: Curves, store: CheckpointStore, plan: Pla
     done, state = saved
     load_learner_state(learner, state["learner"])
     curves.load_state_dict(state["curves"])
+    # A run that began before there were filmstrips has none, and gets one from here on.
+    watched.load_state_dict(state.get("filmstrip"))
     restore_states(state["random_states"])
     logger.info("Going on from %s %d", plan.unit, done)
     return done

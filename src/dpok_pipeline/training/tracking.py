@@ -87,11 +87,14 @@ class TrainingResult:
         curves: One row per logged iteration or update: `step`, `images_seen`, and metrics named
             `family/name`.
         summary: A few numbers of the whole run.
+        filmstrip: What was made of the same noises on the way, one row per picture: `step`,
+            `images_seen`, `noise`, `prompt`, `image`; None for a run that was not to draw it.
     """
 
     lora_folder: Path
     curves: pd.DataFrame
     summary: dict[str, Any]
+    filmstrip: pd.DataFrame | None = None
 
 
 def to_numbers(metrics: Mapping[str, Tensor]) -> dict[str, float]:

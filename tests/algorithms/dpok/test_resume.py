@@ -140,7 +140,6 @@ def test_how_often_and_what_is_watched_may_change(
         "checkpoints_kept": 1,
         "stop_after_skipped": 3,
         "alarm_deviations": 1.0,
-        "log_images_every": 1,
     }
     parts = run_dpok(tiny_model, tmp_path / "parts", Scores(1), iterations=2, **others)
     assert lora_bytes(parts) == lora_bytes(whole)

@@ -84,7 +84,7 @@ def test_what_a_run_reports(tiny_model: DiffusionModel, tmp_path: Path) -> None:
         Brightness(),
         sampling=SAMPLING,
         lora=LORA,
-        config=small_config(log_images_every=2),
+        config=small_config(),
         work_dir=tmp_path,
         tracker=Recorder(),
     )
@@ -101,8 +101,10 @@ def test_what_a_run_reports(tiny_model: DiffusionModel, tmp_path: Path) -> None:
         "perf",
     }
     assert [step for step, _ in logged] == [1, 2, 3]
-    assert logged[0][1] == {name for name in curves if "/" in name}
-    assert grids == [("samples", (3, 2 * 32, 8 * 32), 2)]
+    assert logged[0][1] == {"images_seen", *(name for name in curves if "/" in name)}
+    assert grids == [("filmstrip", (3, 32, 4 * 32), step) for step in range(4)]
+    assert (curves["reward/low"] < curves["reward/mean"]).all()
+    assert (curves["perf/share_of_machine"] > 0).all()
     assert result.summary["images"] == 12
     assert curves.notna().all(axis=None)
 
@@ -169,7 +171,7 @@ def test_the_rollout_that_fitted_is_the_next_ones_size(
     small = SmallMemory(predict_noise, 2, lambda model, latents, *rest: len(latents))
     monkeypatch.setattr("dpok_pipeline.diffusion.sampler.predict_noise", small)
     run_dpok(tiny_model, tmp_path, iterations=3)
-    assert small.refused == [4]
+    assert small.refused == [4, 4]  # once in the filmstrip, and once in the rollouts
 
 
 def test_kl_is_zero_at_initialisation(tiny_model: DiffusionModel, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from dpok_pipeline.team.slices import Slices
 from dpok_pipeline.team.torch_team import current_team
 from dpok_pipeline.training.config import Resume
 from dpok_pipeline.training.loop import Plan, Stateful, Step, train_lora
+from dpok_pipeline.training.monitoring.filmstrip import Subject
 from dpok_pipeline.training.optimiser import LoRAOptimiser
 from dpok_pipeline.training.randomness import counter_generator
 from dpok_pipeline.training.rollouts.alarms import Measure
@@ -241,4 +242,5 @@ def train_dpok(
         work_dir=work_dir,
         tracker=tracker,
         resume=resume,
+        subject=Subject(prompts[0], sampling),
     )

@@ -12,13 +12,14 @@ from dpok_pipeline.algorithms.sft.config import SFTConfig
 from dpok_pipeline.algorithms.sft.samples import SFTSamples
 from dpok_pipeline.algorithms.sft.update import WeightedImages, WeightedRegression, sft_weights
 from dpok_pipeline.diffusion.base_model import DiffusionModel
-from dpok_pipeline.diffusion.config import LoRAConfig
+from dpok_pipeline.diffusion.config import LoRAConfig, SamplingConfig
 from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.team.slices import Slices
 from dpok_pipeline.team.torch_team import current_team
 from dpok_pipeline.training.config import Resume
 from dpok_pipeline.training.loop import Plan, Stateful, Step, train_lora
+from dpok_pipeline.training.monitoring.filmstrip import Subject
 from dpok_pipeline.training.optimiser import LoRAOptimiser
 from dpok_pipeline.training.randomness import counter_generator
 from dpok_pipeline.training.scoring import not_finite
@@ -128,6 +129,7 @@ def train_sft(
     tracker: Tracker = NullTracker(),
     identity: str | Mapping[str, object] = "",
     resume: Resume = "auto",
+    sampling: SamplingConfig | None = None,
 ) -> TrainingResult:
     """Fine-tune a LoRA on images of the base model, each weighted by its reward.
 
@@ -143,6 +145,7 @@ def train_sft(
         tracker: Told the metrics every `log_every` updates.
         identity: What identifies the samples besides their content, which is always compared.
         resume: `never` removes the checkpoints that are there.
+        sampling: How the filmstrip's pictures are drawn; None draws none. It decides no number.
 
     Raises:
         InputError: The samples are another base model's, of another latent shape, or all without a
@@ -172,6 +175,7 @@ def train_sft(
         work_dir=work_dir,
         tracker=tracker,
         resume=resume,
+        subject=None if sampling is None else Subject(samples.prompts[0], sampling),
     )
 
 

@@ -26,7 +26,6 @@ from dpok_pipeline.training.loop import Step
 from dpok_pipeline.training.optimiser import LoRAOptimiser
 from dpok_pipeline.training.randomness import prompt_numbers, seeded
 from dpok_pipeline.training.rollouts.alarms import Measure, Watch
-from dpok_pipeline.training.rollouts.preview import Preview
 from dpok_pipeline.training.scoring import (
     NoFiniteReward,
     Scores,
@@ -118,7 +117,6 @@ class RolloutDrawer:
         # What only people look at is done by the member that writes it down.
         watched = measures if slices.team.rank == 0 else {}
         self.watch = Watch(watched, config.alarm_deviations)
-        self.preview = Preview(model, prompts, table, sampling, config.seed)
         self.images_seen = 0
         self._batch_size = config.rollout_batch
 
@@ -231,8 +229,6 @@ class RolloutDrawer:
             optimiser: Knows which updates were skipped.
         """
         scores, images = rollout.scores, len(rollout.texts)
-        due = (iteration + 1) % self.config.log_images_every == 0
-        shown = due and self.slices.team.rank == 0
         return Step(
             images_seen=self.images_seen,
             metrics={
@@ -243,7 +239,6 @@ class RolloutDrawer:
                 "perf/seconds": time.perf_counter() - rollout.started,
                 "perf/images_per_second": images / (rollout.finished - rollout.started),
             },
-            preview=self.preview.draw() if shown else None,
             skipped_in_a_row=optimiser.skipped_in_a_row,
             why_skipped=self._explain(rollout, iteration) if optimiser.skipped_in_a_row else "",
         )
