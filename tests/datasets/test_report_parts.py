@@ -13,6 +13,7 @@ from kedro.runner import SequentialRunner
 from dpok_pipeline.datasets.report_parts import ReportParts, ReportPartsDataset
 from dpok_pipeline.files.manifest import read_manifest, write_manifest
 from dpok_pipeline.hooks.preconditions import PreconditionHooks
+from tests.report.pictures.test_strips import filmstrip
 
 PARTS = ReportParts(
     experiment="color",
@@ -21,6 +22,7 @@ PARTS = ReportParts(
     curves={"rl": pd.DataFrame({"reward/mean": [0.5]})},
     pictures=pd.DataFrame({"method": ["rl"], "prompt_id": ["a"], "index": [3], "webp": [b"RIFF"]}),
     provenance={"Run": {"commit": "0123456789ab"}},
+    filmstrips={"rl": filmstrip()},
 )
 
 
@@ -39,6 +41,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert loaded is not None
     pd.testing.assert_frame_equal(loaded.scores, PARTS.scores)
     assert loaded.provenance == PARTS.provenance
+    pd.testing.assert_frame_equal(loaded.filmstrips["rl"], filmstrip())
     pd.testing.assert_frame_equal(loaded.pictures, PARTS.pictures)
 
 

@@ -127,7 +127,7 @@ def test_all_outputs_carry_the_crashed_runs_version(
     crashed: tuple[Path, list[str]], continued: str
 ) -> None:
     found = saved_versions(crashed[0])
-    assert set(found) == {"prompts.parquet", "lora", "curves.parquet"}
+    assert set(found) == {"prompts.parquet", "lora", "curves.parquet", "filmstrip.parquet"}
     assert len({version for versions in found.values() for version in versions}) == 1
     assert len(found["lora"]) == 4
 

@@ -58,6 +58,7 @@ def test_curves_have_a_point_per_iteration(client: MlflowClient, runs: dict[str,
     families = {key.partition("/")[0] for key in runs["color dpok"].data.metrics}
     assert families == {
         "reward", "kl", "policy", "value", "grad", "gradient_share", "perf", "images", "alarm",
+        "images_seen",
     }  # fmt: skip
 
 
@@ -87,6 +88,9 @@ def test_reports_curves_and_sample_grids_are_artifacts(
 
     assert "report/report.html" in listed("parent", "report")
     assert "color/report/report.html" in listed("parent", "color/report")
+    frames = [name.split("+") for name in listed("color sft", "images") if name.endswith(".png")]
+    assert sorted(int(parts[2]) for parts in frames) == [0, 1, 2, 3, 4]
+    assert {parts[0] for parts in frames} == {"images/filmstrip"}
     assert "images" in listed("color dpok")
     assert "color/dpok/curves" in listed("color dpok", "color/dpok")
 

@@ -50,7 +50,7 @@ def test_each_method_is_a_namespace_inside_its_experiment() -> None:
     nodes = {node.name: node for node in whole().nodes}
     training = nodes["color.free.train_online_lora_node"]
     assert training.namespace == "color.free"
-    assert training.outputs == ["color.free.lora", "color.free.curves"]
+    assert training.outputs == [f"color.free.{name}" for name in ("lora", "curves", "filmstrip")]
     assert "params:methods.free" in training.inputs
     assert "params:color.free.task" in training.inputs
     assert "color.sft.train_offline_lora_node" in nodes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -11,9 +12,11 @@ import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.pipelines.mlflow_store import MESSENGER
 from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker
 from dpok_pipeline.pipelines.task import TrackerAddress
+from tests.algorithms.test_resume import train
 from tests.project import mlflow_store
 
 
@@ -120,6 +123,24 @@ def test_training_goes_on_while_the_database_is_locked(
     tracker.log_image("samples", torch.zeros(3, 4, 4), 6)
     assert steps(client, address) == [1, 2, 3, 6]
     assert image_steps(client, address) == [2, 6]
+
+
+def test_a_killed_training_logs_each_frame_once(
+    client: MlflowClient, address: TrackerAddress, tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    class Killed(MlflowTracker):
+        def log_image(self, key: str, image: Any, step: int) -> None:
+            super().log_image(key, image, step)
+            if step == 3:  # it is logged, and the checkpoint is still that of step 2
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train("rwr", tiny_model, tmp_path, Killed(address), checkpoint_every=2)
+    assert image_steps(client, address) == [0, 1, 2, 3]
+    continued = MlflowTracker(address.model_copy(update={"continued": True}))
+    train("rwr", tiny_model, tmp_path, continued, checkpoint_every=2)
+    assert image_steps(client, address) == [0, 1, 2, 3, 4]
+    assert steps(client, address, "images_seen") == [1, 2, 3, 4]
 
 
 def test_training_goes_on_while_the_server_is_away(

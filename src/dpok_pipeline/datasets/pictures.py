@@ -8,11 +8,13 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from kedro.io import AbstractVersionedDataset, Version
 
 from dpok_pipeline.datasets.previews.guard import or_nothing
 from dpok_pipeline.datasets.previews.pictures import picture
 from dpok_pipeline.datasets.previews.tables import cell, size
+from dpok_pipeline.datasets.whole_files import ParquetDataset
 from dpok_pipeline.files.durable import save_whole
 
 if TYPE_CHECKING:
@@ -73,6 +75,30 @@ class PictureDataset(_FileDataset):
     def preview(self) -> ImagePreview:
         """Return the picture, no wider than a page, in the form that kedro-viz shows."""
         return picture(self.load())
+
+
+class FilmstripDataset(ParquetDataset):
+    """What a method made of the same noises while it trained; None if nobody drew it.
+
+    A LoRA from before there were filmstrips can therefore be evaluated.
+    """
+
+    may_be_absent = True
+
+    def load(self) -> pd.DataFrame | None:
+        """Return the table of the version to load; None if there is none."""
+        # A run that goes on can ask for its own version, of a node that was done without one.
+        if not self.exists():
+            return None
+        table: pd.DataFrame = super().load()
+        return table
+
+    @or_nothing
+    def preview(self) -> ImagePreview:  # type: ignore[override]
+        """Return the whole strip as one picture, in the form that kedro-viz shows."""
+        from dpok_pipeline.report.pictures.strips import draw_strip, on_white
+
+        return picture(on_white(draw_strip(super().load())))
 
 
 class PageDataset(_FileDataset):

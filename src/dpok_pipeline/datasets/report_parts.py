@@ -29,6 +29,8 @@ class ReportParts(NamedTuple):
         pictures: The images that reports show, as `report.pictures.chosen` describes them; none
             if the parts are of a release whose reports showed contact sheets only.
         provenance: Description of how the experiment was made, in titled sections.
+        filmstrips: What methods made of the same noises while they trained, by their names, in the
+            size of the page; nothing of one that was trained before there were filmstrips.
     """
 
     experiment: str
@@ -37,6 +39,7 @@ class ReportParts(NamedTuple):
     curves: dict[str, pd.DataFrame]
     pictures: pd.DataFrame
     provenance: dict[str, dict[str, str]]
+    filmstrips: dict[str, pd.DataFrame]
 
 
 class ReportPartsDataset(SealedFolderDataset[ReportParts, "ReportParts | None"]):
@@ -59,6 +62,8 @@ class ReportPartsDataset(SealedFolderDataset[ReportParts, "ReportParts | None"])
         for method, curve in data.curves.items():
             curve.to_parquet(partial / f"curves_{method}.parquet", index=False)
         data.pictures.to_parquet(partial / "pictures.parquet", index=False)
+        for method, strip in data.filmstrips.items():
+            strip.to_parquet(partial / f"filmstrip_{method}.parquet", index=False)
         seal(partial, final, {"experiment": data.experiment, "provenance": data.provenance})
 
     def load(self) -> ReportParts | None:
@@ -76,10 +81,8 @@ class ReportPartsDataset(SealedFolderDataset[ReportParts, "ReportParts | None"])
             provenance=metadata["provenance"],
             scores=pd.read_parquet(folder / "scores.parquet"),
             embeddings=pd.read_parquet(folder / "embeddings.parquet"),
-            curves={
-                path.stem.removeprefix("curves_"): pd.read_parquet(path)
-                for path in sorted(folder.glob("curves_*.parquet"))
-            },
+            curves=_by_method(folder, "curves"),
+            filmstrips=_by_method(folder, "filmstrip"),
             pictures=pd.read_parquet(pictures) if pictures.is_file() else no_pictures(),
         )
 
@@ -98,3 +101,11 @@ class ReportPartsDataset(SealedFolderDataset[ReportParts, "ReportParts | None"])
                 "size": size(size_of(folder)),
             }
         )
+
+
+def _by_method(folder: Path, kind: str) -> dict[str, pd.DataFrame]:
+    """Read the tables of a kind, each method's by its name."""
+    return {
+        path.stem.removeprefix(f"{kind}_"): pd.read_parquet(path)
+        for path in sorted(folder.glob(f"{kind}_*.parquet"))
+    }

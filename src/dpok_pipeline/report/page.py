@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jinja2
@@ -27,6 +28,7 @@ from dpok_pipeline.report.figures.dark import dark_colours
 from dpok_pipeline.report.figures.drawn import section_figures, train_prompts
 from dpok_pipeline.report.pictures.album import Material
 from dpok_pipeline.report.pictures.sections import picture_sections
+from dpok_pipeline.report.pictures.strips import Filmstrips, scenes
 from dpok_pipeline.report.provenance import Sections
 from dpok_pipeline.report.rendering import TEMPLATES, Figure, figure_html, template_environment
 from dpok_pipeline.report.tables import (
@@ -62,6 +64,7 @@ def render_report(
     curves: Mapping[str, Curves],
     materials: Mapping[str, Material],
     provenance: Sections,
+    filmstrips: Mapping[str, Filmstrips] = MappingProxyType({}),
     question: str = "",
     preferences: Preferences | None = None,
 ) -> str:
@@ -75,6 +78,7 @@ def render_report(
         curves: Learning curves by experiment and method.
         materials: Scores and pictures by experiment.
         provenance: As `provenance.collect_provenance` returns it.
+        filmstrips: Filmstrips by experiment and method.
         question: What the decisive claims answer, as the page's title; a general one if empty.
         preferences: What the human study adds; None leaves its section out.
 
@@ -102,6 +106,7 @@ def render_report(
             **_alarms(curves, shown),
             **picture_sections(materials, comparison, shown),
             dark=dark_colours(method.colour for method in shown),
+            scenes=scenes(filmstrips, shown),
             claims=_claim_rows(claims),
             **_votes(preferences),
             origin=headline.claims_origin(claims),

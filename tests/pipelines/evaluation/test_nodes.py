@@ -15,6 +15,7 @@ from dpok_pipeline.pipelines.evaluation.nodes import compare_and_judge, compare_
 from dpok_pipeline.pipelines.evaluation.reporting import compare_experiments, gather_report_parts
 from dpok_pipeline.pipelines.evaluation.tables import join_methods
 from dpok_pipeline.pipelines.task import Task
+from tests.report.pictures.test_strips import filmstrip
 
 CONFIG = EvaluationConfig(images_per_prompt=8, seed=1, batch_size=8, replicates=100)
 METHODS = (BASE, MethodLabel("sft", "SFT", "#d0842a"), MethodLabel("dpok", "DPOK", "#0b5d7a"))
@@ -82,8 +83,13 @@ def part(experiment: str, recipe: str = "one") -> ReportParts:
     curves = [pd.DataFrame({"step": [1]}), pd.DataFrame({"step": [1]})]
     return gather_report_parts(
         COMPARISON, Task(experiment=experiment), {"Run": {}},
-        *scored, *turned(embeddings(scored)), *curves,
+        *scored, *turned(embeddings(scored)), *curves, None, filmstrip(),
     )  # fmt: skip
+
+
+def test_a_method_without_a_filmstrip_has_no_strip() -> None:
+    assert list(part("color").filmstrips) == ["dpok"]
+    assert list(part("color").curves) == ["sft", "dpok"]
 
 
 def test_levels_are_metrics_and_claims_are_judged() -> None:

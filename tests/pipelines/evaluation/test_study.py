@@ -42,7 +42,7 @@ def parts(experiment: str, **columns: float) -> ReportParts:
          "index": noise, **columns}
         for method in METHODS for noise in range(24)
     ]  # fmt: skip
-    return ReportParts(experiment, pd.DataFrame(rows), pd.DataFrame(), {}, pd.DataFrame(), {})
+    return ReportParts(experiment, pd.DataFrame(rows), pd.DataFrame(), {}, pd.DataFrame(), {}, {})
 
 
 def test_from_images_to_votes() -> None:

@@ -118,7 +118,7 @@ def reporting(experiment: str, methods: Sequence[str]) -> list[Node]:
         report_parts(experiment),
     )
     images, scores, embeddings = of_all("images"), of_all("scores"), of_all("embeddings")
-    curves = of_methods("curves")
+    curves, filmstrips = of_methods("curves"), of_methods("filmstrip")
     comparison, claims, provenance = of_experiment("comparison", "claims", "provenance")
     sheets = of_experiment("train_sheet", "unseen_sheet")
     return [
@@ -141,7 +141,7 @@ def reporting(experiment: str, methods: Sequence[str]) -> list[Node]:
         ),
         node(
             gather_report_parts,
-            [settings, task, provenance, *images, *scores, *embeddings, *curves],
+            [settings, task, provenance, *images, *scores, *embeddings, *curves, *filmstrips],
             [parts],
         ),
         node(write_report, [comparison, claims, settings, parts], of_experiment("report")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dpok_pipeline.report.page import Preferences
 
 SHEET_COLUMNS = 8
+Table = TypeVar("Table")
 
 Sections = dict[str, dict[str, str]]
 
@@ -58,10 +59,10 @@ def draw_figures(
     )
 
 
-def _by_method(config: ComparisonConfig, curves: Sequence[pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Return the learning curves by the names of their methods; the base model has none."""
+def _by_method(config: ComparisonConfig, trained: Sequence[Table]) -> dict[str, Table]:
+    """Return what each method's training left by the method's name; the base model has none."""
     names = [method.name for method in config.methods[1:]]
-    return dict(zip(names, curves, strict=True))
+    return dict(zip(names, trained, strict=True))
 
 
 def draw_contact_sheets(
@@ -142,7 +143,10 @@ def describe_making(
 
 
 def gather_report_parts(
-    config: ComparisonConfig, task: Task, provenance: Sections, *tables: Shards | pd.DataFrame
+    config: ComparisonConfig,
+    task: Task,
+    provenance: Sections,
+    *tables: Shards | pd.DataFrame | None,
 ) -> ReportParts:
     """Bundle everything that reports show of one experiment.
 
@@ -150,14 +154,16 @@ def gather_report_parts(
         config: Labels and order of the methods.
         task: The node's task, which names the experiment.
         provenance: Description of how the experiment was made.
-        tables: Images of base model and methods, their scores, their embeddings, and the methods'
-            curves.
+        tables: Images of base model and methods, their scores, their embeddings, the methods'
+            curves, and their filmstrips; None for a method that was trained without one.
     """
     from dpok_pipeline.report.pictures.chosen import choose_pictures
+    from dpok_pipeline.report.pictures.strips import small
 
-    count = len(config.methods)
+    count, last = len(config.methods), len(tables) - len(config.methods[1:])
     images = [table for table in tables if isinstance(table, Shards)]
-    frames = [table for table in tables if isinstance(table, pd.DataFrame)]
+    frames = [table for table in tables[:last] if isinstance(table, pd.DataFrame)]
+    strips = _by_method(config, tables[last:])
     joined = join_methods(frames[: 2 * count])
     return ReportParts(
         experiment=task.experiment,
@@ -166,6 +172,9 @@ def gather_report_parts(
         curves=_by_method(config, frames[2 * count :]),
         pictures=choose_pictures(joined.scores, chain.from_iterable(images)),
         provenance=provenance,
+        filmstrips={
+            name: small(strip) for name, strip in strips.items() if isinstance(strip, pd.DataFrame)
+        },
     )
 
 
@@ -209,6 +218,7 @@ def write_report(
         methods=config.methods,
         curves={part.experiment: part.curves for part in evaluated},
         materials={part.experiment: Material(part.scores, part.pictures) for part in evaluated},
+        filmstrips={part.experiment: part.filmstrips for part in evaluated},
         provenance=_joint_provenance(evaluated),
         question=config.question,
         preferences=votes,

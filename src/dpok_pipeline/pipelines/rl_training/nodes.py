@@ -32,11 +32,11 @@ def train_online_lora(
     method: Method,
     compute: ComputeConfig,
     task: Task,
-) -> tuple[Path, pd.DataFrame]:
+) -> tuple[Path, pd.DataFrame, pd.DataFrame | None]:
     """Fine-tune on images that the policy draws while it learns, by the method's algorithm.
 
     Returns:
-        The folder of the finished LoRA, and the learning curves.
+        The folder of the finished LoRA, the learning curves, and the filmstrip.
     """
     from dpok_pipeline.pipelines.rl_training.measures import make_measures
 
@@ -63,4 +63,4 @@ def train_online_lora(
         sampling=sampling,
         scores=result.summary,
     )
-    return result.lora_folder, result.curves
+    return result.lora_folder, result.curves, result.filmstrip

@@ -1,6 +1,6 @@
 """Train LoRAs on images that the policy draws, one for each experiment and online method.
 
-prompts, base_model, reward_model ──► train_online_lora ──► lora, curves
+prompts, base_model, reward_model ──► train_online_lora ──► lora, curves, filmstrip
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ def _training(experiment: str, method: str) -> Node:
             "method": f"params:methods.{method}",
             "compute": "params:compute",
         },
-        outputs=[f"{experiment}.{method}.lora", f"{experiment}.{method}.curves"],
+        outputs=[
+            f"{experiment}.{method}.lora",
+            f"{experiment}.{method}.curves",
+            f"{experiment}.{method}.filmstrip",
+        ],
         picture=picture_of_training(method),
         shareable=True,
     )

@@ -8,6 +8,7 @@ import pandas as pd
 
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
+from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.files.shards import Shards
 from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker
 from dpok_pipeline.pipelines.model_card import write_model_card
@@ -18,14 +19,15 @@ from dpok_pipeline.pipelines.task import Task
 def train_offline_lora(
     samples: Shards,
     base_model: BaseModelHandle,
+    sampling: SamplingConfig,
     method: Method,
     compute: ComputeConfig,
     task: Task,
-) -> tuple[Path, pd.DataFrame]:
+) -> tuple[Path, pd.DataFrame, pd.DataFrame | None]:
     """Fine-tune on the stored samples, by the method's algorithm.
 
     Returns:
-        The folder of the finished LoRA, and the learning curves.
+        The folder of the finished LoRA, the learning curves, and the filmstrip.
     """
     from dpok_pipeline.algorithms.sft.samples import SFTSamples
 
@@ -38,6 +40,7 @@ def train_offline_lora(
         work_dir=task.folder,
         tracker=MlflowTracker(task.tracker),
         resume=task.resume,
+        sampling=sampling,
     )
     write_model_card(
         result.lora_folder,
@@ -47,4 +50,4 @@ def train_offline_lora(
         reward=samples.metadata.get("reward", "not recorded with the samples"),
         scores={"mean_reward_of_samples": float(data.rewards.mean()), **result.summary},
     )
-    return result.lora_folder, result.curves
+    return result.lora_folder, result.curves, result.filmstrip

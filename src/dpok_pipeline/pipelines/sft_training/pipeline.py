@@ -1,6 +1,6 @@
 """Train LoRAs on the stored samples, one for each experiment and offline method.
 
-sft_samples, base_model ──► train_offline_lora ──► lora, curves
+sft_samples, base_model ──► train_offline_lora ──► lora, curves, filmstrip
 """
 
 from __future__ import annotations
@@ -32,10 +32,15 @@ def _training(experiment: str, method: str) -> Node:
         inputs={
             "samples": f"{experiment}.sft_samples",
             "base_model": "base_model",
+            "sampling": "params:sampling",
             "method": f"params:methods.{method}",
             "compute": "params:compute",
         },
-        outputs=[f"{experiment}.{method}.lora", f"{experiment}.{method}.curves"],
+        outputs=[
+            f"{experiment}.{method}.lora",
+            f"{experiment}.{method}.curves",
+            f"{experiment}.{method}.filmstrip",
+        ],
         picture=picture_of_training(method),
         shareable=True,
     )
