@@ -29,7 +29,7 @@ from dpok_pipeline.report.figures.drawn import section_figures, train_prompts
 from dpok_pipeline.report.pictures.album import Material
 from dpok_pipeline.report.pictures.sections import picture_sections
 from dpok_pipeline.report.pictures.strips import Filmstrips, scenes
-from dpok_pipeline.report.provenance import Sections
+from dpok_pipeline.report.provenance import Lineage, Sections, lineage_context
 from dpok_pipeline.report.rendering import TEMPLATES, Figure, figure_html, template_environment
 from dpok_pipeline.report.tables import (
     FURTHER_METRICS,
@@ -67,6 +67,7 @@ def render_report(
     filmstrips: Mapping[str, Filmstrips] = MappingProxyType({}),
     question: str = "",
     preferences: Preferences | None = None,
+    lineage: Lineage | None = None,
 ) -> str:
     """Render the report of one experiment, or the joint one of several.
 
@@ -81,6 +82,7 @@ def render_report(
         filmstrips: Filmstrips by experiment and method.
         question: What the decisive claims answer, as the page's title; a general one if empty.
         preferences: What the human study adds; None leaves its section out.
+        lineage: Where each number comes from; None leaves the section out.
 
     Returns:
         A whole HTML page.
@@ -100,6 +102,7 @@ def render_report(
             caveat=headline.caveat(comparison),
             has_judge="judge" in set(comparison["metric"]),
             provenance=provenance,
+            **lineage_context(lineage, shown),
             plotly=Markup(get_plotlyjs()),
             **_tables(comparison, shown),
             **section_figures(comparison, curves, shown),
