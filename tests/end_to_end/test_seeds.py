@@ -15,6 +15,7 @@ from kedro.io import CatalogProtocol
 
 from dpok_pipeline.commands.over_seeds import claims as seeds
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.lineage.records import read_record
 from dpok_pipeline.runs import identity as run_identity
 from dpok_pipeline.runs.finished import note_finished
 from dpok_pipeline.runs.identity import describe_whole_run
@@ -39,12 +40,11 @@ def runs(finished: Outcome, catalog: CatalogProtocol, monkeypatch: pytest.Monkey
         asked.append(seed)
         with KedroSession.create(env=env, runtime_params=seeds._parameters(seed)) as session:
             context = session.load_context()
-            own = context.catalog
-        identity = describe_whole_run(pipelines["__default__"], own)
+        identity = describe_whole_run(pipelines["__default__"], context.catalog)
         # Its own version: other tests have written newer reports since.
         version = re.findall(r"08_reporting/report.html/([^/]+)/", finished.log)[-1]
         note_finished(WorkFolders.of(context).runs, identity, version)
-        return seeds._parts(own, version)
+        return seeds._parts(context, version)
 
     monkeypatch.setattr(seeds, "_run", run)
     return asked
@@ -67,7 +67,12 @@ def test_every_seed_is_run_and_all_are_compared(
     assert set(comparison["training_seeds"]) == {2}
     assert set(comparison["experiment"]) == {*EXPERIMENTS, "all"}
     assert isinstance(catalog.load("all_seeds.claims"), pd.DataFrame)
-    assert "2 training seeds" in catalog.load("all_seeds.report")
+    page = catalog.load("all_seeds.report")
+    assert "2 training seeds" in page
+    assert page.count('<details class="origin"') == 3 * len(EXPERIMENTS)
+    record = read_record(Path(catalog.get("all_seeds.report")._get_load_path()).parent)
+    assert record is not None
+    assert len(record.inputs) == 2 * len(EXPERIMENTS)
 
 
 def test_seeds_that_have_finished_are_not_run_again(runs: list[int], project: Path) -> None:

@@ -11,6 +11,7 @@ refused by name.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -84,6 +85,16 @@ def read_manifest(folder: Path, *, unfinished: bool = False) -> Manifest:
             f"{folder}: not finished, its manifest {MANIFEST} is not complete; make it again"
         )
     return manifest
+
+
+def folder_digest(folder: Path) -> str:
+    """Return one sha256 for all files that a finished folder's manifest lists.
+
+    Raises:
+        InputError: The folder is unfinished, or its manifest cannot be read.
+    """
+    files = json.dumps(read_manifest(folder).files, sort_keys=True)
+    return hashlib.sha256(files.encode()).hexdigest()
 
 
 def is_complete(folder: Path) -> bool:

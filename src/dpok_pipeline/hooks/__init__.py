@@ -10,10 +10,12 @@ from dpok_pipeline.hooks.tasks import TaskHooks
 from dpok_pipeline.hooks.tracking import TrackingHooks
 from dpok_pipeline.hooks.versions import VersionHooks
 from dpok_pipeline.hooks.viz.run_status import RunStatusHooks
+from dpok_pipeline.lineage.recording import LineageHooks
 
 TRACKING = TrackingHooks()
 JOURNAL = JournalHooks(TRACKING)
 VERSIONS = VersionHooks()
+LINEAGE = LineageHooks(TRACKING)
 # Of the hooks that ask to be called first, the last one in this list is called first, and of those
 # that ask to be called last it is called last: preconditions come before versions; the journal,
 # which may pin an interrupted run's version, is written before MLflow is asked for a run; and
@@ -23,7 +25,9 @@ HOOKS = (
     VERSIONS,
     PreconditionHooks(),
     TRACKING,
-    TaskHooks(TRACKING),
+    # Called before TRACKING, which ends the run of a node that has saved everything.
+    LINEAGE,
+    TaskHooks(TRACKING, LINEAGE),
     ProgressHooks(JOURNAL),
     SummaryHooks(),
     RunStatusHooks(JOURNAL),

@@ -11,6 +11,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.hooks.tracking import TrackingHooks
+from dpok_pipeline.lineage.recording import LineageHooks
 from dpok_pipeline.pipelines.models import forget_models
 from dpok_pipeline.pipelines.task import Task
 from dpok_pipeline.runs import work
@@ -22,10 +23,11 @@ class TaskHooks:
 
     Args:
         tracking: Hooks that open a run for each node that logs metrics.
+        lineage: Hooks that know what a node has read, and where that comes from.
     """
 
-    def __init__(self, tracking: TrackingHooks) -> None:
-        self._tracking = tracking
+    def __init__(self, tracking: TrackingHooks, lineage: LineageHooks) -> None:
+        self._tracking, self._lineage = tracking, lineage
         self._context: KedroContext | None = None
 
     @hook_impl
@@ -51,6 +53,7 @@ class TaskHooks:
         folder.mkdir(parents=True, exist_ok=True)
         resume = self._context.config_loader["parameters"]["resume"]
         fields = {"node": short, "work": folder, "resume": resume, "tracker": address}
+        fields["lineage"] = self._lineage.lineage(node)
         return {name: task.model_copy(update=fields)}
 
     @hook_impl

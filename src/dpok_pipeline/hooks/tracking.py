@@ -65,6 +65,15 @@ class TrackingHooks:
         """Id of the command's run; None while no run is open."""
         return None if self._run is None else self._run.run_id
 
+    @property
+    def run(self) -> TrackerAddress | None:
+        """Address of the command's run; None while no run is open."""
+        return self._run
+
+    def child_of(self, node_name: str) -> TrackerAddress | None:
+        """Return the address of the run of a node that is under way; None if it has none."""
+        return self._children.get(node_name)
+
     def prepare(self, journal: str) -> None:
         """Find the run of an interrupted command, in which this one goes on.
 

@@ -23,6 +23,8 @@ from dpok_pipeline.configuration import selection
 COMPARISON = "comparison"
 #: Tag of the nodes that several workers can share: those that train, or draw images in shards.
 SHAREABLE = "shareable"
+#: Tag of the nodes whose task says where what they read comes from.
+TRACED = "traced"
 #: How pictures are drawn: as large as they are if there is room, and no line broken but by `<br/>`,
 #: because kedro-viz changes the letters after Mermaid has measured them.
 DRAWN: Any = {

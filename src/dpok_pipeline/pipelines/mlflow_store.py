@@ -151,7 +151,7 @@ class Messenger:
             self._missing[what] = None
             return None
         try:
-            _check_present(uri)
+            check_present(uri)
             with _quiet_libraries():
                 return send()
         except _failures() as error:
@@ -279,7 +279,7 @@ def _try_database(uri: str) -> None:
         pass
 
 
-def _check_present(uri: str) -> None:
+def check_present(uri: str) -> None:
     """Raise if the file of a database is gone: an open connection would write into nothing."""
     path = _sqlite_file(uri)
     if path is not None and not path.is_file():

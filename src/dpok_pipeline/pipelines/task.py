@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dpok_pipeline.config import FrozenConfig
+from dpok_pipeline.report.provenance import Lineage
 from dpok_pipeline.training.config import Resume
 
 
@@ -40,6 +41,7 @@ class Task(FrozenConfig):
             hook has filled in the task.
         resume: `auto` goes on from the state in `work`; `never` starts anew.
         tracker: Run that metrics are logged to; None drops them.
+        lineage: Where what the node reads comes from, for a node that shows it; None for others.
     """
 
     experiment: str
@@ -48,6 +50,7 @@ class Task(FrozenConfig):
     work: Path | None = None
     resume: Resume = "auto"
     tracker: TrackerAddress | None = None
+    lineage: Lineage | None = None
 
     @property
     def folder(self) -> Path:

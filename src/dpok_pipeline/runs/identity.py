@@ -19,7 +19,7 @@ from dpok_pipeline.pipelines.models import hash_files, scorer_identity
 from dpok_pipeline.pipelines.task import Task
 
 # Folders of the package that no number depends on.
-NOT_HASHED = ("hooks", "commands", "sweeps", "cli.py", "__main__.py", "settings.py")
+NOT_HASHED = ("hooks", "commands", "sweeps", "lineage", "cli.py", "__main__.py", "settings.py")
 PACKAGE = Path(__file__).parents[1]
 
 Identity = dict[str, Any]
@@ -81,10 +81,10 @@ def _content(catalog: CatalogProtocol, name: str) -> str:
             return "absent"
     if (path := getattr(dataset, "_filepath", None)) is not None:
         return hash_files(Path(path))
-    return _identify(catalog.load(name))
+    return identify(catalog.load(name))
 
 
-def _identify(loaded: Any) -> str:
+def identify(loaded: Any) -> str:
     """Hash what a catalog entry has loaded: a model's handle, scorers, a folder or prompts."""
     if hasattr(loaded, "content_hash"):
         return str(loaded.content_hash)
@@ -93,5 +93,5 @@ def _identify(loaded: Any) -> str:
     elif isinstance(loaded, Path):
         return hash_files(loaded)
     elif isinstance(loaded, dict):
-        loaded = {key: _identify(value) for key, value in loaded.items()}
+        loaded = {key: identify(value) for key, value in loaded.items()}
     return hashlib.sha256(json.dumps(loaded, sort_keys=True).encode()).hexdigest()

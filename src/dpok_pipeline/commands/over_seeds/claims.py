@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from kedro.framework.project import pipelines
@@ -28,6 +28,7 @@ from dpok_pipeline.commands.options import (
 from dpok_pipeline.commands.over_seeds.seeds import run_side_by_side, share_out
 from dpok_pipeline.commands.run import check_choices
 from dpok_pipeline.configuration import selection
+from dpok_pipeline.configuration.tracking import read_tracking
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.hooks.versions import refuse_later_versions
 from dpok_pipeline.pipelines.graph import OVER_SEEDS, report_parts
@@ -38,12 +39,20 @@ from dpok_pipeline.runs.work import WorkFolders
 from dpok_pipeline.workers.runner import TeamContinuingRunner
 
 if TYPE_CHECKING:
-    from kedro.io import CatalogProtocol
+    from kedro.framework.context import KedroContext
 
     from dpok_pipeline.datasets.report_parts import ReportParts
+    from dpok_pipeline.lineage.records import Source
     from dpok_pipeline.training.config import Resume
 
 logger = logging.getLogger(__name__)
+
+
+class _Part(NamedTuple):
+    """What an experiment contributes to reports, with one training seed, and where that lies."""
+
+    content: ReportParts
+    source: Source
 
 
 @click.command(name="claims", cls=OneLineCommand)
@@ -114,34 +123,34 @@ def compare_over_seeds(
             arguments = {seed: _arguments(seed, env, resume) for seed in missing}
             run_side_by_side(arguments, share, runner.address, context.project_path)
             resume = "auto"  # From here on they have finished.
-    parts: list[ReportParts] = []
+    parts: list[_Part] = []
     for number, seed in enumerate(seeds, start=1):
         finished = _finished(seed, env) if resume == "auto" else []
         done = "; finished already" if finished else ""
         logger.info("Training seed %d (%d of %d)%s", seed, number, len(seeds), done)
         parts += [_with_seed(part, seed) for part in finished or _run(seed, env, resume, runner)]
     with KedroSession.create(env=env) as session:
-        _report(parts, session.load_context().catalog)
+        _report(parts, session.load_context())
 
 
-def _finished(seed: int, env: str | None) -> list[ReportParts]:
+def _finished(seed: int, env: str | None) -> list[_Part]:
     """Read what a finished whole run of a seed contributes to reports; empty if there is none."""
     with KedroSession.create(env=env, runtime_params=_parameters(seed)) as session:
         context = session.load_context()
         identity = describe_whole_run(pipelines["__default__"], context.catalog)
         version = find_finished(WorkFolders.of(context).runs, identity)
-        return [] if version is None else _parts(context.catalog, version)
+        return [] if version is None else _parts(context, version)
 
 
 def _run(
     seed: int, env: str | None, resume: Resume, runner: ContinuingRunner | None
-) -> list[ReportParts]:
+) -> list[_Part]:
     """Run the five pipelines with one seed, and read what they contribute to reports."""
     parameters = {**_parameters(seed), "resume": resume}
     with KedroSession.create(env=env, runtime_params=parameters) as session:
         outputs = session.run(runner=runner or ContinuingRunner())
         version = outputs["report"].resolve_save_version()
-        return _parts(session.load_context().catalog, version)
+        return _parts(session.load_context(), version)
 
 
 def _arguments(seed: int, env: str | None, resume: Resume) -> list[str]:
@@ -155,39 +164,55 @@ def _parameters(seed: int) -> dict[str, object]:
     return {"training_seed": seed, "run_name": f"seed {seed}"}
 
 
-def _parts(catalog: CatalogProtocol, version: str) -> list[ReportParts]:
+def _parts(context: KedroContext, version: str) -> list[_Part]:
     """Read each experiment's parts of one version; empty if one of them has been removed."""
+    from dpok_pipeline.lineage.recording import describe_source
+
     names = [report_parts(experiment) for experiment in selection.current().experiments]
-    datasets = [catalog.get(name, version=Version(version, None)) for name in names]
-    if not all(dataset.exists() for dataset in datasets):
+    catalog, project = context.catalog, Path(context.project_path)
+    datasets = {name: catalog.get(name, version=Version(version, None)) for name in names}
+    if not all(dataset.exists() for dataset in datasets.values()):
         return []
-    return [dataset.load() for dataset in datasets]
+    loaded = [(name, dataset, dataset.load()) for name, dataset in datasets.items()]
+    return [
+        _Part(part, describe_source(name, dataset, part, project)) for name, dataset, part in loaded
+    ]
 
 
-def _with_seed(part: ReportParts, seed: int) -> ReportParts:
-    return part._replace(scores=part.scores.assign(training_seed=seed))
+def _with_seed(part: _Part, seed: int) -> _Part:
+    scores = part.content.scores.assign(training_seed=seed)
+    return part._replace(content=part.content._replace(scores=scores))
 
 
-def _report(parts: list[ReportParts], catalog: CatalogProtocol) -> None:
+def _report(parts: list[_Part], context: KedroContext) -> None:
     """Save comparison, claims and report, and say what they hold."""
     from dpok_pipeline.evaluation.claims import summarise_claims
+    from dpok_pipeline.lineage.recording import Place, describe_command, record_saved
     from dpok_pipeline.pipelines.evaluation.nodes import compare_and_judge
     from dpok_pipeline.pipelines.evaluation.reporting import join_experiments, write_report
     from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker
+    from dpok_pipeline.pipelines.task import Task
     from dpok_pipeline.report.headline import terminal_summary
 
-    config = catalog.load("params:comparison")
+    catalog, project = context.catalog, Path(context.project_path)
+    config, contents = catalog.load("params:comparison"), [part.content for part in parts]
     comparison, judged = compare_and_judge(
-        join_experiments(parts), catalog.load("params:evaluation"), config, MlflowTracker(None)
+        join_experiments(contents), catalog.load("params:evaluation"), config, MlflowTracker(None)
     )
+    report = catalog.get(OVER_SEEDS[-1])
+    sources = [part.source for part in parts]
+    place = Place(catalog, project, read_tracking(context.config_loader), context.env)
+    task = Task(experiment="all", lineage=place.lineage(OVER_SEEDS[-1], sources))
     # The report shows the curves and pictures of the last seed.
-    last_seed = parts[-len(selection.current().experiments) :]
-    page = write_report(comparison, judged, config, *last_seed)
+    last_seed = contents[-len(selection.current().experiments) :]
+    page = write_report(comparison, judged, config, task, *last_seed)
+    about = {"run_id": report.resolve_save_version(), "env": context.env}
+    details = {"inputs": sources, "command": describe_command(about, project)}
     for name, result in zip(OVER_SEEDS, (comparison, judged, page), strict=True):
         catalog.save(name, result)
+        record_saved(catalog, name, project, details)
     summary = terminal_summary(comparison, judged, config.methods, config.question)
     logger.info("\n%s\n", summary)
     for row in summarise_claims(judged).itertuples():
         logger.info("holds on %d of %d: %s", row.holds, row.of, row.statement)
-    report = catalog.get(OVER_SEEDS[-1])
     logger.info("\nreport: %s", Path(report._get_load_path()))

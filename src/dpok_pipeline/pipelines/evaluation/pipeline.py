@@ -40,6 +40,7 @@ from dpok_pipeline.pipelines.evaluation.study import (
 )
 from dpok_pipeline.pipelines.graph import (
     COMPARISON,
+    TRACED,
     experiment_tag,
     method_node,
     picture_of_pipeline,
@@ -49,6 +50,8 @@ from dpok_pipeline.pipelines.graph import (
 )
 
 BASE = BASE_LABEL.name
+#: The functions of nodes whose pages say where each number comes from.
+REPORTS = (write_report, write_joint_report)
 
 
 def create_pipeline() -> Pipeline:
@@ -144,7 +147,7 @@ def reporting(experiment: str, methods: Sequence[str]) -> list[Node]:
             [settings, task, provenance, *images, *scores, *embeddings, *curves, *filmstrips],
             [parts],
         ),
-        node(write_report, [comparison, claims, settings, parts], of_experiment("report")),
+        node(write_report, [comparison, claims, settings, task, parts], of_experiment("report")),
         node(choose_study_sets, ["params:study", settings, *images], [study_sets(experiment)]),
     ]
 
@@ -178,7 +181,14 @@ def joint(experiments: Sequence[str]) -> list[Node]:
         ),
         _node(
             write_joint_report,
-            ["comparison", "claims", "params:comparison", "study_results", *parts],
+            [
+                "comparison",
+                "claims",
+                "params:comparison",
+                "params:all.task",
+                "study_results",
+                *parts,
+            ],
             ["report"],
         ),
     ]
@@ -198,6 +208,10 @@ def _node(
         "outputs": outputs if len(outputs) > 1 else outputs[0],
         "name": f"{func.__name__}_node",
         "namespace": experiment,
-        "tags": [COMPARISON, *([experiment_tag(experiment)] if experiment else [])],
+        "tags": [
+            COMPARISON,
+            *([experiment_tag(experiment)] if experiment else []),
+            *([TRACED] if func in REPORTS else []),
+        ],
     }
     return Node(**fields) if picture is None else pictured_node(picture, **fields)

@@ -182,6 +182,7 @@ def write_joint_report(
     comparison: pd.DataFrame,
     claims: pd.DataFrame,
     config: ComparisonConfig,
+    task: Task,
     study: pd.DataFrame | None,
     *parts: ReportParts | None,
 ) -> str:
@@ -191,19 +192,21 @@ def write_joint_report(
         comparison: The joint comparison.
         claims: The joint claims.
         config: Labels and order of the methods.
+        task: The node's task, which says where each number comes from.
         study: The study's counted votes; None where no study has been made yet.
         parts: What each experiment contributes; None for one that has not been evaluated.
     """
     from dpok_pipeline.study.section import preferences
 
     votes = None if study is None else preferences(study, config.methods)
-    return write_report(comparison, claims, config, *parts, votes=votes)
+    return write_report(comparison, claims, config, task, *parts, votes=votes)
 
 
 def write_report(
     comparison: pd.DataFrame,
     claims: pd.DataFrame,
     config: ComparisonConfig,
+    task: Task,
     *parts: ReportParts | None,
     votes: Preferences | None = None,
 ) -> str:
@@ -222,6 +225,7 @@ def write_report(
         provenance=_joint_provenance(evaluated),
         question=config.question,
         preferences=votes,
+        lineage=task.lineage,
     )
 
 

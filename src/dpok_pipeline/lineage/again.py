@@ -1,0 +1,42 @@
+"""The command that makes a version again: its node alone, with the inputs that it had."""
+
+from __future__ import annotations
+
+import shlex
+
+from dpok_pipeline.lineage.chain import REGISTERED
+from dpok_pipeline.lineage.records import Record, Source
+
+
+def command_again(record: Record) -> str:
+    """Return the command that makes a version again from the same inputs.
+
+    What no node made, the same command makes again.
+
+    Args:
+        record: The version's record; it must be the one beside it, which has the parameters.
+    """
+    command = record.command
+    if not record.node:
+        return command.text
+    words = ["kedro", "run", "--nodes", record.node]
+    if command.env not in (None, "local"):
+        words += ["--env", str(command.env)]
+    if command.parameters:
+        given = (f"{name}={value}" for name, value in command.parameters.items())
+        words += ["--params", ",".join(given)]
+    versions = [f"{one.name}:{one.version}" for one in record.inputs if _in_catalog(one)]
+    if versions:
+        words += ["--load-versions", ",".join(versions)]
+    return shlex.join(words)
+
+
+def _in_catalog(source: Source) -> bool:
+    """Say whether a version can be asked for; one of MLflow's registry, a catalog entry names."""
+    return source.version is not None and not source.version.startswith(REGISTERED)
+
+
+def command_of(name: str, version: str, env: str | None) -> str:
+    """Return the `kedro lineage` that tells of a version."""
+    words = ["kedro", "lineage", f"{name}:{version}"]
+    return shlex.join(words if env in (None, "local") else [*words, "--env", str(env)])
