@@ -7,7 +7,7 @@ from io import BytesIO
 import pandas as pd
 from PIL import Image
 
-from dpok_pipeline.report.pictures.strips import GAP, ROWS, SIDE, draw_strip, scenes, small
+from dpok_pipeline.report.pictures.strips import GAP, SIDE, draw_strip, scenes, small
 from dpok_pipeline.report.rendering import TEMPLATES, template_environment
 from tests.evaluation.synthetic import METHODS
 
@@ -59,7 +59,7 @@ def test_a_section_has_a_strip_for_each_experiment_and_method() -> None:
     strip = found[1].strips[0]
     assert strip.columns == ["base model", "48", "1,024 images"]
     assert strip.description == (
-        f"{ROWS} rows of pictures of “Four wolves.”, each row begun from one noise: what DPOK "
+        "4 rows of pictures of “Four wolves.”, each row begun from one noise: what DPOK "
         "makes of it after 0, 48 and 1,024 images of training"
     )
     page = template_environment(TEMPLATES).get_template("parts/strips.html.j2").render(scenes=found)
@@ -77,6 +77,6 @@ def test_without_filmstrips_there_is_no_section() -> None:
 
 def test_what_reports_keep_is_no_larger_than_the_page_needs() -> None:
     large, tiny = small(filmstrip(side=SIDE * 4)), small(filmstrip())
-    assert set(large["noise"]) == set(range(ROWS))
+    assert set(large["noise"]) == set(range(4))
     assert Image.open(BytesIO(large["image"].iloc[0]["bytes"])).size == (SIDE, SIDE)
     assert tiny["image"].iloc[0] == filmstrip()["image"].iloc[0]

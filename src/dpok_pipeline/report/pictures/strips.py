@@ -18,8 +18,8 @@ Filmstrips = Mapping[str, pd.DataFrame]
 
 #: Side of a picture on the page, and the gap between two, in pixels.
 SIDE, GAP = 112, 4
-#: Noises that the page shows, and WebP's quality there: many strips stand on one page.
-ROWS, QUALITY = 3, 78
+#: WebP's quality on the page, where many strips stand.
+QUALITY = 78
 
 
 class Strip(NamedTuple):
@@ -71,7 +71,6 @@ def scenes(strips: Mapping[str, Filmstrips], methods: Sequence[MethodLabel]) -> 
 
 
 def _strip(table: pd.DataFrame, method: MethodLabel) -> Strip:
-    table = table[table["noise"] < ROWS]
     picture = draw_strip(table, SIDE)
     buffer = BytesIO()
     picture.save(buffer, "WEBP", quality=QUALITY, method=6)
@@ -141,8 +140,7 @@ def small(table: pd.DataFrame) -> pd.DataFrame:
         _open(image["bytes"], SIDE).save(buffer, "WEBP", quality=95)
         return {"bytes": buffer.getvalue(), "path": None}
 
-    shown = table[table["noise"] < ROWS]
-    return shown.assign(image=shown["image"].map(shrunk))
+    return table.assign(image=table["image"].map(shrunk))
 
 
 def _open(content: bytes, side: int | None) -> Image.Image:

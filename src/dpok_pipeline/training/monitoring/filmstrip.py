@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: Noises that every frame begins from: enough to tell what is common to them.
-NOISES = 4
+NOISES = 3
 #: Frames of a run of any length, the base model's and the last one among them.
 FRAMES = 6
 
