@@ -66,7 +66,7 @@ def seeds_in_mlflow(folder: Path) -> list[tuple[str, str]]:
     experiments = [one.experiment_id for one in client.search_experiments()]
     runs = client.search_runs(experiments)
     found = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    return sorted((run.info.run_name, run.info.status) for run in found)
+    return sorted((run.info.run_name.rpartition(", ")[2], run.info.status) for run in found)
 
 
 def test_two_seeds_at_a_time_end_in_one_comparison(folder: Path) -> None:

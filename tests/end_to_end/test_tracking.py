@@ -18,6 +18,7 @@ from tests.project import EXPERIMENTS
 
 pytestmark = pytest.mark.xdist_group("whole run")
 METHODS = ("sft", "dpok")
+NAME = "smoke, all experiments, seed 0"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def runs(client: MlflowClient) -> dict[str, Run]:
     """The whole run's parent as `parent`, and its children by name."""
     experiment = client.get_experiment_by_name("dpok_pipeline_smoke")
     found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
-    parent = next(run for run in found if run.info.run_name == "__default__")
+    parent = next(run for run in found if run.info.run_name == NAME)
     children = {
         run.info.run_name: run
         for run in found

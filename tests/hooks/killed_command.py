@@ -48,6 +48,9 @@ WRITES: tuple[tuple[type, str], ...] = (
             "log_model_artifacts",
             "finalize_logged_model",
             "log_outputs",
+            "create_registered_model",
+            "create_model_version",
+            "set_logged_model_tags",
             "set_terminated",
         )
     ),

@@ -32,7 +32,9 @@ def test_what_one_run_wrote_is_what_another_read(tracked: Project) -> None:
     assert "output.prompts" not in child.data.tags
     tracked.pipeline = Pipeline(tracked.pipeline.nodes[1:])
     tracked.run(SECOND)
-    later = next(run for run in tracked.runs[3:] if run.info.run_name == "training+evaluation")
+    later = next(
+        run for run in tracked.runs[3:] if run.info.run_name == "smoke, training+evaluation, seed 0"
+    )
     assert later.data.tags["input.prompts"] == FIRST
     assert later.data.tags["output.color.dpok.curves"] == SECOND
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from collections.abc import Callable
@@ -75,6 +76,9 @@ def check_exactly_once(folder: Path) -> None:
     assert model.status == "READY"
     (output,) = child.outputs.model_outputs
     assert output.model_id == model.model_id
+    (registered,) = client.search_model_versions("name = 'killed.color.dpok'")
+    assert registered.tags["model_id"] == model.model_id
+    assert str(registered.version) == json.loads(model.tags["mlflow.modelVersions"])[0]["version"]
     points = client.get_metric_history(child.info.run_id, "reward/mean")
     assert [point.step for point in points] == [1, 2, 3]
     assert len(parent.inputs.dataset_inputs) == 1
@@ -93,12 +97,14 @@ POINTS = {
     "the journal is written": ("write", 1),
     "the command's run is opened": ("create_run", 1),
     "a node's run is opened": ("create_run", 2),
-    "the node has logged a step": ("log_batch", 4),
+    "the node has logged a step": ("log_batch", 6),
     "the digest of an input is logged": ("log_inputs", 1),
     "a model is begun": ("create_logged_model", 1),
     "a model's files are there": ("log_model_artifacts", 1),
     "a model is whole": ("finalize_logged_model", 1),
     "a model is linked to its run": ("log_outputs", 1),
+    "a model is registered": ("create_registered_model", 1),
+    "a version is registered": ("create_model_version", 1),
     "an artifact is logged": ("log_artifact", 1),
     "the node's run has ended": ("set_terminated", 1),
     "the node is noted as done": ("write", 3),
@@ -116,13 +122,13 @@ def order(tmp_path_factory: pytest.TempPathFactory, database: Path) -> list[str]
     return writes(folder)
 
 
-# The window that once left a second model; another one left an open run.
-WINDOW = "a model is whole"
+# The windows in which a second model or version could come up; another one once left an open run.
+WINDOWS = ("a model is whole", "a version is registered")
 
 
 @pytest.mark.parametrize(
     "point",
-    [pytest.param(point, marks=() if point == WINDOW else pytest.mark.stress) for point in POINTS],
+    [pytest.param(point, marks=() if point in WINDOWS else pytest.mark.stress) for point in POINTS],
 )
 def test_killed_just_after(point: str, folder: Path, order: list[str]) -> None:
     name, number = POINTS[point]

@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from dpok_pipeline.hooks import mlflow_runs, tracking
 from dpok_pipeline.hooks.summary import SummaryHooks
 from dpok_pipeline.pipelines import mlflow_store, mlflow_tracker
+from dpok_pipeline.tracking import cost, system_metrics
 from tests.hooks.tracked_project import FIRST, Project
 from tests.project import mlflow_store as mlflow_store_of
 
@@ -32,7 +33,7 @@ class Locked:
 
 
 def go_away(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    for module in (mlflow_store, mlflow_runs, tracking, mlflow_tracker):
+    for module in (mlflow_store, mlflow_runs, tracking, mlflow_tracker, cost, system_metrics):
         monkeypatch.setattr(module, "client_of", AWAY[how])
 
 
@@ -63,7 +64,10 @@ class GoesAway:
 @pytest.mark.parametrize(
     ("node", "lacking"),
     [
-        ("prepare", "output prompts; input prompts; the run color dpok; output color.dpok.curves"),
+        (
+            "prepare",
+            "versions of prepare; input prompts; the run color dpok; output color.dpok.curves",
+        ),
         ("color.dpok.train_lora", "the run color dpok; output color.dpok.curves"),
         ("color.compare_methods", "the run color evaluation; output color.comparison"),
     ],
@@ -83,7 +87,7 @@ def test_a_run_goes_on_without_mlflow_and_says_what_it_lacks(
     assert first.startswith("MLflow does not take what it is told (")
     assert f" and will lack {lacking.partition(';')[0]}; the run goes on" in first
     assert f"lacks, in whole or in part: {lacking}" in last
-    assert "the end of training+evaluation. The catalog has all of it" in last
+    assert "the end of smoke, training+evaluation, seed 0. The catalog has all of it" in last
     assert "\n" not in first + last
     assert (tracked.folder / "color" / "comparison.csv" / FIRST / "comparison.csv").is_file()
 
@@ -114,7 +118,7 @@ def test_a_database_that_is_deleted_in_mid_run_is_noticed_and_not_made_again(
         tracked.run(others=(summary,))
     first, last = warnings_of(caplog)
     assert f"its database is gone: '{database}'" in first
-    assert "the end of training+evaluation" in last
+    assert "the end of smoke, training+evaluation, seed 0" in last
     assert not database.exists()
 
 
@@ -131,7 +135,7 @@ def test_a_server_that_is_away_at_the_end_does_not_hide_how_it_ended(
     tracked.crash = fail
     with pytest.raises(ZeroDivisionError), caplog.at_level(logging.WARNING, "dpok_pipeline"):
         tracked.run(others=(summary,))
-    assert "lacks, in whole or in part: the end of training+evaluation." in warnings_of(caplog)[-1]
+    assert "; what tracking cost; the end of smoke, " in warnings_of(caplog)[-1]
 
 
 def test_a_run_that_mlflow_missed_in_part_ends_all_its_child_runs(

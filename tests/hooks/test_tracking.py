@@ -23,6 +23,7 @@ from dpok_pipeline.pipelines.task import Task, TrackerAddress
 from tests.hooks.tracked_project import FIRST, SECOND, Group, Inner, Project
 
 KEY, OTHER_KEY = "0" * 32, "1" * 32
+NAME = "smoke, training+evaluation, seed 0"
 
 
 class Refuses:
@@ -34,7 +35,7 @@ class Refuses:
 
 
 ALL_FINISHED = [
-    ("training+evaluation", "FINISHED"),
+    (NAME, "FINISHED"),
     ("color dpok", "FINISHED"),
     ("color evaluation", "FINISHED"),
 ]
@@ -54,9 +55,12 @@ def test_a_command_has_one_run_and_a_child_for_each_node_that_trains_or_compares
         assert child.data.tags[PARENT] == parent.info.run_id
         assert child.data.tags["experiment"] == "color"
         assert child.data.tags["method"] == method
+        assert (child.data.tags["environment"], child.data.tags["seed"]) == ("smoke", "0")
     assert tracked.steps_of(dpok) == [1, 2, 3]
     assert evaluation.data.metrics == {"evaluation/reward": 1.0}
-    assert not parent.data.metrics
+    assert set(parent.data.metrics) == {"tracking/seconds", "tracking/share"}
+    assert 0 < parent.data.metrics["tracking/share"] < 1
+    assert "Run again: `kedro run --params 'a=b c'`" in parent.data.tags["mlflow.note.content"]
 
 
 def test_the_commit_is_logged_in_a_checkout(
@@ -139,8 +143,8 @@ def test_a_run_has_the_name_that_was_given_or_that_of_its_pipelines(tracked: Pro
     tracked.config["run_name"] = "seed 1"
     tracked.run(FIRST)
     tracked.config["run_name"] = None
-    tracked.run(SECOND, pipeline_names=[])
-    assert [run.info.run_name for run in tracked.runs] == ["seed 1", "__default__"]
+    tracked.run(SECOND, pipeline_names=[], env=None, runtime_params={"training_seed": 3})
+    assert [run.info.run_name for run in tracked.runs] == ["seed 1", "base, seed 3"]
 
 
 def test_two_sessions_in_one_process_have_two_runs(tracked: Project) -> None:
@@ -148,7 +152,7 @@ def test_two_sessions_in_one_process_have_two_runs(tracked: Project) -> None:
     tracked.run(FIRST)
     tracked.run(SECOND)
     assert tracked.states() == ALL_FINISHED * 2
-    first, second = (run for run in tracked.runs if run.info.run_name == "training+evaluation")
+    first, second = (run for run in tracked.runs if run.info.run_name == NAME)
     assert first.data.tags["output.prompts"] == FIRST
     assert second.data.tags["output.prompts"] == SECOND
     # Nothing is left behind for whoever else uses MLflow in this process.
@@ -177,7 +181,7 @@ def test_nodes_in_threads_log_each_to_its_own_run(tracked: Project) -> None:
 
 def test_a_node_that_fails_fails_its_run_and_the_commands(tracked: Project) -> None:
     tracked.stop(ValueError)
-    assert tracked.states() == [("training+evaluation", "FAILED"), ("color dpok", "FAILED")]
+    assert tracked.states() == [(NAME, "FAILED"), ("color dpok", "FAILED")]
     tracked.run(SECOND)
     assert tracked.states()[2:] == ALL_FINISHED
 
@@ -195,14 +199,14 @@ def test_a_child_run_fails_when_an_output_cannot_be_saved(
     monkeypatch.setattr(CSVDataset, "save", disk_full)
     with pytest.raises(Exception, match="No space left"):
         tracked.run()
-    assert tracked.states() == [("training+evaluation", "FAILED"), ("color dpok", "FAILED")]
+    assert tracked.states() == [(NAME, "FAILED"), ("color dpok", "FAILED")]
 
 
 def test_an_interrupted_command_kills_its_runs(tracked: Project) -> None:
     tracked.stop(KeyboardInterrupt)
     assert {state for _, state in tracked.states()} == {"RUNNING"}
     tracked.hooks.interrupted()
-    assert tracked.states() == [("training+evaluation", "KILLED"), ("color dpok", "KILLED")]
+    assert tracked.states() == [(NAME, "KILLED"), ("color dpok", "KILLED")]
     tracked.hooks.interrupted()  # once more harms nobody
     assert tracked.hooks.run_id is None
 
@@ -210,7 +214,7 @@ def test_an_interrupted_command_kills_its_runs(tracked: Project) -> None:
 def test_what_an_interrupted_session_left_open_is_ended_by_the_next(tracked: Project) -> None:
     tracked.stop(KeyboardInterrupt)
     tracked.run(SECOND)
-    killed = [("training+evaluation", "KILLED"), ("color dpok", "KILLED")]
+    killed = [(NAME, "KILLED"), ("color dpok", "KILLED")]
     assert tracked.states() == [*killed, *ALL_FINISHED]
 
 
@@ -253,7 +257,7 @@ def test_a_run_is_not_reopened_unless_mlflow_has_it_in_this_experiment(tracked: 
     tracked.config["experiment_name"] += " of another environment"
     tracked.run(journal=KEY)
     assert second not in parents()
-    assert tracked.states() == [("training+evaluation", "FINISHED")]
+    assert tracked.states() == [(NAME, "FINISHED")]
 
 
 def test_a_run_that_was_to_be_reopened_is_forgotten_with_its_session(tracked: Project) -> None:
@@ -272,7 +276,7 @@ def test_a_run_that_nobody_continues_is_ended_as_killed_with_its_children(
     tracked.hooks.give_up(OTHER_KEY)
     assert {state for _, state in tracked.states()} == {"RUNNING"}
     tracked.hooks.give_up(KEY)
-    assert tracked.states() == [("training+evaluation", "KILLED"), ("color dpok", "KILLED")]
+    assert tracked.states() == [(NAME, "KILLED"), ("color dpok", "KILLED")]
 
 
 def test_a_run_that_has_failed_stays_so_when_it_is_given_up(tracked: Project) -> None:
@@ -287,7 +291,7 @@ def test_without_a_context_nothing_is_reopened_or_opened(tracked: Project) -> No
     hooks.give_up(KEY)
     assert hooks.run_id is None
     assert hooks.open_child("color.dpok.train_lora", "color", "dpok", {}) is None
-    hooks.after_pipeline_run()
+    hooks.after_pipeline_run(tracked.pipeline, tracked.catalog(FIRST))
 
 
 def test_a_server_that_is_away_at_the_start_is_answered_in_one_line(tracked: Project) -> None:

@@ -12,6 +12,7 @@ from dpok_pipeline.commands.options import OneLineCommand
 from dpok_pipeline.commands.project import config_loader
 from dpok_pipeline.configuration.tracking import TrackingConfig, read_tracking
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.tracking.headline import VIEW, VIEW_TAG
 
 HOST, PORT = "127.0.0.1", 5000
 # Defaults of environment variables; a value that the user has set stays.
@@ -72,7 +73,9 @@ def runs_page(config: TrackingConfig, address: str) -> str:
         experiment = client.get_experiment_by_name(config.experiment_name)
     if experiment is None:
         return f"{address} ({config.experiment_name} has none yet: `kedro run` makes them)"
-    return f"{address}/#/experiments/{experiment.experiment_id}/runs"
+    page = f"{address}/#/experiments/{experiment.experiment_id}/runs"
+    # The view has the paper's table as columns; evaluation leaves it there.
+    return f"{page}?viewStateShareKey={VIEW}" if VIEW_TAG in experiment.tags else page
 
 
 def check_free(host: str, port: int) -> None:

@@ -22,6 +22,7 @@ from dpok_pipeline.configuration.experiments import check_experiments, read_expe
 from dpok_pipeline.configuration.known_names import check_types
 from dpok_pipeline.configuration.methods import FILE, read_methods
 from dpok_pipeline.configuration.selection import Selection, select
+from dpok_pipeline.configuration.tracking import read_tracking
 from dpok_pipeline.configuration.validation import PARAMETERS, explain_field
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.config import ComparisonConfig
@@ -29,6 +30,8 @@ from dpok_pipeline.evaluation.names import BASE, MethodLabel
 
 # OmegaConf keeps only the text of an error in a resolver.
 IN_RESOLVER = re.compile(r"InputError raised while resolving interpolation: (.*)")
+#: Beginning of the types of catalog entries that read from MLflow's registry.
+REGISTERED = "dpok_pipeline.tracking.registered."
 #: Beginning of Kedro's message when two files of one environment have the same key.
 TWO_FILES = "Duplicate keys found in "
 
@@ -61,7 +64,14 @@ class ProjectConfigLoader(OmegaConfigLoader):
         merged = self._merged(key)
         if key == "catalog":
             check_types(merged)
+            self._name_registry(merged)
         return merged
+
+    def _name_registry(self, entries: Mapping[str, Any]) -> None:
+        """Tell the entries that read from MLflow's registry in which store it is."""
+        for entry in entries.values():
+            if str(entry.get("type", "")).startswith(REGISTERED) and "tracking_uri" not in entry:
+                entry["tracking_uri"] = read_tracking(self).tracking_uri
 
     def _merged(self, key: str) -> Any:
         """Let Kedro merge the files of one kind, and explain in one line why it cannot."""

@@ -35,7 +35,8 @@ class TrackingConfig(FrozenConfig):
     run_name: str | None = Field(
         None,
         coerce_numbers_to_str=True,
-        description="Name of the command's run; null means the names of its pipelines.",
+        description="Name of the command's run; null says what it runs, by environment, "
+        "experiments and seed.",
     )
 
 

@@ -6,25 +6,46 @@ its global tracking URI are not used.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import json
 import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.manifest import MANIFEST, read_manifest
+from dpok_pipeline.tracking.model_versions import (
+    CONTENT,
+    DATASET,
+    DATASET_VERSION,
+    model_name,
+    register,
+)
+from dpok_pipeline.tracking.registered import content_hash
+from dpok_pipeline.tracking.signature import picture_side, sampling_signature
 
 # Packages that a LoRA needs. Without this list, MLflow would import everything to find them.
 PACKAGES = ("diffusers", "peft", "safetensors", "torch", "transformers")
 
-# Tag of a logged model: the hash of the hashes of the LoRA's files.
-CONTENT = "content"
+
+class Maker(NamedTuple):
+    """What has made a dataset.
+
+    Attributes:
+        base_model: Handle of the base model that the node has read; None if it has read none.
+        sampling: How the command draws images; None where its parameters do not say.
+        mlflow_experiment: Name of the MLflow experiment.
+        about: Tags of the command's run, among them the environment and the training seed.
+    """
+
+    base_model: Any
+    sampling: SamplingConfig | None
+    mlflow_experiment: str
+    about: Mapping[str, str]
 
 
 def log_input(client: Any, run_id: str, name: str, data: Any, path: Path) -> None:
@@ -57,7 +78,7 @@ def log_input(client: Any, run_id: str, name: str, data: Any, path: Path) -> Non
 
 
 def log_output(
-    client: Any, run_id: str, name: str, path: Path, wishes: dict[str, str], base_model: str | None
+    client: Any, run_id: str, name: str, path: Path, wishes: dict[str, str], maker: Maker
 ) -> None:
     """Log a dataset that a node has saved, as the metadata of its catalog entry say.
 
@@ -67,8 +88,7 @@ def log_output(
         name: The dataset's name in the catalog.
         path: File or folder of the version.
         wishes: `{artifact: FOLDER}` for files, `{model: diffusers}` for a LoRA.
-        base_model: Path or hub id of the base model that the node has read; None if it has read
-            none.
+        maker: What has made it.
 
     Raises:
         InputError: A LoRA is to be logged, but its base model is not known.
@@ -78,15 +98,33 @@ def log_output(
         namespace = name.split(".")[:-1]
         client.log_artifact(run_id, str(path), "/".join([*namespace, folder]))
     if wishes.get("model") == "diffusers":
-        if base_model is None:
+        if maker.base_model is None:
             raise InputError(
                 f"conf/*/catalog*.yml: {name}: metadata.mlflow.model: the node that saves it reads "
                 "no base model; remove `model: diffusers`"
             )
-        log_lora(client, run_id, name.replace(".", "_"), path, base_model)
+        model_id = log_lora(client, run_id, name.replace(".", "_"), path, maker)
+        _register(client, run_id, name, path, model_id, maker)
 
 
-def log_lora(client: Any, run_id: str, name: str, path: Path, base_model: str) -> None:
+def _register(client: Any, run_id: str, name: str, path: Path, model_id: str, maker: Maker) -> None:
+    """Make a logged LoRA a version of the registered model of its experiment and method."""
+    *experiment, method, _ = name.split(".")
+    tags = {
+        **maker.about,
+        "experiment": ".".join(experiment),
+        "method": method,
+        DATASET: name,
+        DATASET_VERSION: path.parent.name,
+        CONTENT: content_hash(path),
+        "run": run_id,
+    }
+    registered = model_name(maker.mlflow_experiment, tags["experiment"], method)
+    description = f"`{name}`, version {path.parent.name} in Kedro's catalog."
+    register(client, registered, model_id, run_id, tags, description)
+
+
+def log_lora(client: Any, run_id: str, name: str, path: Path, maker: Maker) -> str:
     """Log a LoRA as an MLflow model of the diffusers flavour, unless the run has it already.
 
     `mlflow.diffusers.log_model` does the same in the active run and the global store; these steps
@@ -97,13 +135,15 @@ def log_lora(client: Any, run_id: str, name: str, path: Path, base_model: str) -
         run_id: Id of the run that has trained the LoRA.
         name: Name of the model in MLflow.
         path: Folder of the LoRA.
-        base_model: Path or hub id of the base model.
+        maker: What has made it.
+
+    Returns:
+        MLflow's id of the model.
     """
     from mlflow.entities import LoggedModelOutput
 
     run = client.get_run(run_id)
-    content = json.dumps(read_manifest(path).files, sort_keys=True).encode()
-    tags = {CONTENT: hashlib.sha256(content).hexdigest()}
+    tags = {CONTENT: content_hash(path)}
     model_id = _logged_before(client, run.info, name, tags)
     if model_id is None:
         logged = client.create_logged_model(
@@ -111,13 +151,14 @@ def log_lora(client: Any, run_id: str, name: str, path: Path, base_model: str) -
         )
         model_id, status = logged.model_id, "FAILED"
         try:
-            _log_model(client, logged, run_id, path, base_model)
+            _log_model(client, logged, run_id, path, maker)
             status = "READY"
         finally:
             client.finalize_logged_model(model_id, status)
     outputs = run.outputs.model_outputs if run.outputs else []
     if model_id not in [output.model_id for output in outputs]:
         client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    return str(model_id)
 
 
 def _logged_before(client: Any, run: Any, name: str, tags: Mapping[str, str]) -> str | None:
@@ -135,11 +176,13 @@ def _logged_before(client: Any, run: Any, name: str, tags: Mapping[str, str]) ->
     return whole
 
 
-def _log_model(client: Any, logged: Any, run_id: str, path: Path, base_model: str) -> None:
+def _log_model(client: Any, logged: Any, run_id: str, path: Path, maker: Maker) -> None:
     """Write the files of a model, and give them to MLflow."""
     import mlflow
     from mlflow.models import Model
 
+    base_model, sampling = maker.base_model, maker.sampling
+    side = picture_side(base_model.path, getattr(base_model, "revision", None))
     model = Model(
         artifact_path=logged.artifact_location,
         model_uuid=logged.model_id,
@@ -150,8 +193,10 @@ def _log_model(client: Any, logged: Any, run_id: str, path: Path, base_model: st
         mlflow.diffusers.save_model(
             adapter_path=str(path),
             path=f"{folder}/model",
-            base_model=base_model,
+            base_model=base_model.path,
             mlflow_model=model,
+            signature=None if sampling is None else sampling_signature(sampling, side),
+            metadata=None if sampling is None else {"sampling": sampling.model_dump()},
             pip_requirements=_requirements(),
         )
         client.log_model_artifacts(logged.model_id, f"{folder}/model")

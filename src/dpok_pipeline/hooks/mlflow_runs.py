@@ -15,6 +15,9 @@ from dpok_pipeline.files.fingerprint import flatten
 from dpok_pipeline.files.git import describe_commit
 from dpok_pipeline.pipelines.mlflow_store import JOURNAL, PARENT, client_of
 from dpok_pipeline.pipelines.task import TrackerAddress
+from dpok_pipeline.tracking.headline import run_note
+from dpok_pipeline.tracking.results import NOTE
+from dpok_pipeline.tracking.run_names import environment_of, seed_of
 
 # Limits that hold in any of MLflow's stores: characters of a parameter's value and of a tag's, and
 # parameters in one write.
@@ -26,6 +29,7 @@ OPTIONS = ("env", "run_id", "kedro_version")
 def open_run(
     config: TrackingConfig,
     run_params: Mapping[str, Any],
+    name: str,
     journal: str | None = None,
     interrupted: str | None = None,
 ) -> TrackerAddress:
@@ -34,6 +38,7 @@ def open_run(
     Args:
         config: Store and MLflow experiment.
         run_params: Description of the run that Kedro passes to its hooks.
+        name: Name of a new run, unless the configuration gives one.
         journal: Key of the command's journal, by which a later command finds the run; None if it
             has no journal.
         interrupted: Id of the run of an interrupted command, which is opened again; None opens a
@@ -43,21 +48,20 @@ def open_run(
     command = shlex.join(["kedro", *sys.argv[1:]])[:TAG_LENGTH]
     tags = {key: str(run_params[key]) for key in OPTIONS if run_params.get(key)}
     tags |= {"command": command, "mlflow.source.name": command, "mlflow.source.type": "LOCAL"}
-    tags |= {"mlflow.user": _user()}
+    tags |= {"mlflow.user": _user(), **about(run_params)}
     if (commit := describe_commit(Path(run_params["project_path"]))) is not None:
         tags |= {"git.sha": commit.sha, "git.dirty": str(commit.dirty).lower()}
         tags |= {"mlflow.source.git.commit": commit.sha}
+    tags[NOTE] = run_note(command, tags)
     if journal is not None:
         tags[JOURNAL] = journal
     if interrupted is None:
-        name = config.run_name or "+".join(run_params["pipeline_names"] or ["__default__"])
         experiment = experiment_id(client, config)
         # With its tags in the same write: a run without its journal's key would not be found again.
-        info = client.create_run(experiment, run_name=name, tags=tags).info
+        info = client.create_run(experiment, run_name=config.run_name or name, tags=tags).info
     else:
         client.update_run(interrupted, status="RUNNING")
-        for key, value in tags.items():
-            client.set_tag(interrupted, key, value)
+        set_tags(client, interrupted, tags)
         info = client.get_run(interrupted).info
     return TrackerAddress(
         uri=config.tracking_uri,
@@ -65,6 +69,18 @@ def open_run(
         name=info.run_name,
         continued=interrupted is not None,
     )
+
+
+def about(run_params: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags that a command's run shares with its child runs and its LoRAs."""
+    return {"environment": environment_of(run_params), "seed": str(seed_of(run_params))}
+
+
+def set_tags(client: Any, run_id: str, tags: Mapping[str, str]) -> None:
+    """Set several tags of a run in one write."""
+    from mlflow.entities import RunTag
+
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
 def experiment_id(client: Any, config: TrackingConfig) -> str:
@@ -92,8 +108,17 @@ def experiment_id(client: Any, config: TrackingConfig) -> str:
     return str(experiment.experiment_id)
 
 
-def open_child(parent: TrackerAddress, experiment: str, method: str) -> TrackerAddress:
-    """Open a child run; in a continued run, open the interrupted command's child run again."""
+def open_child(
+    parent: TrackerAddress, experiment: str, method: str, others: Mapping[str, str]
+) -> TrackerAddress:
+    """Open a child run; in a continued run, open the interrupted command's child run again.
+
+    Args:
+        parent: The command's run.
+        experiment: Experiment that the run is about.
+        method: Method that it is about, or `evaluation`.
+        others: Further tags of a new run.
+    """
     client = client_of(parent.uri)
     tags = {PARENT: parent.run_id, "experiment": experiment, "method": method}
     mlflow_experiment = client.get_run(parent.run_id).info.experiment_id
@@ -106,8 +131,17 @@ def open_child(parent: TrackerAddress, experiment: str, method: str) -> TrackerA
         run_id = runs[0].info.run_id
         client.update_run(run_id, status="RUNNING")
     else:
-        run_id = client.create_run(mlflow_experiment, run_name=name, tags=tags).info.run_id
+        run_id = client.create_run(
+            mlflow_experiment, run_name=name, tags={**others, **tags}
+        ).info.run_id
     return TrackerAddress(uri=parent.uri, run_id=run_id, name=name, continued=bool(runs))
+
+
+def end_child(child: TrackerAddress, outputs: Mapping[str, str]) -> None:
+    """End a child run as finished, with the versions of what its node has written as tags."""
+    client = client_of(child.uri)
+    set_tags(client, child.run_id, outputs)
+    client.set_terminated(child.run_id, "FINISHED")
 
 
 def parameter_groups(

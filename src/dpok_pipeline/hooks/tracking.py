@@ -20,13 +20,17 @@ from kedro.io import AbstractVersionedDataset, CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.configuration.tracking import TrackingConfig, read_tracking
-from dpok_pipeline.hooks.artifacts import log_input, log_output
+from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.hooks.artifacts import Maker, log_input, log_output
 from dpok_pipeline.hooks.mlflow_runs import (
+    about,
+    end_child,
     experiment_id,
     log_parameters,
     open_child,
     open_run,
     parameter_groups,
+    set_tags,
 )
 from dpok_pipeline.pipelines.mlflow_store import (
     MESSENGER,
@@ -37,6 +41,11 @@ from dpok_pipeline.pipelines.mlflow_store import (
     in_one_line,
 )
 from dpok_pipeline.pipelines.task import TrackerAddress
+from dpok_pipeline.tracking.cost import TrackingCost
+from dpok_pipeline.tracking.registered import RegisteredDataset
+from dpok_pipeline.tracking.results import tell_results
+from dpok_pipeline.tracking.run_names import name_run
+from dpok_pipeline.tracking.system_metrics import SystemMetrics
 
 EVALUATION = "evaluation"
 
@@ -50,13 +59,19 @@ class TrackingHooks:
         self._journal: str | None = None
         self._interrupted_run: str | None = None
         self._run: TrackerAddress | None = None
+        # Tags that the command's run shares with its child runs and its LoRAs.
+        self._about: dict[str, str] = {}
+        self._system = SystemMetrics()
+        self._cost = TrackingCost()
         # Child runs of the nodes that have not finished, by the nodes' names.
         self._children: dict[str, TrackerAddress] = {}
-        # By the nodes' names: the versions that a node has read, its base model's path, and the
-        # outputs that it has saved.
+        # By the nodes' names: the versions that a node has read, its base model, and the outputs
+        # that it has saved, with their versions.
         self._versions_read: dict[str, dict[str, str]] = {}
-        self._base_models: dict[str, str] = {}
-        self._saved: dict[str, set[str]] = {}
+        self._base_models: dict[str, Any] = {}
+        self._saved: dict[str, dict[str, str | None]] = {}
+        # Tags of the command's run that MLflow has not been told yet.
+        self._tags: dict[str, str] = {}
         # Datasets that are logged as inputs of the command's run.
         self._inputs: set[str] = set()
 
@@ -88,8 +103,8 @@ class TrackingHooks:
         """
         if self._config is None:
             return
-        client = connect(self._config.tracking_uri)
-        with in_one_line():
+        with MESSENGER.timed(), in_one_line():
+            client = connect(self._config.tracking_uri)
             experiment_id(client, self._config)
             self._interrupted_run = find_run(client, self._config, journal)
         self._journal = journal
@@ -132,8 +147,11 @@ class TrackingHooks:
         run, title = self._run, f"{experiment} {method}"
         if run is None or not method:
             return None
+        others = dict(self._about)
+        if (algorithm := getattr(parameters.get("params:method"), "algorithm", None)) is not None:
+            others["algorithm"] = str(algorithm)
         child = MESSENGER.tell(
-            run.uri, f"the run {title}", lambda: open_child(run, experiment, method)
+            run.uri, f"the run {title}", lambda: open_child(run, experiment, method, others)
         )
         if child is None:
             return None
@@ -143,8 +161,9 @@ class TrackingHooks:
             # The names lose their namespaces, so that MLflow compares child runs by columns.
             namespaces = (f"{experiment}.", f"{method}.")
             log_parameters(child, parameter_groups(parameters, namespaces))
-            for name, version in self._versions_read.get(node_name, {}).items():
-                client_of(child.uri).set_tag(child.run_id, f"input.{name}", version)
+            read = self._versions_read.get(node_name, {})
+            tags = {f"input.{name}": version for name, version in read.items()}
+            set_tags(client_of(child.uri), child.run_id, tags)
 
         MESSENGER.tell(child.uri, f"parameters and inputs of {title}", describe)
         return child
@@ -153,6 +172,7 @@ class TrackingHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Read where runs are tracked; a misspelt key is refused before anything runs."""
         self._config = read_tracking(context.config_loader)
+        self._cost.begin()
         self._journal = self._interrupted_run = None
 
     # This hook comes last, when no other can refuse the command any more: Kedro calls no hook after
@@ -165,15 +185,20 @@ class TrackingHooks:
         self._end("KILLED")  # A session that was interrupted in this process may have left runs.
         self._catalog = catalog
         self._versions_read, self._base_models, self._saved = {}, {}, {}
-        self._inputs = set()
+        self._inputs, self._tags = set(), {}
         MESSENGER.begin()
         if self._config is None:
             return
+        self._about = about(run_params)
         if self._journal is None:
-            connect(self._config.tracking_uri)
+            with MESSENGER.timed():
+                connect(self._config.tracking_uri)
         try:
-            with in_one_line():
-                self._run = open_run(self._config, run_params, self._journal, self._interrupted_run)
+            with MESSENGER.timed(), in_one_line():
+                name = name_run(run_params, pipeline)
+                self._run = open_run(
+                    self._config, run_params, name, self._journal, self._interrupted_run
+                )
                 names = [name for name in pipeline.inputs() if name.startswith("params:")]
                 groups = parameter_groups({name: catalog.load(name) for name in names})
                 log_parameters(self._run, groups)
@@ -182,12 +207,13 @@ class TrackingHooks:
             raise
         finally:
             self._journal = self._interrupted_run = None
+        self._system.start(self._run)
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any, node: Node) -> None:
         """Tag the version that was read, and log its digest if its catalog entry says so."""
         if hasattr(data, "content_hash"):
-            self._base_models[node.name] = data.path
+            self._base_models[node.name] = data
         version = self._version(dataset_name, "load")
         if self._run is None or version is None:
             return
@@ -195,45 +221,49 @@ class TrackingHooks:
         if dataset_name in self._inputs:
             return
         self._inputs.add(dataset_name)
-        client, run_id = client_of(self._run.uri), self._run.run_id
-
-        def log() -> None:
-            client.set_tag(run_id, f"input.{dataset_name}", version)
-            if self._wishes(dataset_name).get("input"):
-                log_input(client, run_id, dataset_name, data, self._path(dataset_name, version))
-
-        MESSENGER.tell(self._run.uri, f"input {dataset_name}", log)
+        self._tags[f"input.{dataset_name}"] = version
+        if self._wishes(dataset_name).get("input"):
+            client, run_id = client_of(self._run.uri), self._run.run_id
+            path = self._path(dataset_name, version)
+            MESSENGER.tell(
+                self._run.uri,
+                f"input {dataset_name}",
+                lambda: log_input(client, run_id, dataset_name, data, path),
+            )
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
-        """Tag the version that was written, and log it if its catalog entry says so.
+        """Log what was written if its catalog entry says so.
 
-        A node's child run ends with the last of the node's outputs.
+        With the last of a node's outputs the versions of all that it has read and written become
+        tags, and its child run ends.
         """
         if self._run is None or getattr(self._dataset(dataset_name), "unfinished", False):
             return
         child = self._children.get(node.name)
-        version = self._version(dataset_name, "save")
-        base_model = self._base_models.get(node.name)
-        if version is not None:
+        saved = self._saved.setdefault(node.name, {})
+        saved[dataset_name] = version = self._version(dataset_name, "save")
+        if version is not None and self._wishes(dataset_name):
+            run, base_model = child or self._run, self._base_models.get(node.name)
             MESSENGER.tell(
-                self._run.uri,
+                run.uri,
                 f"output {dataset_name}",
-                lambda: self._log_version(child, dataset_name, version, base_model),
+                lambda: self._log_output(run, dataset_name, version, base_model),
             )
-        saved = self._saved.setdefault(node.name, set())
-        saved.add(dataset_name)
-        if child is not None and saved.issuperset(node.outputs):
+        if not set(saved).issuperset(node.outputs):
+            return
+        outputs = {f"output.{name}": str(found) for name, found in saved.items() if found}
+        self._tags |= outputs
+        self._tell_tags(f"versions of {node.name}")
+        if child is not None:
             del self._children[node.name]
-            MESSENGER.tell(
-                child.uri,
-                f"the end of {child.name}",
-                lambda: client_of(child.uri).set_terminated(child.run_id, "FINISHED"),
-            )
+            MESSENGER.tell(child.uri, f"the end of {child.name}", lambda: end_child(child, outputs))
 
     @hook_impl
-    def after_pipeline_run(self) -> None:
-        """End the command's run."""
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Log what the command has found, and end its run."""
+        if self._run is not None and self._config is not None:
+            tell_results(self._run, self._config, pipeline, catalog)
         self._end("FINISHED")
 
     @hook_impl
@@ -248,22 +278,33 @@ class TrackingHooks:
 
     def _end(self, status: str) -> None:
         """End all open runs. If MLflow fails, that must not hide why the command has ended."""
+        self._tell_tags("versions of what was read and written")
         run = self._run
         self._children, self._run = {}, None
+        self._system.stop()
         if run is not None:
+            self._cost.tell(run)
             client = client_of(run.uri)
             what = f"the end of {run.name}"
             MESSENGER.tell(run.uri, what, lambda: end_run(client, run.run_id, status))
 
-    def _log_version(
-        self, child: TrackerAddress | None, name: str, version: str, base_model: str | None
-    ) -> None:
-        """Tag the runs of command and node with an output; log it in the node's if there is one."""
-        runs = [run for run in (child, self._run) if run is not None]
-        for run in runs:
-            client_of(run.uri).set_tag(run.run_id, f"output.{name}", version)
+    def _tell_tags(self, what: str) -> None:
+        """Set the tags of the command's run that have come up since the last time, in one write."""
+        run, tags, self._tags = self._run, self._tags, {}
+        if run is not None and tags:
+            MESSENGER.tell(run.uri, what, lambda: set_tags(client_of(run.uri), run.run_id, tags))
+
+    def _log_output(self, run: TrackerAddress, name: str, version: str, base_model: Any) -> None:
+        experiment = "" if self._config is None else self._config.experiment_name
+        maker = Maker(base_model, self._sampling(), experiment, self._about)
         path, wishes = self._path(name, version), self._wishes(name)
-        log_output(client_of(runs[0].uri), runs[0].run_id, name, path, wishes, base_model)
+        log_output(client_of(run.uri), run.run_id, name, path, wishes, maker)
+
+    def _sampling(self) -> SamplingConfig | None:
+        """Read how the command draws images; None where its parameters do not say."""
+        if self._catalog is None or "params:sampling" not in self._catalog:
+            return None
+        return SamplingConfig.model_validate(self._catalog.load("params:sampling"))
 
     def _dataset(self, name: str) -> Any:
         return None if self._catalog is None else self._catalog.get(name)
@@ -279,6 +320,8 @@ class TrackingHooks:
     def _version(self, name: str, kind: str) -> str | None:
         """Return the version of a dataset that was loaded or saved; None if it has no versions."""
         dataset = self._dataset(name)
+        if isinstance(dataset, RegisteredDataset):
+            return dataset.registered_version
         if not isinstance(dataset, AbstractVersionedDataset) or dataset._version is None:
             return None
         resolve = dataset.resolve_load_version if kind == "load" else dataset.resolve_save_version

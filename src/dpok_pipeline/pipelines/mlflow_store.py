@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -123,10 +124,32 @@ class Messenger:
     def __init__(self) -> None:
         self._missing: dict[str, None] = {}
         self._next_try = 0.0
+        # System metrics are told from a thread of their own, one message at a time.
+        self._lock = threading.RLock()
+        self._depth = 0
+        self._seconds = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that this process has spent on tracking, in `tell` and `timed`."""
+        return self._seconds
 
     def begin(self) -> None:
         """Forget what an earlier command of this process could not tell."""
         self._missing, self._next_try = {}, 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count the time of a block as spent on tracking; a block within another counts once."""
+        with self._lock:
+            started = time.perf_counter()
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    self._seconds += time.perf_counter() - started
 
     def tell(
         self, uri: str, what: str, send: Callable[[], Answer], *, often: bool = False
@@ -146,6 +169,10 @@ class Messenger:
         Raises:
             OSError: The disk is full.
         """
+        with self.timed():
+            return self._tell(uri, what, send, often)
+
+    def _tell(self, uri: str, what: str, send: Callable[[], Answer], often: bool) -> Answer | None:
         started = time.monotonic()
         if often and started < self._next_try:
             self._missing[what] = None

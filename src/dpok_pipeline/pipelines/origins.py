@@ -7,6 +7,7 @@ other settings than the configuration has by then.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ from dpok_pipeline.pipelines.models import (
 )
 from dpok_pipeline.training.config import GenerationConfig
 
+#: How the folder of a LoRA from MLflow's registry is named, after the registered model.
+FROM_REGISTRY = re.compile(r"(?P<name>.+)-v(?P<number>\d+)")
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -48,6 +52,12 @@ def check_origins(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.Data
         InputError: A dataset was made from other inputs. The message names the dataset, the
             differences and the remedy.
     """
+    for name in sorted(pipeline.all_outputs()):
+        if reason := getattr(catalog.get(name), "only_read", ""):
+            raise InputError(
+                f"{name}: {reason}, and this command would make it; run `evaluation` alone, or "
+                "remove the entry from conf/*/catalog*.yml"
+            )
     checks = {
         "sft_samples": _check_samples,
         "lora": _check_lora,
@@ -81,7 +91,7 @@ def _check_samples(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.
 def _check_lora(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
     from dpok_pipeline.diffusion.lora import read_metadata
 
-    _check_training(name, read_metadata(path), catalog, prompts)
+    _check_training(name, read_metadata(path), catalog, prompts, _registered(path.parent.name))
 
 
 def _check_images(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
@@ -97,7 +107,9 @@ def _check_images(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.D
     metadata = read_manifest(path).metadata
     _refuse_changes(name, metadata.get("recipe", {}), expected, "evaluation")
     if name.split(".")[1] != BASE.name:
-        _check_training(name, metadata.get("training", {}), catalog, prompts)
+        training = metadata.get("training", {})
+        registered = _registered(str(metadata.get("version", "")))
+        _check_training(name, training, catalog, prompts, registered)
 
 
 def _check_scores(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
@@ -108,10 +120,32 @@ def _check_scores(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.D
     _refuse_changes(name, scored_by, present, "evaluation")
 
 
+def _registered(version: str) -> str:
+    """Return the version of a LoRA that comes from MLflow's registry, `NAME-v3`; else nothing."""
+    return version if FROM_REGISTRY.fullmatch(version) else ""
+
+
 def _check_training(
-    name: str, before: Mapping[str, Any], catalog: CatalogProtocol, prompts: pd.DataFrame
+    name: str,
+    before: Mapping[str, Any],
+    catalog: CatalogProtocol,
+    prompts: pd.DataFrame,
+    registered: str,
 ) -> None:
-    """Compare how a LoRA was trained with how its method would train one now."""
+    """Compare how a LoRA was trained with how its method would train one now.
+
+    Whoever names a version of the registry wants that one, by whatever settings it was trained. It
+    must still be of the same base model, or its images would be nothing that anybody has trained.
+    """
+    if registered:
+        trained_on = before.get("base_model")
+        present = catalog.load("base_model").content_hash
+        if trained_on not in (None, present):
+            raise InputError(
+                f"{name}: {registered} was trained on the base model {trained_on[:12]}, base_model "
+                f"is {present[:12]}; name another version, or the LoRA's own base model"
+            )
+        return
     experiment, key, _ = name.split(".")
     (method,) = (method for method in selection.current().methods if method.name == key)
     texts = list(select_prompts(prompts, experiment, "train")["text"])

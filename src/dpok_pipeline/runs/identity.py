@@ -17,6 +17,7 @@ from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.files.fingerprint import flatten
 from dpok_pipeline.pipelines.models import hash_files, scorer_identity
 from dpok_pipeline.pipelines.task import Task
+from dpok_pipeline.tracking.registered import RegisteredDataset
 
 # Folders of the package that no number depends on.
 NOT_HASHED = ("hooks", "commands", "sweeps", "lineage", "cli.py", "__main__.py", "settings.py")
@@ -79,6 +80,9 @@ def _content(catalog: CatalogProtocol, name: str) -> str:
             return str(dataset.resolve_load_version())
         except VersionNotFoundError:
             return "absent"
+    if isinstance(dataset, RegisteredDataset):
+        # By its bytes: an alias may point to another version by now.
+        return hash_files(dataset.local_path)
     if (path := getattr(dataset, "_filepath", None)) is not None:
         return hash_files(Path(path))
     return identify(catalog.load(name))

@@ -161,7 +161,7 @@ def _arguments(seed: int, env: str | None, resume: Resume) -> list[str]:
 
 
 def _parameters(seed: int) -> dict[str, object]:
-    return {"training_seed": seed, "run_name": f"seed {seed}"}
+    return {"training_seed": seed}
 
 
 def _parts(context: KedroContext, version: str) -> list[_Part]:

@@ -1,0 +1,1 @@
+"""What MLflow shows first: names and headline numbers of runs, registered LoRAs, system metrics."""
