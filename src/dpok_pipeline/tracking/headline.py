@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 
 import pandas as pd
 
@@ -14,10 +13,12 @@ from dpok_pipeline.evaluation.reading import Cells, estimates, main_metrics, mea
 TRAIN = "train"
 MEAN = "mean"
 MOST_CHARACTERS = 80  # of a prompt in a table
+DIGITS = 4  # a column of MLflow's run table cuts longer numbers; the comparison has all digits
 #: Key of the saved view of MLflow's table of runs, and its name in the menu Views.
 VIEW, VIEW_NAME = "headline", "The paper's table"
 #: MLflow's tag of an experiment that holds a saved view.
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+RUN_NAME = "attributes.`Run Name`"
 
 
 def short_names(comparison: pd.DataFrame) -> dict[str, str]:
@@ -37,21 +38,27 @@ def headline_metrics(comparison: pd.DataFrame, methods: Sequence[MethodLabel]) -
     Args:
         comparison: As `comparison.compare` returns it, of one experiment or of several.
         methods: The base model and all methods.
+
+    Returns:
+        The means, rounded so that a table of runs can be read.
     """
-    names, quantities = short_names(comparison), [method.name for method in methods]
+    names, shown = short_names(comparison), [method.name for method in methods]
     rows = comparison[
         (comparison["split"] == TRAIN)
         & (comparison["prompt_id"] != MEAN)
         & comparison["metric"].isin(list(names))
-        & comparison["quantity"].isin(quantities)
+        & comparison["quantity"].isin(shown)
     ]
-    found: dict[str, list[float]] = {}
-    columns = rows[["experiment", "metric", "quantity", "mean"]]
-    for experiment, name, method, mean in columns.itertuples(index=False, name=None):
-        metric_name = f"{names[name]}/{method}"
-        for key in (metric_name, f"{experiment}/{metric_name}"):
-            found.setdefault(key, []).append(float(mean))
-    return {key: fmean(values) for key, values in found.items()}
+    parts = {"": rows} | {f"{name}/": part for name, part in rows.groupby("experiment")}
+    found = {}
+    for place, part in parts.items():
+        means = part.groupby(["metric", "quantity"])["mean"].mean().to_dict()
+        for name, short in names.items():
+            for method in shown:
+                if (name, method) in means:
+                    value = float(means[name, method])
+                    found[f"{place}{short}/{method}"] = round(value, DIGITS)
+    return found
 
 
 def headline_columns(comparison: pd.DataFrame, methods: Sequence[MethodLabel]) -> list[str]:
@@ -67,8 +74,15 @@ def saved_view(columns: Sequence[str], now: int) -> str:
         columns: Names of metrics.
         now: Milliseconds since 1970.
     """
-    selected = [*(f"metrics.`{name}`" for name in columns), "attributes.`Source`"]
-    state = json.dumps({"selectedColumns": selected})
+    metrics = [f"metrics.`{name}`" for name in columns]
+    state = json.dumps(
+        {
+            "selectedColumns": [*metrics, "attributes.`Source`"],
+            # Else MLflow sorts them by their names, and cuts the names of the runs.
+            "columnOrder": [RUN_NAME, *metrics],
+            "columnWidths": {RUN_NAME: 300, **dict.fromkeys(metrics, 105)},
+        }
+    )
     return json.dumps({"name": VIEW_NAME, "createdAt": now, "updatedAt": now, "state": state})
 
 

@@ -1,0 +1,116 @@
+"""MLflow's pages as a reader meets them: the run table, a run's curves, its pictures."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.end_to_end.conftest import Command, Outcome, finished, kedro_run, project
+from tests.project import surroundings
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
+
+__all__ = ["Command", "finished", "kedro_run", "project"]  # the fixtures of a finished run
+
+UI = "from dpok_pipeline.__main__ import main; main()"
+SECONDS = 90
+MILLISECONDS = SECONDS * 1000
+#: What Chromium says of requests that lead outside, and MLflow of its own libraries.
+NOISE = re.compile(r"net::ERR_|Failed to load resource|ResizeObserver|AG Grid|deprecated|^warning")
+
+
+@pytest.fixture
+def server(finished: Outcome, project: Path) -> Iterator[str]:
+    """`kedro mlflow ui` on the finished run; the link that it prints."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "kedro", "mlflow", "ui", "--env", "smoke", "--port", port]
+    process = subprocess.Popen(
+        command,
+        cwd=project,
+        env=surroundings(MLFLOW_TRACKING_URI=""),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    link = process.stdout.readline().partition("Runs: ")[2].strip()
+    until = time.monotonic() + SECONDS
+    while not answers(int(port)):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    yield link
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def keep_picture(tmp_path: Path) -> Callable[[Any, str], None]:
+    """Keeps a picture of a page among the outputs of the tests."""
+    folder = Path(os.environ.get("DPOK_TEST_PICTURES", tmp_path))
+
+    def keep(page: Any, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=folder / f"mlflow_{name}.png")
+
+    return keep
+
+
+def test_runs_curves_and_pictures_are_where_a_reader_looks(
+    server: str, project: Path, open_browser: Callable[..., Any], keep_picture: Any
+) -> None:
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("dpok_pipeline_smoke").experiment_id
+    condition = "tags.method = 'dpok' and tags.experiment = 'color'"
+    trained = client.search_runs([experiment], condition)[0].info.run_id
+    page = open_browser(viewport={"width": 1700, "height": 950}).new_page()
+    address = server.partition("/#/")[0]
+    page.route(lambda url: not url.startswith(address), lambda route: route.abort())
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on(
+        "console",
+        lambda message: (
+            errors.append(message.text)
+            if message.type == "error" and not NOISE.search(message.text)
+            else None
+        ),
+    )
+
+    # The link that `kedro mlflow ui` prints: names that say what ran, the paper's table as columns.
+    page.goto(server)
+    page.get_by_text("smoke, all experiments, seed 0").first.wait_for(timeout=MILLISECONDS)
+    for column in ("reward/base", "reward/sft", "reward/dpok", "judge/dpok"):
+        page.get_by_text(column, exact=True).first.wait_for(timeout=MILLISECONDS)
+    keep_picture(page, "runs")
+
+    runs = f"{address}/#/experiments/{experiment}/runs"
+    page.goto(f"{runs}/{trained}/model-metrics")
+    page.get_by_text("reward", exact=False).first.wait_for(timeout=MILLISECONDS)
+    page.locator("svg.main-svg").first.wait_for(timeout=MILLISECONDS)
+    keep_picture(page, "curves")
+
+    # The pictures of a training, with a slider over its steps.
+    page.goto(f"{runs}/{trained}/artifacts")
+    keep_picture(page, "pictures")
+    assert errors == []
