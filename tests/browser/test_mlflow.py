@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from tests.end_to_end.conftest import Command, Outcome, finished, kedro_run, project
-from tests.project import surroundings
+from tests.commands.test_mlflow import START
+from tests.end_to_end.conftest import Outcome, finished, kedro_run, project
+from tests.project import ROOT, surroundings
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
 
-__all__ = ["Command", "finished", "kedro_run", "project"]  # the fixtures of a finished run
+__all__ = ["finished", "kedro_run", "project"]  # the fixtures of a finished run
 
-UI = "from dpok_pipeline.__main__ import main; main()"
+PICTURES = ROOT / "build" / "pictures"
 SECONDS = 90
 MILLISECONDS = SECONDS * 1000
 #: What Chromium says of requests that lead outside, and MLflow of its own libraries.
@@ -35,7 +36,7 @@ def server(finished: Outcome, project: Path) -> Iterator[str]:
     """`kedro mlflow ui` on the finished run; the link that it prints."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "kedro", "mlflow", "ui", "--env", "smoke", "--port", port]
+    command = [sys.executable, "-c", START, "ui", "--env", "smoke", "--port", port]
     process = subprocess.Popen(
         command,
         cwd=project,
@@ -64,20 +65,14 @@ def answers(port: int) -> bool:
     return True
 
 
-@pytest.fixture
-def keep_picture(tmp_path: Path) -> Callable[[Any, str], None]:
-    """Keeps a picture of a page among the outputs of the tests."""
-    folder = Path(os.environ.get("DPOK_TEST_PICTURES", tmp_path))
-
-    def keep(page: Any, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=folder / f"mlflow_{name}.png")
-
-    return keep
+def keep_picture(page: Any, name: str) -> None:
+    """Keep a picture of a page, which a person may want to see, in `build/pictures`."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / f"mlflow_{name}.png")
 
 
 def test_runs_curves_and_pictures_are_where_a_reader_looks(
-    server: str, project: Path, open_browser: Callable[..., Any], keep_picture: Any
+    server: str, project: Path, open_browser: Callable[..., Any]
 ) -> None:
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("dpok_pipeline_smoke").experiment_id
@@ -110,7 +105,25 @@ def test_runs_curves_and_pictures_are_where_a_reader_looks(
     page.locator("svg.main-svg").first.wait_for(timeout=MILLISECONDS)
     keep_picture(page, "curves")
 
-    # The pictures of a training, with a slider over its steps.
-    page.goto(f"{runs}/{trained}/artifacts")
+    # Pictures of a training, with a slider over its steps: any series, in the size of the screen.
+    card = page.locator("[data-testid=experiment-view-compare-runs-card]").filter(
+        has=page.locator("[role=slider]")
+    )
+    page.mouse.move(800, 700)
+    until = time.monotonic() + SECONDS
+    while not card.count():
+        assert time.monotonic() < until
+        page.mouse.wheel(0, 1500)
+        page.wait_for_timeout(100)
+    card.first.locator("[data-component-id=fullscreen_button_chartcard]").click()
+    shown = page.get_by_role("dialog")
+    shown.get_by_role("slider").press("End")
+    picture = shown.locator("img").first
+    picture.wait_for(timeout=MILLISECONDS)
+    last = picture.get_attribute("src")
     keep_picture(page, "pictures")
+    shown.get_by_role("slider").press("ArrowLeft")
+    page.wait_for_function(
+        "last => document.querySelector('[role=dialog] img')?.src !== last", arg=last
+    )
     assert errors == []

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from dpok_pipeline.commands.mlflow import mlflow, runs_page
 from dpok_pipeline.configuration.tracking import SERVER, TrackingConfig
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.tracking.headline import VIEW_TAG
 from tests.project import ROOT, mlflow_store
 
 START = """
@@ -79,6 +80,13 @@ def test_the_configured_store_is_served_by_this_interpreter(
     options = dict(zip(command[4::2], command[5::2], strict=True))
     assert options["--backend-store-uri"] == store
     assert (options["--host"], options["--port"]) == ("127.0.0.1", "5001")
+
+
+def test_the_link_opens_the_view_that_evaluation_has_left(store: str) -> None:
+    client = MlflowClient(store)
+    client.set_experiment_tag(client.create_experiment("viewed"), VIEW_TAG, "{}")
+    config = TrackingConfig(tracking_uri=store, experiment_name="viewed")
+    assert runs_page(config, "http://x").endswith("/runs?viewStateShareKey=headline")
 
 
 def test_an_environment_without_runs_is_said_to_have_none(

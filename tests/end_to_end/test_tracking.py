@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from kedro.framework.session import KedroSession
 from kedro.io import CatalogProtocol
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from PIL import Image
 from safetensors.torch import load_file
 
-from tests.end_to_end.conftest import Outcome
+from dpok_pipeline.diffusion.noise import draw, generator
+from dpok_pipeline.files.manifest import MANIFEST
+from tests.end_to_end.conftest import Command, Outcome, error_of
 from tests.project import EXPERIMENTS
 
 pytestmark = pytest.mark.xdist_group("whole run")
 METHODS = ("sft", "dpok")
+MODEL = "dpok_pipeline_smoke.color.%s"
 NAME = "smoke, all experiments, seed 0"
 
 
@@ -128,6 +139,106 @@ def test_the_logged_model_loads_back_and_draws_the_tuned_images(
         drawn = pipeline("a cat", num_inference_steps=3, generator=generator, output_type="pt")
         images.append(drawn.images)
     assert not torch.allclose(images[0], images[1], atol=1e-3)
+
+
+def test_the_logged_model_draws_the_very_picture_of_evaluation(
+    client: MlflowClient, runs: dict[str, Run], catalog: CatalogProtocol
+) -> None:
+    (output,) = runs["color dpok"].outputs.model_outputs
+    model = client.get_logged_model(output.model_id)
+    sampling = mlflow.models.Model.load(model.artifact_location.removeprefix("file://")).metadata
+    pipeline = mlflow.diffusers.load_model(model.artifact_location).load_pipeline()
+    pipeline.set_progress_bar_config(disable=True)
+    rows = next(iter(catalog.load("color.dpok.images")))
+    seed, unet = catalog.load("params:evaluation")["seed"], pipeline.unet.config
+    row = rows.iloc[0]
+    drawn = pipeline(
+        row["prompt"],
+        num_inference_steps=sampling["sampling"]["ddim_steps"],
+        guidance_scale=sampling["sampling"]["guidance_scale"],
+        eta=sampling["sampling"]["eta"],
+        latents=draw(
+            [generator(seed, row["index"], "initial")],
+            (unet.in_channels, unet.sample_size, unet.sample_size),
+        ),
+        generator=generator(seed, row["index"], "steps"),
+    ).images[0]
+    evaluated = Image.open(BytesIO(row["image"]["bytes"])).convert("RGB")
+    # Evaluation may have run the networks in bfloat16.
+    assert np.abs(np.asarray(drawn, float) - np.asarray(evaluated, float)).mean() < 3
+
+
+def test_the_commands_run_has_the_papers_table(
+    client: MlflowClient, runs: dict[str, Run], catalog: CatalogProtocol
+) -> None:
+    metrics, comparison = runs["parent"].data.metrics, catalog.load("comparison")
+    (row,) = comparison[
+        (comparison["prompt_id"] == "mean")
+        & (comparison["split"] == "train")
+        & (comparison["metric"] == "image_reward")
+        & (comparison["quantity"] == "dpok")
+    ].to_dict("records")
+    assert metrics["reward/dpok"] == pytest.approx(row["mean"], abs=1e-4)
+    for name in EXPERIMENTS:
+        assert {f"{name}/{metric}/base" for metric in ("reward", "judge")} <= set(metrics)
+    assert 0 < metrics["tracking/share"] < 1
+    note = runs["parent"].data.tags["mlflow.note.content"]
+    assert note.startswith("| Prompt | ImageReward Base | ImageReward SFT |")
+    experiment = client.get_experiment_by_name("dpok_pipeline_smoke")
+    assert "kedro run --env smoke" in experiment.tags["mlflow.note.content"]
+    assert "metrics.`reward/dpok`" in experiment.tags["mlflow.sharedViewState.headline"]
+    told = runs["color dpok"].data.tags
+    assert (told["environment"], told["seed"], told["algorithm"]) == ("smoke", "0", "dpok")
+    assert runs["color dpok"].data.metrics["evaluation/reward"] == pytest.approx(
+        metrics["color/reward/dpok"], abs=1e-4
+    )
+
+
+@pytest.fixture
+def registry_only(
+    finished: Outcome, kedro_run: Command, environment: Callable[..., str]
+) -> Callable[..., Outcome]:
+    """Runs commands in an environment that has no LoRA but the registry's."""
+    kind, entries = "dpok_pipeline.tracking.registered.Registered", {}
+    for method in METHODS:
+        place = f"uri: 'models:/{MODEL % method}@best', filepath: data/registered/cache"
+        entries[f"color.{method}.lora"] = f"{{type: {kind}LoRADataset, {place}}}"
+        artifact = "artifact: curves/curves.parquet"
+        entries[f"color.{method}.curves"] = f"{{type: {kind}TableDataset, {place}, {artifact}}}"
+    env = environment("registered", **entries)
+    return partial(kedro_run, env=env)
+
+
+def test_a_lora_of_the_registry_is_evaluated_by_its_uri(
+    registry_only: Callable[..., Outcome],
+    client: MlflowClient,
+    runs: dict[str, Run],
+    catalog: CatalogProtocol,
+    project: Path,
+) -> None:
+    assert registry_only("--pipelines", "prompt_preparation").exit_code == 0
+    refused = error_of(registry_only("--pipelines", "rl_training", "--namespaces", "color"))
+    assert "color.dpok.curves: its catalog entry takes it from MLflow's registry" in refused
+    result = registry_only("--pipelines", "evaluation", "--namespaces", "color")
+    assert result.exit_code == 0, result.output
+    version = client.get_model_version_by_alias(MODEL % "dpok", "best")
+    assert f"models:/{MODEL % 'dpok'}@best is version {version.version} (" in result.log
+    experiment = client.get_experiment_by_name("dpok_pipeline_smoke")
+    (run,) = client.search_runs(
+        [experiment.experiment_id], "tags.environment = 'registered'", max_results=1
+    )
+    parent = client.get_run(run.data.tags.get("mlflow.parentRunId", run.info.run_id))
+    read = parent.data.tags["input.color.dpok.lora"]
+    assert read == f"models:/{MODEL % 'dpok'}/{version.version}"
+    # The same bytes on the same noise: the numbers are those of the LoRA in the catalog.
+    with KedroSession.create(project, env="registered") as session:
+        scores = session.load_context().catalog.load("color.dpok.scores")
+    if version.run_id == runs["color dpok"].info.run_id:
+        pd.testing.assert_frame_equal(scores, catalog.load("color.dpok.scores"))
+    (manifest,) = (project / "data/registered").glob(f"07*/color/dpok/images/*/images/{MANIFEST}")
+    assert json.loads(manifest.read_text())["metadata"]["version"] == (
+        f"{MODEL % 'dpok'}-v{version.version}"
+    )
 
 
 def test_a_card_lies_beside_every_lora(catalog: CatalogProtocol) -> None:

@@ -6,20 +6,23 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
+import pandas as pd
 import pytest
-from kedro.io import DataCatalog
+from kedro.io import DataCatalog, MemoryDataset
 from mlflow import MlflowClient
 
 from dpok_pipeline.diffusion.lora import WEIGHTS_NAME
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.manifest import check_folder
+from dpok_pipeline.pipelines.origins import _check_lora
 from dpok_pipeline.runs.identity import _content
 from dpok_pipeline.tracking.evaluations import Evaluated, note_evaluation
 from dpok_pipeline.tracking.registered import RegisteredLoRADataset, RegisteredTableDataset
-from tests.tracking.conftest import NAME
+from tests.tracking.conftest import BASE_MODEL, NAME
 
 Train = Callable[..., str]
 FIRST, SECOND, THIRD = (f"2026-01-0{day}T00.00.00.000Z" for day in (1, 2, 3))
@@ -173,3 +176,18 @@ def test_a_store_that_is_away_is_said_in_one_line(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(InputError, match="start its server, or correct MLFLOW_TRACKING_URI"):
         _ = dataset("http://127.0.0.1:9", tmp_path).local_path
+
+
+def test_a_lora_of_another_base_model_is_refused_in_one_line(
+    store: str, runs: list[str], tmp_path: Path
+) -> None:
+    folder = dataset(store, tmp_path, f"models:/{NAME}/1").load()
+    catalog = DataCatalog({"base_model": MemoryDataset(SimpleNamespace(content_hash=BASE_MODEL))})
+    _check_lora("color.dpok.lora", folder, catalog, pd.DataFrame())
+    catalog["base_model"] = SimpleNamespace(content_hash="a" * 64)
+    with pytest.raises(InputError) as caught:
+        _check_lora("color.dpok.lora", folder, catalog, pd.DataFrame())
+    assert str(caught.value) == (
+        f"color.dpok.lora: {NAME}-v1 was trained on the base model bbbbbbbbbbbb, base_model is "
+        "aaaaaaaaaaaa; name another version, or the LoRA's own base model"
+    )

@@ -40,7 +40,12 @@ class RegisteredDataset(AbstractDataset[Any, Any]):  # type: ignore[misc]
         filepath: Folder that keeps what was downloaded.
         tracking_uri: MLflow's store; the configuration loader fills in that of mlflow.yml.
         metadata: Metadata of the entry.
+
+    Attributes:
+        only_read: Why no command can make it, for the line that refuses one.
     """
+
+    only_read = "its catalog entry takes it from MLflow's registry"
 
     def __init__(
         self,
@@ -59,9 +64,6 @@ class RegisteredDataset(AbstractDataset[Any, Any]):  # type: ignore[misc]
         self._uri, self._store, self._parts = uri, tracking_uri, match.groupdict()
         self._cache = Path(filepath)
         self._resolved: Any = None
-
-    #: Why no node may write the entry; the line that refuses a command which would train it.
-    only_read = "its catalog entry takes it from MLflow's registry"
 
     @property
     def registered_version(self) -> str:

@@ -36,7 +36,8 @@ class SystemMetrics:
         self.stop()
         if os.environ.get(SWITCH, "true").lower() in ("false", "0"):
             return
-        monitor = _monitor(run)
+        with MESSENGER.timed():
+            monitor = _monitor(run)
         if monitor is None:
             return
         self._stop = threading.Event()
