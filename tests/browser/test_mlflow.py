@@ -95,7 +95,7 @@ def test_runs_curves_and_pictures_are_where_a_reader_looks(
     # The link that `kedro mlflow ui` prints: names that say what ran, the paper's table as columns.
     page.goto(server)
     page.get_by_text("smoke, all experiments, seed 0").first.wait_for(timeout=MILLISECONDS)
-    for column in ("reward/base", "reward/sft", "reward/dpok", "judge/dpok"):
+    for column in ("reward/base", "reward/sft", "reward/dpok", "aesthetic/base"):
         page.get_by_text(column, exact=True).first.wait_for(timeout=MILLISECONDS)
     keep_picture(page, "runs")
 
@@ -117,13 +117,13 @@ def test_runs_curves_and_pictures_are_where_a_reader_looks(
         page.wait_for_timeout(100)
     card.first.locator("[data-component-id=fullscreen_button_chartcard]").click()
     shown = page.get_by_role("dialog")
-    shown.get_by_role("slider").press("End")
-    picture = shown.locator("img").first
-    picture.wait_for(timeout=MILLISECONDS)
-    last = picture.get_attribute("src")
+    slider, picture = shown.get_by_role("slider"), shown.locator("img").first
+    seen = set()
+    for _ in range(3):  # where a series begins later than step 0, MLflow shows nothing at first
+        slider.press("ArrowRight")
+        picture.wait_for(timeout=MILLISECONDS)
+        page.wait_for_timeout(500)
+        seen.add(picture.get_attribute("src"))
     keep_picture(page, "pictures")
-    shown.get_by_role("slider").press("ArrowLeft")
-    page.wait_for_function(
-        "last => document.querySelector('[role=dialog] img')?.src !== last", arg=last
-    )
+    assert len(seen) > 1
     assert errors == []

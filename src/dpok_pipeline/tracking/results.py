@@ -67,7 +67,9 @@ def _tell_headline(
     tags = known.data.tags
     note = run_note(tags.get("command", "kedro run"), tags, table)
     metrics = headline_metrics(comparison, methods)
-    entries = [Metric(key, value, now, 0) for key, value in metrics.items()]
+    # A command that was killed just here, and goes on, has some of them already.
+    new = {key: value for key, value in metrics.items() if known.data.metrics.get(key) != value}
+    entries = [Metric(key, value, now, 0) for key, value in new.items()]
     client.log_batch(run.run_id, metrics=entries, tags=[RunTag(NOTE, note)])
     experiment = client.get_experiment(known.info.experiment_id)
     view = saved_view(headline_columns(comparison, methods), now)
