@@ -22,6 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from dpok_pipeline.diffusion.noise import draw, generator
+from dpok_pipeline.evaluation.config import EvaluationConfig
 from dpok_pipeline.files.manifest import MANIFEST
 from tests.end_to_end.conftest import Command, Outcome, error_of
 from tests.project import EXPERIMENTS
@@ -150,7 +151,10 @@ def test_the_logged_model_draws_the_very_picture_of_evaluation(
     pipeline = mlflow.diffusers.load_model(model.artifact_location).load_pipeline()
     pipeline.set_progress_bar_config(disable=True)
     rows = next(iter(catalog.load("color.dpok.images")))
-    seed, unet = catalog.load("params:evaluation")["seed"], pipeline.unet.config
+    seed, unet = (
+        EvaluationConfig.model_validate(catalog.load("params:evaluation")).seed,
+        pipeline.unet.config,
+    )
     row = rows.iloc[0]
     drawn = pipeline(
         row["prompt"],

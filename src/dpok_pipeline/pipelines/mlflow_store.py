@@ -29,6 +29,8 @@ Answer = TypeVar("Answer")
 # Defaults of environment variables; a value that the user has set stays. By default MLflow tries
 # for many minutes to reach a server that is away.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+# A LoRA of the registry is small: no bar for each of its downloads.
+QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 # At the start nobody wants to wait half a minute to hear of a wrong address.
 PATIENCE_AT_START = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -55,7 +57,7 @@ def client_of(uri: str) -> Any:
     """Make a client of a store; MLflow keeps the connection behind it."""
     import mlflow
 
-    for name, value in PATIENCE.items():
+    for name, value in {**PATIENCE, **QUIET}.items():
         os.environ.setdefault(name, value)
     return mlflow.MlflowClient(uri)
 
