@@ -27,6 +27,7 @@ __all__ = ["finished", "kedro_run", "project"]  # the fixtures of a finished run
 PICTURES = ROOT / "build" / "pictures"
 SECONDS = 90
 MILLISECONDS = SECONDS * 1000
+LOADED = "() => document.querySelector('[role=dialog] img')?.naturalWidth > 0"
 #: What Chromium says of requests that lead outside, and MLflow of its own libraries.
 NOISE = re.compile(r"net::ERR_|Failed to load resource|ResizeObserver|AG Grid|deprecated|^warning")
 
@@ -123,11 +124,11 @@ def test_runs_curves_and_pictures_are_where_a_reader_looks(
     shown = page.get_by_role("dialog")
     slider, picture = shown.get_by_role("slider"), shown.locator("img").first
     seen = set()
-    # Where a series begins later than step 0, MLflow shows nothing at first; beyond the last, never.
+    # Where a series begins later than step 0 MLflow shows nothing at first; beyond the last, never.
     while float(value_of(slider, "now")) < float(value_of(slider, "max")):
         slider.press("ArrowRight")
         picture.wait_for(timeout=MILLISECONDS)
-        page.wait_for_timeout(500)
+        page.wait_for_function(LOADED)
         seen.add(picture.get_attribute("src"))
     keep_picture(page, "pictures")
     assert len(seen) > 1

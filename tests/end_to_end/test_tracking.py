@@ -205,7 +205,7 @@ def registry_only(
     """Runs commands in an environment that has no LoRA but the registry's."""
     kind, entries = "dpok_pipeline.tracking.registered.Registered", {}
     for method in METHODS:
-        place = f"uri: 'models:/{MODEL % method}@best', filepath: data/registered/cache"
+        place = f"uri: 'models:/{MODEL % method}/1', filepath: data/registered/cache"
         entries[f"color.{method}.lora"] = f"{{type: {kind}LoRADataset, {place}}}"
         artifact = "artifact: curves/curves.parquet"
         entries[f"color.{method}.curves"] = f"{{type: {kind}TableDataset, {place}, {artifact}}}"
@@ -225,8 +225,11 @@ def test_a_lora_of_the_registry_is_evaluated_by_its_uri(
     assert "color.dpok.curves: its catalog entry takes it from MLflow's registry" in refused
     result = registry_only("--pipelines", "evaluation", "--namespaces", "color")
     assert result.exit_code == 0, result.output
-    version = client.get_model_version_by_alias(MODEL % "dpok", "best")
-    assert f"models:/{MODEL % 'dpok'}@best is version {version.version} (" in result.log
+    version = client.get_model_version(MODEL % "dpok", "1")
+    assert f"models:/{MODEL % 'dpok'}/1 is version 1 (" in result.log
+    assert float(version.tags["reward"]) == pytest.approx(
+        runs["parent"].data.metrics["color/reward/dpok"], abs=1e-3
+    )
     experiment = client.get_experiment_by_name("dpok_pipeline_smoke")
     (run,) = client.search_runs(
         [experiment.experiment_id], "tags.environment = 'registered'", max_results=1
