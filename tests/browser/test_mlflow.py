@@ -130,6 +130,7 @@ def test_runs_curves_and_pictures_are_where_a_reader_looks(
         picture.wait_for(timeout=MILLISECONDS)
         page.wait_for_function(LOADED)
         seen.add(picture.get_attribute("src"))
+    picture.scroll_into_view_if_needed()
     keep_picture(page, "pictures")
     assert len(seen) > 1
     assert errors == []
