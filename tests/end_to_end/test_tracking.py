@@ -71,7 +71,7 @@ def test_curves_have_a_point_per_iteration(client: MlflowClient, runs: dict[str,
     families = {key.partition("/")[0] for key in runs["color dpok"].data.metrics}
     assert families == {
         "reward", "kl", "policy", "value", "grad", "gradient_share", "perf", "images", "alarm",
-        "images_seen",
+        "images_seen", "evaluation",
     }  # fmt: skip
 
 
@@ -207,8 +207,9 @@ def registry_only(
     for method in METHODS:
         place = f"uri: 'models:/{MODEL % method}/1', filepath: data/registered/cache"
         entries[f"color.{method}.lora"] = f"{{type: {kind}LoRADataset, {place}}}"
-        artifact = "artifact: curves/curves.parquet"
-        entries[f"color.{method}.curves"] = f"{{type: {kind}TableDataset, {place}, {artifact}}}"
+        for name in ("curves", "filmstrip"):
+            artifact = f"artifact: {name}/{name}.parquet"
+            entries[f"color.{method}.{name}"] = f"{{type: {kind}TableDataset, {place}, {artifact}}}"
     env = environment("registered", **entries)
     return partial(kedro_run, env=env)
 
