@@ -144,14 +144,14 @@ class Messenger:
     def timed(self) -> Iterator[None]:
         """Count the time of a block as spent on tracking; a block within another counts once."""
         with self._lock:
-            started = time.perf_counter()
+            started = time.monotonic()
             self._depth += 1
             try:
                 yield
             finally:
                 self._depth -= 1
                 if not self._depth:
-                    self._seconds += time.perf_counter() - started
+                    self._seconds += time.monotonic() - started
 
     def tell(
         self, uri: str, what: str, send: Callable[[], Answer], *, often: bool = False
