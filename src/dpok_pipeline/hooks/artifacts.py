@@ -17,7 +17,7 @@ import pandas as pd
 
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.manifest import MANIFEST, read_manifest
+from dpok_pipeline.files.manifest import MANIFEST, folder_digest, read_manifest
 from dpok_pipeline.tracking.model_versions import (
     CONTENT,
     DATASET,
@@ -25,7 +25,6 @@ from dpok_pipeline.tracking.model_versions import (
     model_name,
     register,
 )
-from dpok_pipeline.tracking.registered import content_hash
 from dpok_pipeline.tracking.signature import picture_side, sampling_signature
 
 # Packages that a LoRA needs. Without this list, MLflow would import everything to find them.
@@ -116,7 +115,7 @@ def _register(client: Any, run_id: str, name: str, path: Path, model_id: str, ma
         "method": method,
         DATASET: name,
         DATASET_VERSION: path.parent.name,
-        CONTENT: content_hash(path),
+        CONTENT: folder_digest(path),
         "run": run_id,
     }
     registered = model_name(maker.mlflow_experiment, tags["experiment"], method)
@@ -143,7 +142,7 @@ def log_lora(client: Any, run_id: str, name: str, path: Path, maker: Maker) -> s
     from mlflow.entities import LoggedModelOutput
 
     run = client.get_run(run_id)
-    tags = {CONTENT: content_hash(path)}
+    tags = {CONTENT: folder_digest(path)}
     model_id = _logged_before(client, run.info, name, tags)
     if model_id is None:
         logged = client.create_logged_model(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import re
 import shutil
@@ -17,7 +15,12 @@ import pandas as pd
 from kedro.io import AbstractDataset
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.manifest import MANIFEST, check_folder, copy_sealed, read_manifest
+from dpok_pipeline.files.manifest import (
+    MANIFEST,
+    check_folder,
+    copy_sealed,
+    folder_digest,
+)
 from dpok_pipeline.pipelines.mlflow_store import client_of, connect, in_one_line, reason_of
 from dpok_pipeline.tracking.model_versions import CONTENT, DATASET, DATASET_VERSION
 
@@ -174,7 +177,7 @@ class RegisteredLoRADataset(RegisteredDataset):
             check_folder(folder)
         except InputError:
             return False
-        return expected in (None, content_hash(folder))
+        return expected in (None, folder_digest(folder))
 
     def _download(self, folder: Path) -> None:
         from mlflow.artifacts import download_artifacts
@@ -235,9 +238,3 @@ class RegisteredTableDataset(RegisteredDataset):
     def load(self) -> pd.DataFrame:
         """Read the table."""
         return pd.read_parquet(self.local_path)
-
-
-def content_hash(folder: Path) -> str:
-    """Hash the hashes of a sealed folder's files."""
-    content = json.dumps(read_manifest(folder).files, sort_keys=True).encode()
-    return hashlib.sha256(content).hexdigest()
