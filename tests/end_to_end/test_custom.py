@@ -54,7 +54,7 @@ def found(project: Path, pattern: str) -> Path:
 
 
 def test_the_prompts_are_the_users(custom_run: Outcome, project: Path) -> None:
-    prompts = pd.read_parquet(found(project, "03_primary/prompts.parquet/*/*"))
+    prompts = pd.read_parquet(found(project, "03_primary/prompts.parquet/*/[!_]*"))
     assert list(prompts["text"]) == ["a cat on the moon", "a green dog", "the green park"]
     assert list(prompts["split"]) == ["train", "train", "unseen"]
     sources = list(prompts["source"].unique())
@@ -64,12 +64,12 @@ def test_the_prompts_are_the_users(custom_run: Outcome, project: Path) -> None:
 
 def all_scores(project: Path) -> pd.DataFrame:
     names = ("base", "sft", "dpok")
-    pattern = "07_model_output/custom/{}/scores.parquet/*/*"
+    pattern = "07_model_output/custom/{}/scores.parquet/*/[!_]*"
     return pd.concat([pd.read_parquet(found(project, pattern.format(name))) for name in names])
 
 
 def test_the_budget_is_the_users(custom_run: Outcome, project: Path) -> None:
-    curves = pd.read_parquet(found(project, "07_model_output/custom/dpok/curves.parquet/*/*"))
+    curves = pd.read_parquet(found(project, "07_model_output/custom/dpok/curves.parquet/*/[!_]*"))
     assert list(curves["images_seen"]) == [4, 8]  # 7 images in whole iterations
     samples = found(project, "05_model_input/custom/sft_samples/*/sft_samples")
     assert sum(len(pd.read_parquet(shard)) for shard in samples.glob("*.parquet")) == 7

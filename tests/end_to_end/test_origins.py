@@ -99,7 +99,7 @@ def test_a_table_of_prompts_that_is_asked_for_is_taken(
     kedro_run: Command, finished: Outcome, project: Path
 ) -> None:
     (version,) = {
-        path.parent.name for path in (project / "data/smoke").rglob("prompts.parquet/*/*")
+        path.parent.name for path in (project / "data/smoke").rglob("prompts.parquet/*/[!_]*")
     }
     source = project / "data" / "01_raw" / "prompts" / "paper.yml"
     text = source.read_text()

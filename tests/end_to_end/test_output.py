@@ -88,7 +88,7 @@ def test_a_file_has_few_lines_and_no_warning(small: Path, workers: tuple[str, ..
     assert "\r" not in text
     assert "\x1b" not in text
     assert "warning" not in text.lower()
-    assert text.count("DPOK after ") == 1
+    assert text.count("while it trains, the base model's first: ") == 2  # by SFT and by DPOK
     lines = text.splitlines()
     assert len(lines) < MOST_LINES
     # Between two nodes nothing is said but by the project: all else would have no level.
@@ -114,7 +114,7 @@ def test_a_terminal_has_live_lines(small: Path, workers: tuple[str, ...]) -> Non
     # What is logged has a line of its own.
     logged = [frame for frame in frames if "INFO " in frame]
     assert [frame for frame in logged if not frame.lstrip("\x1b[A").startswith("INFO ")] == []
-    assert sum("DPOK after 8 images" in frame for frame in logged) == 1
+    assert sum("the base model's first: " in frame for frame in logged) == 1
 
 
 def test_what_is_odd_about_the_prompts_is_said_once(

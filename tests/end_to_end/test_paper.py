@@ -65,7 +65,7 @@ def test_only_the_experiments_of_the_environment_have_run(
 
 
 def test_the_judges_column_is_absent(paper_run: Outcome, project: Path) -> None:
-    (table,) = (project / "data" / "paper" / "08_reporting").glob("comparison.csv/*/*")
+    (table,) = (project / "data" / "paper" / "08_reporting").glob("comparison.csv/*/[!_]*")
     metrics = set(pd.read_csv(table)["metric"])
     assert {"image_reward", "aesthetic"} <= metrics
     assert "judge" not in metrics
@@ -102,7 +102,7 @@ def test_our_numbers_go_beside_the_papers(
     monkeypatch.setattr("sys.argv", ["paper_page"])
     paper_page.main()
     reporting = project / "data" / "paper" / "08_reporting"
-    (table,) = reporting.glob(f"{EXPERIMENT}/comparison.csv/*/*")
+    (table,) = reporting.glob(f"{EXPERIMENT}/comparison.csv/*/[!_]*")
     comparison = pd.read_csv(table).query(
         "split == 'train' and metric == 'image_reward' and quantity == 'dpok'"
     )

@@ -101,7 +101,7 @@ def test_a_seed_of_other_parameters_or_code_is_run(
 def test_a_finished_seed_whose_parts_were_removed_is_run_again(
     runs: list[int], project: Path, catalog: CatalogProtocol
 ) -> None:
-    folder = Path(catalog.get("color_report_parts")._get_load_path())
+    folder = Path(catalog.get("color_report_parts")._filepath)  # with all versions
     folder.rename(folder.with_name("away"))
     try:
         assert seeds._finished(0, "smoke") == []

@@ -12,6 +12,7 @@ from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.lora import attached_lora
 from dpok_pipeline.diffusion.sampler import sample
 from dpok_pipeline.training.monitoring import speed
+from dpok_pipeline.training.monitoring.filmstrip import NOISES
 from dpok_pipeline.training.monitoring.speed import Speed, matmul_rate, unet_flops
 from dpok_pipeline.training.scoring import reward_metrics
 from tests.algorithms.support import LORA, SAMPLING, run_dpok
@@ -22,6 +23,8 @@ def test_the_share_is_that_of_the_passes_that_were_made(
 ) -> None:
     clock = iter([10.0, 14.0, 15.0])
     monkeypatch.setattr(speed, "_machine_rate", lambda *_: 1e6)
+    # Tiny models of several tests are told to have the same content.
+    monkeypatch.setattr(speed, "_COUNTED", {})
     with attached_lora(tiny_model.unet, LORA, seed=0):
         forward, with_gradient = unet_flops(tiny_model)
         # The frozen weights need no gradients: the backward pass costs no more than the forward.
@@ -40,8 +43,8 @@ def test_a_training_counts_its_updates(tiny_model: DiffusionModel, tmp_path: Pat
     run_dpok(tiny_model, tmp_path, iterations=1)
     # Two updates of eight guided transitions; the reference policy's are forward passes alone.
     assert tiny_model.passes.with_gradient == 2 * 8 * 2
-    # A rollout of four images in three steps, two frames of as many in two; the updates' reference.
-    assert tiny_model.passes.forward == 4 * (3 + 2 * 2) * 2 + 2 * 8 * 2
+    # A rollout of four images in three steps, two frames in two steps; the updates' reference.
+    assert tiny_model.passes.forward == (4 * 3 + 2 * NOISES * 2) * 2 + 2 * 8 * 2
 
 
 def test_the_machine_is_measured_in_little_time_and_takes_no_random_number() -> None:

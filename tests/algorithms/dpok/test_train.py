@@ -28,6 +28,7 @@ from dpok_pipeline.diffusion.lora import (
 from dpok_pipeline.diffusion.noise import derive_seed
 from dpok_pipeline.diffusion.prompt_encoder import PromptTable
 from dpok_pipeline.diffusion.sampler import decode, sample
+from dpok_pipeline.training.monitoring.filmstrip import NOISES
 from dpok_pipeline.training.optimiser import LoRAOptimiser
 from tests.algorithms.support import (
     LORA,
@@ -102,7 +103,7 @@ def test_what_a_run_reports(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     }
     assert [step for step, _ in logged] == [1, 2, 3]
     assert logged[0][1] == {"images_seen", *(name for name in curves if "/" in name)}
-    assert grids == [("filmstrip", (3, 32, 4 * 32), step) for step in range(4)]
+    assert grids == [("filmstrip", (3, 32, NOISES * 32), step) for step in range(4)]
     assert (curves["reward/low"] < curves["reward/mean"]).all()
     assert (curves["perf/share_of_machine"] > 0).all()
     assert result.summary["images"] == 12
@@ -171,7 +172,7 @@ def test_the_rollout_that_fitted_is_the_next_ones_size(
     small = SmallMemory(predict_noise, 2, lambda model, latents, *rest: len(latents))
     monkeypatch.setattr("dpok_pipeline.diffusion.sampler.predict_noise", small)
     run_dpok(tiny_model, tmp_path, iterations=3)
-    assert small.refused == [4, 4]  # once in the filmstrip, and once in the rollouts
+    assert small.refused == [NOISES, 4]  # once in the filmstrip, and once in the rollouts
 
 
 def test_kl_is_zero_at_initialisation(tiny_model: DiffusionModel, tmp_path: Path) -> None:
