@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.conftest import finished, kedro_run, project
+from tests.project import ROOT
 
 __all__ = ["finished", "kedro_run", "project"]  # the fixtures of a tiny project
 
+PICTURES = ROOT / "build" / "pictures"
 #: Where Debian and others put Chromium; playwright's own browsers are downloads of 150 MB.
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -80,6 +82,12 @@ def watched() -> Callable[[Any], list[str]]:
         return heard
 
     return watch
+
+
+def keep_picture(page: Any, name: str, *, whole: bool = False) -> None:
+    """Keep a picture of a page, or of what the window shows of it, in `build/pictures`."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / f"{name}.png", full_page=whole)
 
 
 def grave_violations(page: Any) -> list[str]:

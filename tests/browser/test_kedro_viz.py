@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 
+from tests.browser.conftest import keep_picture
 from tests.project import EXPERIMENTS, ROOT, make_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
@@ -101,10 +102,14 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 class Visitor:
-    """A browser without a network, at kedro-viz."""
+    """A browser without a network, at kedro-viz.
 
-    def __init__(self, context: Any, address: str) -> None:
-        self.address, self.page = address, context.new_page()
+    Attributes:
+        kind: How the pages come: `served` by kedro-viz, or `static`.
+    """
+
+    def __init__(self, context: Any, kind: str, address: str) -> None:
+        self.kind, self.address, self.page = kind, address, context.new_page()
         self.complaints: list[str] = []
         self.page.set_viewport_size(SIZE)
         # Its letters come from the network.
@@ -140,13 +145,13 @@ def whole_name(node: dict[str, Any]) -> str:
 
 @pytest.fixture(params=["served", "static"])
 def visitor(request: pytest.FixtureRequest, open_browser: Callable[..., Any]) -> Iterator[Visitor]:
-    visitor = Visitor(open_browser(), request.getfixturevalue(request.param))
+    visitor = Visitor(open_browser(), request.param, request.getfixturevalue(request.param))
     yield visitor
     assert visitor.complaints == []
 
 
 def test_a_visitor_sees_the_folded_graph_previews_diagrams_and_the_last_run(
-    visitor: Visitor, tmp_path: Path
+    visitor: Visitor,
 ) -> None:
     page = visitor.page
     page.goto(visitor.address)
@@ -154,13 +159,13 @@ def test_a_visitor_sees_the_folded_graph_previews_diagrams_and_the_last_run(
     names = page.locator(".pipeline-node").all_text_contents()
     assert {"base_model", "prompts", *EXPERIMENTS, "comparison", "report"} <= set(names)
     assert not [name for name in names if "dpok" in name]  # folded
-    page.screenshot(path=tmp_path / "graph.png")
+    keep_picture(page, f"kedro_viz_{visitor.kind}_graph")
 
     visitor.open("color.sft_samples")
     image = page.locator(".pipeline-metadata__plot-image")
     image.wait_for()
     assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 400
-    page.screenshot(path=tmp_path / "picture.png")
+    keep_picture(page, f"kedro_viz_{visitor.kind}_picture")
 
     visitor.open("color.dpok.train_online_lora_node")
     diagram = page.locator(".pipeline-mermaid-renderer svg")
@@ -171,7 +176,7 @@ def test_a_visitor_sees_the_folded_graph_previews_diagrams_and_the_last_run(
     large = page.locator(".pipeline-mermaid-renderer--modal svg")
     large.wait_for()
     assert large.bounding_box()["width"] > SIZE["width"] / 2
-    page.screenshot(path=tmp_path / "diagram.png")
+    keep_picture(page, f"kedro_viz_{visitor.kind}_diagram")
 
     visitor.open("color.dpok.lora")
     assert page.locator(".preview-table").get_by_text("rank", exact=True).is_visible()
@@ -180,7 +185,7 @@ def test_a_visitor_sees_the_folded_graph_previews_diagrams_and_the_last_run(
 
     assert "completed successfully" in visitor.status()
     page.locator(".pipeline-node").first.wait_for()
-    page.screenshot(path=tmp_path / "workflow.png")
+    keep_picture(page, f"kedro_viz_{visitor.kind}_workflow")
 
 
 @pytest.mark.stress

@@ -16,15 +16,13 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from tests.browser.conftest import keep_picture
 from tests.commands.test_mlflow import START
-from tests.end_to_end.conftest import Outcome, finished, kedro_run, project
-from tests.project import ROOT, surroundings
+from tests.end_to_end.conftest import Outcome
+from tests.project import surroundings
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("whole run"), pytest.mark.timeout(600)]
 
-__all__ = ["finished", "kedro_run", "project"]  # the fixtures of a finished run
-
-PICTURES = ROOT / "build" / "pictures"
 SECONDS = 90
 MILLISECONDS = SECONDS * 1000
 LOADED = "() => document.querySelector('[role=dialog] img')?.naturalWidth > 0"
@@ -66,12 +64,6 @@ def answers(port: int) -> bool:
     return True
 
 
-def keep_picture(page: Any, name: str) -> None:
-    """Keep a picture of a page, which a person may want to see, in `build/pictures`."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=PICTURES / f"mlflow_{name}.png")
-
-
 def value_of(slider: Any, which: str) -> str:
     return str(slider.get_attribute(f"aria-value{which}"))
 
@@ -102,13 +94,13 @@ def test_runs_curves_and_pictures_are_where_a_reader_looks(
     page.get_by_text("smoke, all experiments, seed 0").first.wait_for(timeout=MILLISECONDS)
     for column in ("reward/base", "reward/sft", "reward/dpok", "aesthetic/base"):
         page.get_by_text(column, exact=True).first.wait_for(timeout=MILLISECONDS)
-    keep_picture(page, "runs")
+    keep_picture(page, "mlflow_runs")
 
     runs = f"{address}/#/experiments/{experiment}/runs"
     page.goto(f"{runs}/{trained}/model-metrics")
     page.get_by_text("reward", exact=False).first.wait_for(timeout=MILLISECONDS)
     page.locator("svg.main-svg").first.wait_for(timeout=MILLISECONDS)
-    keep_picture(page, "curves")
+    keep_picture(page, "mlflow_curves")
 
     # Pictures of a training, with a slider over its steps: any series, in the size of the screen.
     card = page.locator("[data-testid=experiment-view-compare-runs-card]").filter(
@@ -131,6 +123,6 @@ def test_runs_curves_and_pictures_are_where_a_reader_looks(
         page.wait_for_function(LOADED)
         seen.add(picture.get_attribute("src"))
     picture.scroll_into_view_if_needed()
-    keep_picture(page, "pictures")
+    keep_picture(page, "mlflow_pictures")
     assert len(seen) > 1
     assert errors == []

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import grave_violations
+from tests.browser.conftest import grave_violations, keep_picture
 from tests.end_to_end.conftest import Outcome
 from tests.evaluation.synthetic import MANY, MANY_EFFECTS, METHODS
 from tests.project import EXPERIMENTS
@@ -78,6 +78,9 @@ def test_a_report_is_accessible_and_fits_a_phone(
 ) -> None:
     page = open_browser(viewport=DESK, color_scheme=scheme).new_page()
     look_at(report(project, name), page, watched(page))
+    keep_picture(page, f"report_{name}_{scheme}_phone")
+    page.set_viewport_size(DESK)
+    keep_picture(page, f"report_{name}_{scheme}", whole=True)
 
 
 @pytest.mark.stress

@@ -13,7 +13,7 @@ import pytest
 from kedro.framework.session import KedroSession
 
 from dpok_pipeline.study.page import render_study
-from tests.browser.conftest import grave_violations
+from tests.browser.conftest import grave_violations, keep_picture
 from tests.end_to_end.conftest import Command, Outcome, error_of
 from tests.project import EXPERIMENTS
 from tests.study import made
@@ -158,7 +158,7 @@ def test_a_study_is_clicked_through_closed_half_way_and_reaches_the_figure(
     assert path.stat().st_size < 15_000_000
     key = json.loads(newest(project, "study_key.json").read_text())
     pairs = len(key["pairs"])
-    assert pairs >= 2 * len(EXPERIMENTS)
+    assert pairs >= PAIRS
 
     # The rater prefers the left set of every other pair, and sees no difference in quality.
     choices = [word for place in range(pairs) for word in (("left", "right")[place % 2], "tie")]
@@ -173,6 +173,7 @@ def test_a_study_is_clicked_through_closed_half_way_and_reaches_the_figure(
     page.goto(path.as_uri())
     assert page.locator("#count").text_content() == f"Pair {pairs // 2 + 1} of {pairs}"
     assert "Question 2 of 2" in str(page.locator("#question").text_content())
+    keep_picture(page, "study")
     answer(page, choices[pairs + 1 :])
     content = download(page)
     assert [vote["alignment"] for vote in content["votes"]] == choices[::2]
