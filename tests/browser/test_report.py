@@ -64,8 +64,8 @@ def look_at(path: Path, page: Any, heard: list[str]) -> None:
     ("name", "scheme"),
     [
         ("joint", "light"),
-        ("joint", "dark"),
         (EXPERIMENTS[0], "dark"),
+        pytest.param("joint", "dark", marks=pytest.mark.stress),
         *(
             pytest.param(name, scheme, marks=pytest.mark.stress)
             for name in EXPERIMENTS

@@ -43,7 +43,7 @@ def added(
     What the second command said, and what the first had left.
     """
     folder = project / "conf" / environment(ENV)
-    (folder / "experiments.yml").write_text("experiments: [color, count]\n")
+    (folder / "experiments.yml").write_text("experiments: [color]\n")
     # Its runs are not to be taken for those of the whole run, which other tests look at.
     (folder / "mlflow.yml").write_text(f"experiment_name: {ENV}\n")
     assert kedro_run(env=ENV).exit_code == 0
@@ -66,8 +66,8 @@ def test_no_other_method_is_computed_again(added: tuple[str, dict[Path, bytes]])
     anew = ("compare methods", "draw figures", "draw contact sheets", "describe making")
     anew += ("gather report parts", "write report", "choose study sets")
     joint = {"compare experiments", "make study page", "count votes", "write joint report"}
-    expected = {f"{name}.{NEW}: {what}" for name in ("color", "count") for what in own}
-    expected |= {f"{name}: {what}" for name in ("color", "count") for what in anew}
+    expected = {f"color.{NEW}: {what}" for what in own}
+    expected |= {f"color: {what}" for what in anew}
     assert set(ran) == expected | joint
     assert len(ran) == len(expected) + len(joint)
 
@@ -83,7 +83,7 @@ def test_it_is_in_every_table_figure_claim_and_report(
 ) -> None:
     with KedroSession.create(project, env=ENV) as session:
         catalog = session.load_context().catalog
-        for name in ("color.", "count.", ""):
+        for name in ("color.", ""):
             comparison = catalog.load(f"{name}comparison")
             assert {NEW, f"{NEW} - base", f"dpok - {NEW}"} <= set(comparison["quantity"])
             claims = catalog.load(f"{name}claims")
@@ -100,7 +100,7 @@ def test_it_has_its_runs_in_mlflow(added: tuple[str, dict[Path, bytes]], project
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(ENV)
     runs = client.search_runs([experiment.experiment_id], f"tags.method = '{NEW}'")
-    assert {run.info.run_name for run in runs} == {f"color {NEW}", f"count {NEW}"}
+    assert {run.info.run_name for run in runs} == {f"color {NEW}"}
     for run in runs:
         assert run.data.params["method.training.kl_weight"] == "0.0"
 

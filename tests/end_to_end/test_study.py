@@ -20,6 +20,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.stress
 def test_votes_of_another_page_cost_no_work(
     environment: Callable[..., str], kedro_run: Command, project: Path
 ) -> None:
