@@ -74,7 +74,10 @@ def red(images: Tensor, prompts: Any) -> Tensor:
     return images[:, 0].mean((1, 2))
 
 
-@pytest.mark.parametrize("step", [1, 2, STEPS])
+@pytest.mark.parametrize(
+    "step",
+    [pytest.param(1, marks=pytest.mark.stress), 2, pytest.param(STEPS, marks=pytest.mark.stress)],
+)
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_goes_on_bit_for_bit(
     tiny_model: DiffusionModel, tmp_path: Path, name: str, step: int

@@ -110,7 +110,7 @@ def test_it_has_its_runs_in_mlflow(added: tuple[str, dict[Path, bytes]], project
     [
         ("sampling.ddim_steps=7", "sampling.ddim_steps was 8 and is 7"),
         ("evaluation.seed=5", "seed was 20230525 and is 5"),
-        ("evaluation.images_per_prompt=5", "images_per_prompt was 8 and is 5"),
+        ("evaluation.images_per_prompt=5", "images_per_prompt was 12 and is 5"),
     ],
 )
 def test_other_settings_are_refused_before_any_work(

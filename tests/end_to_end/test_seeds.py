@@ -84,6 +84,7 @@ def test_seeds_that_have_finished_are_not_run_again(runs: list[int], project: Pa
     assert runs == [7]
 
 
+@pytest.mark.stress
 def test_a_seed_of_other_parameters_or_code_is_run(
     runs: list[int], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

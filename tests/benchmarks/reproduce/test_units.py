@@ -91,7 +91,7 @@ def test_a_row_has_what_the_page_needs(made: Path) -> None:
                 "kl",
             }
             assert (
-                {len(values) for values in prompt["scores"].values()} == {prompt["images"]} == {6}
+                {len(values) for values in prompt["scores"].values()} == {prompt["images"]} == {12}
             )
         assert len(row.curve) == (unit.images // 8 if unit.method == "dpok" else 0)
         assert row.machine
@@ -169,7 +169,7 @@ def test_only_whole_training_seeds_are_compared(made: Path) -> None:
     rows = read_rows(Path(), SMALL)
     both = scores_of(rows, 8, ["sft", "dpok"], TWO)
     assert set(both["training_seed"]) == {0, 1}
-    assert len(both) == 2 * len(TWO) * 3 * 2 * 6  # seeds, methods and base, splits, images
+    assert len(both) == 2 * len(TWO) * 3 * 2 * 12  # seeds, methods and base, splits, images
     assert set(scores_of(rows, 16, ["sft", "dpok"], TWO)["training_seed"]) == {0}
     one_less = {
         unit: row for unit, row in rows.items() if unit.experiment != "color" or unit.seed == 0
@@ -205,7 +205,7 @@ def test_a_sheet_has_a_row_of_pictures_for_base_and_each_method(made: Path, tmp_
     sheets = write_sheets(Path(), SMALL, tmp_path, methods)
     assert [sheet.name for sheet in sheets] == ["small_color.webp", "small_count.webp"]
     strip = Image.open(strip_path(Path(), SMALL.units()[0]))
-    assert strip.size == (6 * strip.height, strip.height)  # smoke draws six images of a prompt
+    assert strip.size == (8 * strip.height, strip.height)  # of the twelve that smoke draws
     assert Image.open(sheets[0]).height > 3 * 112
 
 
