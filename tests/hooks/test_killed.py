@@ -152,7 +152,8 @@ def test_killed_again_and_again_each_time_a_write_later(folder: Path, order: lis
     while in_a_process(killed_command.run, folder, FIRST, kills + 1) == -signal.SIGKILL:
         kills += 1
         assert kills < len(order)
-    assert kills > len(order) // 2
+    # What a killed command has told is not told again, so that later commands have less to tell.
+    assert kills > len(order) // 3
     check_exactly_once(folder)
 
 
