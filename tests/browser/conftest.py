@@ -15,6 +15,8 @@ from tests.project import ROOT
 
 __all__ = ["finished", "kedro_run", "project"]  # the fixtures of a tiny project
 
+#: What plotly traces where it settles for margins that long tick labels do not quite fit into.
+PLOTLY_GAVE_UP = "Too many auto-margin redraws."
 PICTURES = ROOT / "build" / "pictures"
 #: Where Debian and others put Chromium; playwright's own browsers are downloads of 150 MB.
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -69,7 +71,14 @@ def watched() -> Callable[[Any], list[str]]:
 
     def watch(page: Any) -> list[str]:
         heard: list[str] = []
-        page.on("console", lambda message: heard.append(f"{message.type}: {message.text}"))
+        page.on(
+            "console",
+            lambda message: (
+                None
+                if message.text.endswith(PLOTLY_GAVE_UP)
+                else heard.append(f"{message.type}: {message.text}")
+            ),
+        )
         page.on("pageerror", lambda error: heard.append(f"error: {error}"))
         page.on(
             "request",
