@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 
 from markupsafe import Markup
 
+from dpok_pipeline.report.pictures.webp import data_uri
 from dpok_pipeline.report.rendering import template_environment
 from dpok_pipeline.study.pairs import Study
 from dpok_pipeline.study.votes import FORMAT, QUESTIONS
@@ -39,14 +39,10 @@ def _as_data(study: Study) -> Markup:
         {
             "pair": pair.pair,
             "prompt": pair.prompt,
-            "left": [_embed(image) for image in pair.left],
-            "right": [_embed(image) for image in pair.right],
+            "left": [data_uri(image) for image in pair.left],
+            "right": [data_uri(image) for image in pair.right],
         }
         for pair in study.pairs
     ]
     data = {"format": FORMAT, "study": study.study, "questions": QUESTIONS, "pairs": pairs}
     return Markup(json.dumps(data).replace("<", "\\u003c"))
-
-
-def _embed(image: bytes) -> str:
-    return f"data:image/webp;base64,{base64.b64encode(image).decode()}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from dpok_pipeline.evaluation.names import BASE, MethodLabel, metric, one_line
-from dpok_pipeline.report.pictures.webp import BASE64, as_webp, compression
+from dpok_pipeline.report.pictures.webp import BASE64, as_webp, compression, data_uri
 
 #: Bytes of text that a page's pictures may have: of 15 MB, plotly.js and tables need some, too.
 BUDGET = 6_500_000
@@ -121,7 +120,7 @@ class Album:
         webp = self._webp[key]
         if self._options is not None:
             webp = as_webp(webp, self._options)
-        return Markup(f"data:image/webp;base64,{base64.b64encode(webp).decode()}")
+        return data_uri(webp)
 
     def _score_texts(self, row: Mapping[Hashable, Any]) -> Scored:
         """Write an image's scores; a share, of one image, is yes or no."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from dpok_pipeline.evaluation.names import MethodLabel
+from dpok_pipeline.report.pictures.webp import data_uri
 
 #: A method's filmstrip by its name, as training returns it.
 Filmstrips = Mapping[str, pd.DataFrame]
@@ -74,13 +74,12 @@ def _strip(table: pd.DataFrame, method: MethodLabel) -> Strip:
     picture = draw_strip(table, SIDE)
     buffer = BytesIO()
     picture.save(buffer, "WEBP", quality=QUALITY, method=6)
-    data = base64.b64encode(buffer.getvalue()).decode()
     prompt, noises = str(table["prompt"].iloc[0]), table["noise"].nunique()
     seen = [int(images) for images in table.drop_duplicates("step")["images_seen"]]
     return Strip(
         method=method,
         columns=_heads(seen),
-        picture=Markup(f"data:image/webp;base64,{data}"),
+        picture=data_uri(buffer.getvalue()),
         description=(
             f"{noises} rows of pictures of “{prompt}”, each row begun from one noise: what "
             f"{method.in_a_sentence} makes of it after {_listed(seen)} images of training"
