@@ -13,10 +13,9 @@ from dpok_pipeline.configuration.tracking import FILES, TrackingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.fingerprint import flatten
 from dpok_pipeline.files.git import describe_commit
-from dpok_pipeline.pipelines.mlflow_store import JOURNAL, PARENT, client_of
+from dpok_pipeline.pipelines.mlflow_store import JOURNAL, NOTE, PARENT, client_of
 from dpok_pipeline.pipelines.task import TrackerAddress
 from dpok_pipeline.tracking.headline import run_note
-from dpok_pipeline.tracking.results import NOTE
 from dpok_pipeline.tracking.run_names import environment_of, seed_of
 
 # Limits that hold in any of MLflow's stores: characters of a parameter's value and of a tag's, and

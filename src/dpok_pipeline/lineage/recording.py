@@ -32,13 +32,17 @@ from dpok_pipeline.lineage.records import (
 )
 from dpok_pipeline.lineage.tracked import Store, makers
 from dpok_pipeline.pipelines.graph import TRACED
-from dpok_pipeline.pipelines.mlflow_store import MESSENGER, check_present, client_of, in_one_line
+from dpok_pipeline.pipelines.mlflow_store import (
+    MESSENGER,
+    NOTE,
+    check_present,
+    client_of,
+    in_one_line,
+)
 from dpok_pipeline.pipelines.task import Task, TrackerAddress
 from dpok_pipeline.report.provenance import Lineage
 from dpok_pipeline.runs.identity import identify
 
-#: MLflow's tag of a run's description.
-NOTE = "mlflow.note.content"
 #: Fields of a catalog entry that name a file or folder; a hub id may be one, too.
 PATHS = ("path", "clip_path", "hub_id")
 

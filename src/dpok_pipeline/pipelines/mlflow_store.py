@@ -51,6 +51,8 @@ SPEAK_OF_FAILURES = ("mlflow.store.db.utils", "urllib3.connectionpool")
 JOURNAL = "journal"
 #: Tag of a child run, MLflow's own: the id of the run above it.
 PARENT = "mlflow.parentRunId"
+#: Tag of a description in Markdown, MLflow's own, of a run or an experiment.
+NOTE = "mlflow.note.content"
 
 
 def client_of(uri: str) -> Any:

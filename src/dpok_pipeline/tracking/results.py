@@ -13,7 +13,7 @@ from kedro.pipeline import Pipeline
 from dpok_pipeline.configuration.tracking import TrackingConfig
 from dpok_pipeline.evaluation.config import ComparisonConfig
 from dpok_pipeline.evaluation.names import BASE
-from dpok_pipeline.pipelines.mlflow_store import MESSENGER, client_of
+from dpok_pipeline.pipelines.mlflow_store import MESSENGER, NOTE, client_of
 from dpok_pipeline.pipelines.task import TrackerAddress
 from dpok_pipeline.tracking.evaluations import note_evaluation, read_evaluated
 from dpok_pipeline.tracking.headline import (
@@ -29,8 +29,6 @@ from dpok_pipeline.tracking.headline import (
 from dpok_pipeline.tracking.model_versions import model_name
 
 COMPARISON, METHODS = "comparison", "params:comparison"
-#: MLflow's tag of a description in Markdown, of a run or an experiment.
-NOTE = "mlflow.note.content"
 
 
 def tell_results(
