@@ -10,16 +10,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from dpok_pipeline.config import FrozenConfig
-from dpok_pipeline.configuration.validation import lower_first
-from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.files.durable import save_whole
 from dpok_pipeline.files.manifest import MANIFEST, folder_digest
 from dpok_pipeline.pipelines.models import hash_files
-from dpok_pipeline.runs.json_files import read_json
+from dpok_pipeline.runs.json_files import read_model
 
 #: Name of a record, in the folder of its version.
 RECORD = "_lineage.json"
@@ -91,16 +89,7 @@ def read_record(folder: Path) -> Record | None:
     Raises:
         InputError: The file does not hold a record.
     """
-    path = folder / RECORD
-    content = read_json(path)
-    try:
-        return None if content is None else Record.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(
-            f"{path}: not a record of lineage ({where}: {lower_first(first['msg'])}); remove it"
-        ) from None
+    return read_model(folder / RECORD, Record, "a record of lineage", "remove it")
 
 
 def content_digest(path: Path) -> str:

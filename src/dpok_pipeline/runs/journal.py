@@ -15,14 +15,13 @@ from uuid import uuid4
 
 from kedro.io import AbstractVersionedDataset, CatalogProtocol, Version
 from kedro.pipeline import Node, Pipeline
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from dpok_pipeline.configuration.validation import lower_first
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.files.fingerprint import summarise_changes
 from dpok_pipeline.files.manifest import MANIFEST, check_folder
-from dpok_pipeline.runs.json_files import read_json, write_json
+from dpok_pipeline.runs.json_files import read_model, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -58,16 +57,8 @@ class Journal(BaseModel):
         Raises:
             InputError: The file does not hold a journal.
         """
-        content = read_json(path)
-        try:
-            return None if content is None else cls.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise InputError(
-                f"{path}: not a journal of this project ({where}: {lower_first(first['msg'])}); "
-                "remove it, and the run that it is about starts anew"
-            ) from None
+        remedy = "remove it, and the run that it is about starts anew"
+        return read_model(path, cls, "a journal of this project", remedy)
 
     def write(self, path: Path) -> None:
         """Write the journal, in the place of an older state if there is one."""

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
+
+from dpok_pipeline.configuration.validation import lower_first
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.durable import save_whole
+
+Content = TypeVar("Content", bound=BaseModel)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -32,3 +37,26 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise InputError(f"{path}: not what this project wrote; remove it")
     return content
+
+
+def read_model(path: Path, kind: type[Content], called: str, remedy: str) -> Content | None:
+    """Read a file whose fields have types, or return None if there is no such file.
+
+    Args:
+        path: The file.
+        kind: What it holds.
+        called: What a message calls that, with its article.
+        remedy: What to do about a file that holds something else.
+
+    Raises:
+        InputError: The file holds something else.
+    """
+    content = read_json(path)
+    try:
+        return None if content is None else kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{path}: not {called} ({where}: {lower_first(first['msg'])}); {remedy}"
+        ) from None
