@@ -31,7 +31,7 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, help="begin no unit after so many minutes")
     parser.add_argument(
-        "--processes", type=int, default=1, help="units at a time, which share the cores"
+        "--processes", type=int, default=1, help="runs at a time, which share the cores"
     )
     parser.add_argument(
         "--page", action="store_true", help="make nothing, write the page from the rows"

@@ -1,4 +1,4 @@
-"""Makes the units without a row, one after the other or several at a time.
+"""Makes the units without a row, one run after the other or several at a time.
 
 What processes are handed must stand in a module that they can import, and a `__main__` is none.
 """
@@ -6,11 +6,10 @@ What processes are handed must stand in a module that they can import, and a `__
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import as_completed
 from itertools import groupby
 from pathlib import Path
-from typing import Self
 
 from benchmarks.processes import share_cores
 from benchmarks.reproduce.maker import Maker
@@ -26,7 +25,7 @@ def make_all(project: Path, names: list[str], deadline: float, processes: int = 
         project: The project's folder; the current one.
         names: Names of the series.
         deadline: By `time.time`; no unit is begun after it.
-        processes: Units at a time. A run's larger units wait for its smaller ones.
+        processes: Runs at a time.
     """
     makers = {name: Maker(project, SERIES[name]) for name in names}
     missing = [
@@ -35,61 +34,52 @@ def make_all(project: Path, names: list[str], deadline: float, processes: int = 
         for unit in maker.series.units()
         if is_missing(project, maker, unit)
     ]
-    with _Together(project, makers, processes) as together:
-        for _, units in groupby(missing, key=lambda unit: (unit.series, unit.images)):
-            together.make([*units], deadline)
+    runs = [[*units] for _, units in groupby(missing, key=lambda unit: unit.run)]
+    if processes == 1:
+        for units in runs:
+            _make(project, makers[units[0].series], units, deadline)
+    else:
+        _make_together(project, runs, deadline, processes)
     left = [unit for unit in missing if is_missing(project, makers[unit.series], unit)]
     if left:
         print(f"{len(left)} units are left; the same command goes on")
 
 
-class _Together:
-    """Makes units, several at a time where there are processes for it."""
-
-    def __init__(self, project: Path, makers: Mapping[str, Maker], processes: int) -> None:
-        self._project, self._makers = project, makers
-        self._pool = share_cores(processes) if processes > 1 else None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def make(self, units: Sequence[Unit], deadline: float) -> None:
-        """Make units of one size, none of which needs another."""
-        if self._pool is None:
-            for unit in units:
-                _make(self._project, self._makers[unit.series], unit, deadline)
-            return
+def _make_together(
+    project: Path, runs: Sequence[Sequence[Unit]], deadline: float, processes: int
+) -> None:
+    """Make several runs at a time; the first error lets no further one begin."""
+    pool = share_cores(processes)
+    try:
         jobs = [
-            self._pool.submit(
-                _make_alone, self._project, self._makers[unit.series].series, unit, deadline
-            )
-            for unit in units
+            pool.submit(_make_alone, project, SERIES[units[0].series], units, deadline)
+            for units in runs
         ]
         for job in as_completed(jobs):
             job.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 #: The makers of a process, with the models that they have opened.
 _MAKERS: dict[str, Maker] = {}
 
 
-def _make_alone(project: Path, series: Series, unit: Unit, deadline: float) -> None:
-    """Make a unit in a process of its own, which keeps its open models for the next one."""
+def _make_alone(project: Path, series: Series, units: Sequence[Unit], deadline: float) -> None:
+    """Make a run's units in a process of its own, which keeps its open models for the next run."""
     if series.name not in _MAKERS:
         _MAKERS[series.name] = Maker(project, series)
-    _make(project, _MAKERS[series.name], unit, deadline)
+    _make(project, _MAKERS[series.name], units, deadline)
 
 
-def _make(project: Path, maker: Maker, unit: Unit, deadline: float) -> None:
-    if time.time() > deadline:
-        return
-    started = time.monotonic()
-    write_row(project, unit, maker.make(unit))
-    print(f"{unit} ({time.monotonic() - started:.0f} s)", flush=True)
+def _make(project: Path, maker: Maker, units: Sequence[Unit], deadline: float) -> None:
+    """Make the units of one run, each of which goes on where the one before has ended."""
+    for unit in units:
+        if time.time() > deadline:
+            return
+        started = time.monotonic()
+        write_row(project, unit, maker.make(unit))
+        print(f"{unit} ({time.monotonic() - started:.0f} s)", flush=True)
 
 
 def is_missing(project: Path, maker: Maker, unit: Unit) -> bool:

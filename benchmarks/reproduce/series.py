@@ -37,6 +37,11 @@ class Unit:
         name = f"{self.method}_seed-{self.seed}_images-{self.images:05d}.json"
         return RESULTS / self.series / self.experiment / name
 
+    @property
+    def run(self) -> tuple[str, str, str, int]:
+        """What makes the run of which this is one size: series, experiment, method and seed."""
+        return self.series, self.experiment, self.method, self.seed
+
     def __str__(self) -> str:
         """Name the unit as the command's lines do."""
         if self.method == BASE:
@@ -78,15 +83,19 @@ class Series:
         return bool(self.pictured) and unit.seed == 0 and unit.images in (0, *self.pictured)
 
     def units(self) -> list[Unit]:
-        """List all units: the base model first, then the small ones of every run."""
+        """List all units: the base model first, then every run from its smallest size up.
+
+        One training seed comes after the other, and of it one method after the other, so that a
+        command that is stopped early leaves whole curves and not the beginnings of all.
+        """
         base = [Unit(self.name, 0, 0, experiment, BASE) for experiment in self.experiments]
         trained = [
             Unit(self.name, images, seed, experiment, method)
-            for images in self.sizes
             for seed, largest in self.largest.items()
-            if images <= largest
-            for experiment in self.only.get(seed, self.experiments)
             for method in self.methods
+            for experiment in self.only.get(seed, self.experiments)
+            for images in self.sizes
+            if images <= largest
         ]
         return base + trained
 
