@@ -16,7 +16,7 @@ from benchmarks.configured import Configured, read
 from benchmarks.measure import describe_machine
 from benchmarks.reproduce.pictures import write_strip
 from benchmarks.reproduce.rows import DECIMALS, Row
-from benchmarks.reproduce.series import BASE, Series, Unit
+from benchmarks.reproduce.series import BASE, RESULTS, Series, Unit
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.algorithms.sft.generation import generate_samples
 from dpok_pipeline.algorithms.train import train
@@ -50,12 +50,13 @@ class Maker:
         series: What is measured.
 
     Attributes:
-        commit: The commit of the project, with a `+` where files have been changed since.
+        commit: The commit of the project, with a `+` where files have been changed since; rows and
+            their pictures aside, which the series itself adds.
     """
 
     def __init__(self, project: Path, series: Series) -> None:
         self.project, self.series = project, series
-        commit = describe_commit(project)
+        commit = describe_commit(project, results=RESULTS)
         self.commit = commit.sha[:7] + "+" * commit.dirty if commit else ""
         self.work = project / WORK / series.name
         self._configured: dict[int, Configured] = {}

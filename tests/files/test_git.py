@@ -39,6 +39,15 @@ def test_a_changed_or_new_file_makes_it_dirty(checkout: Path, name: str) -> None
     assert commit.dirty
 
 
+def test_what_the_code_has_made_does_not_make_it_dirty(checkout: Path) -> None:
+    (checkout / "results").mkdir()
+    (checkout / "results" / "row").write_text("1")
+    sha = git(checkout, "rev-parse", "HEAD")
+    assert describe_commit(checkout, results=Path("results")) == Commit(sha, dirty=False)
+    (checkout / "results-of-code").write_text("2")
+    assert describe_commit(checkout, results=Path("results")) == Commit(sha, dirty=True)
+
+
 def test_no_commit_outside_git_or_without_git(
     tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

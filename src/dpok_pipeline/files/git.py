@@ -19,12 +19,23 @@ class Commit(NamedTuple):
     dirty: bool
 
 
-def describe_commit(folder: Path) -> Commit | None:
-    """Look up the commit of a folder; None if it is no git checkout, or git is not installed."""
+def describe_commit(folder: Path, *, results: Path | None = None) -> Commit | None:
+    """Look up the commit of a folder.
+
+    Args:
+        folder: The root of a checkout.
+        results: A folder, from there, in which no change counts: that of tracked results, which
+            the code makes and is not made of.
+
+    Returns:
+        The commit; None if it is no git checkout, or git is not installed.
+    """
     sha = _run_git(folder, "rev-parse", "HEAD")
     if sha is None:
         return None
-    return Commit(sha, dirty=bool(_run_git(folder, "status", "--porcelain")))
+    leave_out = [] if results is None else [f":(exclude){results.as_posix()}"]
+    changed = _run_git(folder, "status", "--porcelain", "--", ".", *leave_out)
+    return Commit(sha, dirty=bool(changed))
 
 
 def _run_git(folder: Path, *arguments: str) -> str | None:
