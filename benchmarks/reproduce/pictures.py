@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.reproduce.rows import read_row
 from benchmarks.reproduce.series import Series, Unit
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.names import BASE, MethodLabel
@@ -66,7 +67,7 @@ def write_sheets(
                     project,
                     [unit for unit in shown if unit.experiment == experiment],
                     methods,
-                    title=f"{experiment}: {images:,} images",
+                    images,
                 )
                 for experiment in series.experiments
             ]
@@ -79,12 +80,14 @@ def strip_path(project: Path, unit: Unit) -> Path:
 
 
 def _write_sheet(
-    path: Path, project: Path, units: Sequence[Unit], methods: Sequence[MethodLabel], title: str
+    path: Path, project: Path, units: Sequence[Unit], methods: Sequence[MethodLabel], images: int
 ) -> Path:
+    row = read_row(project, units[0])
+    prompt = units[0].experiment if row is None else row.prompts[0]["prompt"]
     sheet = contact_sheet(
         {unit.method: _cut(strip_path(project, unit)) for unit in units},
         methods=[BASE, *methods],
-        prompt=title,
+        prompt=f"{prompt} From {images:,} images",
         indices=range(COLUMNS),
         cell=CELL,
     )
