@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from benchmarks.reproduce.making import make_all
-from benchmarks.reproduce.page import write_page
+from benchmarks.reproduce.page.write import write_page
 from benchmarks.reproduce.series import SERIES
 from dpok_pipeline.commands.errors import one_line_errors
 from dpok_pipeline.errors import InputError

@@ -15,7 +15,7 @@ from filelock import FileLock
 from benchmarks.configured import Configured, read
 from benchmarks.measure import describe_machine
 from benchmarks.reproduce.pictures import write_strip
-from benchmarks.reproduce.rows import DECIMALS, Row
+from benchmarks.reproduce.rows import DECIMALS, KEPT, Row
 from benchmarks.reproduce.series import BASE, RESULTS, Series, Unit
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.algorithms.sft.generation import generate_samples
@@ -36,10 +36,10 @@ from dpok_pipeline.pipelines.models import (
 from dpok_pipeline.training.config import OnlineConfig
 from dpok_pipeline.training.tracking import TrainingResult
 
-#: Metrics whose value of every image is kept.
-KEPT = ("image_reward", "judge", "aesthetic", "saturation", "kl")
 #: Where the state of runs lies, and the images that offline methods learn from.
 WORK = Path("data/reproduce")
+#: Digits of a hash in a folder's name.
+SHORT = 8
 
 
 class Maker:
@@ -73,17 +73,20 @@ class Maker:
         shared = {"drawn": self._recipe(unit.experiment), "scored": self._scored}
         if unit.method == BASE:
             return fingerprint(shared)
+        return fingerprint({**shared, **self._trained(unit), "images": unit.images})
+
+    def _trained(self, unit: Unit, *, length: bool = True) -> dict[str, Any]:
+        """Return all that decides a training, with or without what says how long it is."""
         method = self._method(unit)
         trained = {
             "algorithm": method.algorithm,
             "lora": method.lora.numbers(),
-            "training": method.training.numbers(),
+            "training": method.training.numbers(length=length),
             "reward": self._reward,
-            "images": unit.images,
         }
         if not method.online:
             trained["samples"] = self._generation(unit).numbers()
-        return fingerprint({**shared, **trained})
+        return trained
 
     def make(self, unit: Unit) -> Row:
         """Train, unless it is the base model's; draw, score, and put the figures together.
@@ -111,8 +114,11 @@ class Maker:
     def _train(self, unit: Unit) -> TrainingResult:
         model, _ = self.configured(unit.seed).open()
         method = self._method(unit)
-        # An online run of more images goes on where that of fewer has ended.
-        name = f"{unit.method}_seed-{unit.seed}" + ("" if method.online else f"_{unit.images}")
+        # An online run of more images goes on where that of fewer has ended. A run of other
+        # settings does not: it has a folder of its own.
+        length = "" if method.online else f"_images-{unit.images}"
+        settings = self._short(self._trained(unit, length=False))
+        name = f"{unit.method}_seed-{unit.seed}{length}_{settings}"
         return train(
             method,
             model,
@@ -147,6 +153,11 @@ class Maker:
             changed = {"updates": round(unit.images * share)}
         return method.model_copy(update={"training": training.model_copy(update=changed)})
 
+    def _short(self, settings: Mapping[str, Any]) -> str:
+        """Hash settings, with how and of which model images are drawn, for a folder's name."""
+        drawn = {"sampling": self.configured(0).sampling.numbers(), "model": self._base_model}
+        return fingerprint({**settings, **drawn})[:SHORT]
+
     def _generation(self, unit: Unit) -> Any:
         """Return how the images are made that all sizes of a training seed learn from."""
         largest = self.series.largest[unit.seed]
@@ -156,7 +167,9 @@ class Maker:
         )
 
     def _samples(self, unit: Unit) -> Path:
-        folder = self.work / unit.experiment / f"samples_seed-{unit.seed}"
+        settings = {"reward": self._reward, "samples": self._generation(unit).numbers()}
+        name = f"samples_seed-{unit.seed}_{self._short(settings)}"
+        folder = self.work / unit.experiment / name
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Another process may be about to draw the same ones.
         with FileLock(folder.with_suffix(".turn")):

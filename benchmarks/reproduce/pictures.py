@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.reproduce.rows import read_row
-from benchmarks.reproduce.series import Series, Unit
+from benchmarks.reproduce.series import SERIES, Series, Unit
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.names import BASE, MethodLabel
 from dpok_pipeline.files.durable import replace_durably
@@ -46,7 +46,7 @@ def write_sheets(
 
     Args:
         project: The project's folder.
-        series: Whose units they are.
+        series: Whose units they are, with those of the series that they are compared with.
         folder: The folder of the sheets, which are named by series and experiment.
         methods: How the methods are shown, in the order of the rows.
 
@@ -57,7 +57,18 @@ def write_sheets(
     Raises:
         InputError: A strip is no picture.
     """
-    units = [unit for unit in series.units() if series.is_pictured(unit)]
+    names = {BASE.name, *(method.name for method in methods)}
+    units = [
+        unit
+        for one in (series, SERIES.get(series.beside))
+        if one is not None
+        for unit in one.units()
+        if one.is_pictured(unit)
+        and unit.method in names
+        and unit.experiment in series.experiments
+        # A partner's base model is the series' own.
+        and (one is series or unit.method != BASE.name)
+    ]
     for images in sorted(series.pictured, reverse=True):
         shown = [unit for unit in units if unit.images in (0, images)]
         if all(strip_path(project, unit).is_file() for unit in shown):

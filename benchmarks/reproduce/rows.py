@@ -10,10 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.reproduce.series import BASE, Series, Unit
+from benchmarks.reproduce.series import BASE, RESULTS, Series, Unit
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.durable import replace_durably
 
+#: Metrics whose value of every image is kept.
+KEPT = ("image_reward", "judge", "aesthetic", "saturation", "kl")
 #: Decimals of a score; the sixth would be noise between machines.
 DECIMALS = 5
 
@@ -40,6 +42,10 @@ class Row:
     seconds: dict[str, float]
     commit: str
     machine: str
+
+
+#: The rows of one series, by their units.
+Rows = Mapping[Unit, Row]
 
 
 def write_row(project: Path, unit: Unit, row: Row) -> None:
@@ -85,8 +91,13 @@ def read_rows(project: Path, series: Series) -> dict[Unit, Row]:
     return found
 
 
+def with_partners(rows: Mapping[str, Rows], series: Series) -> Rows:
+    """Return the rows of a series and of the one whose methods its own are compared with."""
+    return {**rows.get(series.beside, {}), **rows[series.name]}
+
+
 def scores_of(
-    rows: Mapping[Unit, Row],
+    rows: Rows,
     images: int,
     methods: Sequence[str],
     experiments: Sequence[str],
@@ -102,6 +113,9 @@ def scores_of(
     Returns:
         A scores frame as `evaluation.comparison.compare` takes it, of the training seeds of which
         every method and experiment has a row; empty where there is none.
+
+    Raises:
+        InputError: The rows were drawn or scored in different ways.
     """
     found = {
         (unit.images, unit.seed, unit.experiment, unit.method): row for unit, row in rows.items()
@@ -115,7 +129,13 @@ def scores_of(
         ]
         if all(key in found for key in keys):
             frames += [_frame(found[key], key[2], key[3], seed) for key in keys]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    scores = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    if frames and scores.groupby("experiment")["recipe"].nunique().max() > 1:
+        raise InputError(
+            f"{RESULTS}: rows of {images} images were drawn or scored in different ways; remove "
+            "those of older settings and make them again with `make reproduce`"
+        )
+    return scores
 
 
 def _frame(row: Row, experiment: str, method: str, seed: int) -> pd.DataFrame:

@@ -63,6 +63,7 @@ class Series:
         only: Experiments of a training seed that has not all of them.
         prompts: File with the prompts of all experiments.
         params: What differs from the environment, as for `kedro run --params`.
+        beside: Name of a series whose methods these are compared with.
         pictured: Numbers of images at which the first training seed's pictures are kept, and the
             base model's with them.
     """
@@ -76,6 +77,7 @@ class Series:
     only: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     prompts: Path = PROMPTS
     params: str = ""
+    beside: str = ""
     pictured: tuple[int, ...] = ()
 
     def is_pictured(self, unit: Unit) -> bool:
@@ -100,7 +102,7 @@ class Series:
         return base + trained
 
 
-#: Reward against images (paper, sections 5.2 and 5.4): what each method makes of how many.
+#: Reward against images (paper, section 5.2): what each method makes of how many.
 CURVE = Series(
     name="curve",
     env="ablations",
@@ -109,20 +111,32 @@ CURVE = Series(
     largest={0: 3840, 1: 1920, 2: 960},
     pictured=(960, 3840),
 )
-#: What each part of DPOK and of SFT does (paper, section 5.3 and appendices A.5, A.6 and B). DPOK
-#: and SFT themselves are those of the curve.
+#: What each part of DPOK and of SFT does (paper, section 5.3 and appendices A.5, A.6 and B).
 ABLATIONS = Series(
     name="ablations",
     env="ablations",
     methods=(
         "dpok_no_kl", "dpok_strong_kl", "dpok_value", "dpok_no_baseline", "dpok_one_update",
+        "dpok_step_weights", "dpok_all_steps",
         "sft_shift_1", "sft_shift_2", "sft_shift_5", "sft_kl_o", "sft_kl_o_1", "sft_kl_o_2",
         "sft_kl_o_5", "rwr",
     ),
     sizes=(480,),
     largest={0: 480, 1: 480},
     only={1: ("color",)},
+    beside=CURVE.name,
 )  # fmt: skip
+#: What the KL term does in a long run (paper, section 5.3), on the paper's prompt for it.
+KL = Series(
+    name="kl",
+    env="ablations",
+    methods=("dpok_no_kl", "dpok_strong_kl"),
+    sizes=(960, 1920, 3840),
+    largest={0: 3840, 1: 960},
+    experiments=("color",),
+    beside=CURVE.name,
+    pictured=(960, 3840),
+)
 #: One model for 64 prompts (paper, section 5.5), 240 images of each in all.
 MANY = Series(
     name="many",
@@ -146,4 +160,4 @@ BIAS = Series(
     prompts=Path("data/01_raw/prompts/bias.yml"),
     pictured=(960,),
 )
-SERIES = {series.name: series for series in (CURVE, ABLATIONS, MANY, BIAS)}
+SERIES = {series.name: series for series in (CURVE, ABLATIONS, KL, MANY, BIAS)}

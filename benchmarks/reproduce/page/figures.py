@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -99,6 +100,71 @@ def draw_frontier(
     _save(figure, path)
 
 
+def draw_bars(
+    path: Path, panels: Mapping[tuple[str, str], Mapping[MethodLabel, Mapping[str, Interval]]]
+) -> None:
+    """Draw bars with 95 % intervals, side by side for each prompt; a row of panels per metric.
+
+    Args:
+        path: The SVG file.
+        panels: Levels of each prompt, by what the panel's prompts are called and its metric, and by
+            method.
+    """
+    rows = len({name for _, name in panels})
+    figure = Figure(figsize=(9.5, 2.6 * rows), layout="constrained")
+    for place, ((prompts, name), methods) in enumerate(panels.items()):
+        axes = figure.add_subplot(rows, len(panels) // rows, place + 1)
+        _draw_groups(axes, methods)
+        title = f"{metric(name).label}, {prompts.lower()}"
+        if name == "aesthetic":
+            # Scores lie between 4 and 7, and bars from 0 would all look alike.
+            axes.set_ylim(bottom=3)
+            title += " (from 3 on)"
+        axes.set_title(title, color=INK, fontsize=9)
+    figure.axes[0].legend(loc="upper left", fontsize=8)
+    _save(figure, path)
+
+
+def _draw_groups(axes: Axes, methods: Mapping[MethodLabel, Mapping[str, Interval]]) -> None:
+    """Draw a group of bars for each prompt, with a bar of each method."""
+    width = 0.8 / len(methods)
+    for number, (method, levels) in enumerate(methods.items()):
+        mean, low, high = np.array([*levels.values()]).T
+        places = np.arange(len(levels)) + (number - (len(methods) - 1) / 2) * width
+        axes.bar(places, mean, width, color=method.colour, label=method.label)
+        axes.errorbar(
+            places, mean, [mean - low, high - mean], fmt="none", ecolor=INK, elinewidth=0.8
+        )
+    prompts = [*next(iter(methods.values()))]
+    axes.set_xticks(range(len(prompts)), prompts)
+    axes.grid(axis="x", visible=False)
+    axes.set_axisbelow(True)
+
+
+def draw_scatter(path: Path, points: Mapping[MethodLabel, tuple[Interval, Interval]]) -> None:
+    """Draw the aesthetic score against the reward, a point with its name for each method.
+
+    Args:
+        path: The SVG file.
+        points: Reward and aesthetic score by method.
+    """
+    figure, (axes,) = _panels(1, width=8.0, height=4.6)
+    for method, (reward, aesthetic) in points.items():
+        axes.plot(reward.mean, aesthetic.mean, "o", color=method.colour, markersize=6)
+        axes.annotate(
+            method.label,
+            (reward.mean, aesthetic.mean),
+            xytext=(6, 3),
+            textcoords="offset points",
+            fontsize=8,
+            color=INK,
+        )
+    axes.margins(x=0.18, y=0.08)  # room for the names
+    axes.set_xlabel(metric("image_reward").label)
+    axes.set_ylabel(metric("aesthetic").label)
+    _save(figure, path)
+
+
 def draw_learning_curves(
     path: Path, curves: Mapping[str, Mapping[MethodLabel, Sequence[tuple[int, float]]]]
 ) -> None:
@@ -109,6 +175,8 @@ def draw_learning_curves(
         curves: Images and smoothed mean reward by prompt and method.
     """
     figure, panels = _panels(len(curves), width=2.9)
+    for axes in panels[1:]:
+        axes.sharey(panels[0])
     for axes, (prompt, methods) in zip(panels, curves.items(), strict=True):
         for method, places in methods.items():
             axes.plot(*zip(*places, strict=True), color=method.colour, label=method.label)
@@ -119,8 +187,10 @@ def draw_learning_curves(
     _save(figure, path)
 
 
-def _panels(number: int, width: float = PANEL[0]) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(width * number, PANEL[1]), layout="constrained")
+def _panels(
+    number: int, width: float = PANEL[0], height: float = PANEL[1]
+) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width * number, height), layout="constrained")
     return figure, [figure.add_subplot(1, number, place + 1) for place in range(number)]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
-from benchmarks.configured import read
-from benchmarks.reproduce.reading import Estimates, difference
-from dpok_pipeline.evaluation.claims import verdict
+from benchmarks.reproduce.page.estimates import Estimates, difference
 from dpok_pipeline.evaluation.intervals import Interval
-from dpok_pipeline.evaluation.names import MethodLabel, metric
+from dpok_pipeline.evaluation.names import metric
+
+#: What is shown of every method.
+SHOWN = ("image_reward", "judge", "aesthetic")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -25,20 +25,14 @@ def level_cell(name: str, value: Interval) -> str:
 
 
 def difference_cell(value: Interval, name: str) -> str:
-    """Write a difference of a metric with its 95 % interval and its verdict."""
+    """Write a difference of a metric with its 95 % interval, bold where that is not around 0."""
     number = metric(name).number
     unit = " points" if metric(name).share else ""
     low, high = number(value.low, signed=True), number(value.high, signed=True)
-    return f"{number(value.mean, signed=True)}{unit} ({low} to {high}): {verdict(value)}"
+    mean = f"{number(value.mean, signed=True)}{unit}"
+    return f"{f'**{mean}**' if value.low > 0 or value.high < 0 else mean} ({low} to {high})"
 
 
 def difference_between(found: Estimates, name: str, ours: str, theirs: str) -> str:
     """Write how much more of a metric the one method has than the other."""
     return difference_cell(difference(found, name, ours, theirs), name)
-
-
-@cache
-def method_labels(env: str) -> dict[str, MethodLabel]:
-    """Return how an environment's methods are shown."""
-    methods = read(env).methods.values()
-    return {one.name: MethodLabel(one.name, one.label, one.colour) for one in methods}

@@ -1,0 +1,228 @@
+"""Reward against images: what each method makes of how many, on the paper's four prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from benchmarks.reproduce.page import figures
+from benchmarks.reproduce.page.estimates import Estimates, estimate, images_to, smooth_curve
+from benchmarks.reproduce.page.luck import Luck
+from benchmarks.reproduce.page.methods import method_labels
+from benchmarks.reproduce.page.tables import SHOWN, difference_between, level_cell, table
+from benchmarks.reproduce.pictures import write_sheets
+from benchmarks.reproduce.rows import Rows
+from benchmarks.reproduce.series import BASE, CURVE, IMAGES
+from dpok_pipeline.evaluation.names import BASE as BASE_LABEL
+from dpok_pipeline.evaluation.names import SPLIT_LABELS, MethodLabel, metric
+
+#: Estimates by method and number of images.
+Sizes = Mapping[str, Mapping[int, Estimates]]
+CONTRASTS = [("dpok", "sft"), ("dpok", "dpok_official"), ("dpok_official", "sft")]
+LINES = """\
+![Reward, judge and aesthetic score against images](images/reward_against_images.svg)
+
+Mean over the four training prompts, with 95 % intervals. What the table calls seeds are training
+seeds; where there is one, the interval rests on the luck of other runs alone.
+"""
+
+
+def curve_sections(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
+    """Write what each method makes of how many images, and draw it.
+
+    Args:
+        rows: The rows of the series `curve`.
+        project: The project's folder, in which figures are written.
+        luck: That of training.
+    """
+    found = {
+        name: {
+            size: one
+            for size in CURVE.sizes
+            if (one := estimate(rows, size, [name], CURVE.experiments, luck))
+        }
+        for name in CURVE.methods
+    }
+    found = {name: sizes for name, sizes in found.items() if sizes}
+    if not found:
+        return
+    images = project / IMAGES
+    _draw_lines(images, found)
+    yield "## Reward against images\n"
+    yield LINES
+    yield _levels_table(found)
+    yield from _against_each_other(rows, luck)
+    means = {
+        method: {size: one.cells["image_reward", method].mean for size, one in sizes.items()}
+        for method, sizes in found.items()
+    }
+    yield from images_needed(means, _base(found).cells["image_reward", BASE].mean)
+    yield from _prompt_by_prompt(rows, images, luck)
+    sheets = write_sheets(project, CURVE, images, _labels())
+    yield from show_sheets(sheets, "What each method makes of the same noises, training seed 0:\n")
+    yield from _learning_curves(images, rows)
+    yield "## Reward against KL\n"
+    yield "![Reward against KL](images/reward_against_kl.svg)\n"
+    yield "Mean over the four training prompts; the numbers are images of a prompt.\n"
+
+
+def show_sheets(sheets: list[Path], caption: str) -> Iterator[str]:
+    """Show sheets of pictures below a caption; nothing where there are none."""
+    if sheets:
+        yield caption
+    for sheet in sheets:
+        yield f"![What each method makes of the same noises](images/{sheet.name})\n"
+
+
+def _labels() -> list[MethodLabel]:
+    return [method_labels(CURVE.env)[name] for name in CURVE.methods]
+
+
+def _draw_lines(images: Path, found: Sizes) -> None:
+    """Draw the metrics, and the reward against KL, by number of images."""
+    shown, base = method_labels(CURVE.env), _base(found)
+    figures.draw_against_images(
+        images / "reward_against_images.svg",
+        {
+            name: {
+                shown[method]: {size: one.cells[name, method] for size, one in sizes.items()}
+                for method, sizes in found.items()
+            }
+            for name in SHOWN
+        },
+        {name: base.cells[name, BASE].mean for name in SHOWN},
+    )
+    figures.draw_frontier(
+        images / "reward_against_kl.svg",
+        {
+            shown[method]: [
+                (0.0, base.cells["image_reward", BASE].mean, 0),
+                *(
+                    (one.cells["kl", method].mean, one.cells["image_reward", method].mean, size)
+                    for size, one in sizes.items()
+                ),
+            ]
+            for method, sizes in found.items()
+        },
+    )
+
+
+def _base(found: Sizes) -> Estimates:
+    """Return any of the estimates: all hold the base model's levels."""
+    return next(iter(next(iter(found.values())).values()))
+
+
+def _levels_table(found: Sizes) -> str:
+    base = _base(found).cells
+    rows = [["0", BASE_LABEL.label, "", *(level_cell(name, base[name, BASE]) for name in SHOWN)]]
+    for size in CURVE.sizes:
+        for method, sizes in found.items():
+            if size in sizes:
+                levels = [level_cell(name, sizes[size].cells[name, method]) for name in SHOWN]
+                label = method_labels(CURVE.env)[method].label
+                rows.append([f"{size:,}", label, str(sizes[size].seeds), *levels])
+    heads = [metric(name).label for name in SHOWN]
+    return table(["images of a prompt", "method", "seeds", *heads], rows)
+
+
+def _against_each_other(rows: Rows, luck: Luck) -> Iterator[str]:
+    """Write the differences at every size, over the training seeds that both methods have."""
+    lines = []
+    for ours, theirs in CONTRASTS:
+        for size in CURVE.sizes:
+            together = estimate(rows, size, [theirs, ours], CURVE.experiments, luck)
+            if together is not None:
+                names = " − ".join(method_labels(CURVE.env)[name].label for name in (ours, theirs))
+                differences = [difference_between(together, name, ours, theirs) for name in SHOWN]
+                lines.append([names, f"{size:,}", str(together.seeds), *differences])
+    if lines:
+        yield "The differences, bold where the interval does not reach 0:\n"
+        heads = [metric(name).label for name in SHOWN]
+        yield table(["difference", "images of a prompt", "seeds", *heads], lines)
+
+
+def images_needed(means: Mapping[str, Mapping[int, float]], start: float) -> Iterator[str]:
+    """Say from how many images DPOK is as good as the official code's estimator at its last size.
+
+    Args:
+        means: Mean reward by method and number of images.
+        start: The base model's mean.
+    """
+    if "dpok" not in means or "dpok_official" not in means:
+        return
+    last = max(means["dpok_official"])
+    level = means["dpok_official"][last]
+    needed = images_to({0: start, **means["dpok"]}, level)
+    first = min(means["dpok"])
+    if level <= start:
+        said = "above the base model, which the estimator is not, at its first size"
+    elif needed is None:
+        said = "not there at any size"
+    elif needed < first:  # Between no image and the first size there is no measurement.
+        said = f"above that at its first size, {first:,} images"
+    else:
+        said = f"there from about {needed:,.0f} images"
+    yield (
+        f"The official code's estimator reaches {level:.2f} from {last:,} images. DPOK\n"
+        f"as configured here is {said}.\n"
+    )
+
+
+def _prompt_by_prompt(rows: Rows, images: Path, luck: Luck) -> Iterator[str]:
+    """Write and draw base, SFT and DPOK on every prompt, at the largest size that both have."""
+    methods = ["sft", "dpok"]
+    for size in reversed(CURVE.sizes):
+        found = {
+            (split, name): one
+            for split in SPLIT_LABELS
+            for name in CURVE.experiments
+            if (one := estimate(rows, size, methods, [name], luck, split))
+        }
+        if len(found) == len(SPLIT_LABELS) * len(CURVE.experiments):
+            break
+    else:
+        return
+    shown = [BASE_LABEL, *(method_labels(CURVE.env)[name] for name in methods)]
+    figures.draw_bars(
+        images / "prompt_by_prompt.svg",
+        {
+            (SPLIT_LABELS[split], name): {
+                label: {one: found[split, one].cells[name, label.name] for one in CURVE.experiments}
+                for label in shown
+            }
+            for name in ("image_reward", "aesthetic")
+            for split in SPLIT_LABELS
+        },
+    )
+    yield f"## Prompt by prompt\n\nFrom {size:,} images, the paper's figures 2 and 3:\n"
+    yield "![Reward and aesthetic score of every prompt](images/prompt_by_prompt.svg)\n"
+    lines = [
+        [name, SPLIT_LABELS[split].lower(), str(one.seeds)]
+        + [difference_between(one, scale, "dpok", "sft") for scale in SHOWN]
+        for (split, name), one in found.items()
+    ]
+    yield "DPOK − SFT:\n"
+    heads = ["experiment", "prompt", "seeds", *(metric(name).label for name in SHOWN)]
+    yield table(heads, lines)
+
+
+def _learning_curves(images: Path, rows: Rows) -> Iterator[str]:
+    """Draw the mean reward of rollouts; methods that draw none have no curve."""
+    curves = {name: _longest_curves(rows, name) for name in CURVE.experiments}
+    curves = {name: lines for name, lines in curves.items() if lines}
+    if curves:
+        figures.draw_learning_curves(images / "learning_curves.svg", curves)
+        yield "## Learning curves\n"
+        yield "![Mean reward of rollouts](images/learning_curves.svg)\n"
+        yield (
+            "Mean reward of five rollouts that follow one another, training seed 0. SFT draws\n"
+            "none: it learns from images of the base model.\n"
+        )
+
+
+def _longest_curves(rows: Rows, experiment: str) -> dict[MethodLabel, list[tuple[int, float]]]:
+    curves = {}
+    for unit, row in sorted(rows.items(), key=lambda item: item[0].images):
+        if (unit.experiment, unit.seed) == (experiment, 0) and row.curve:
+            curves[method_labels(CURVE.env)[unit.method]] = smooth_curve(unit.images, row.curve)
+    return curves

@@ -1,0 +1,140 @@
+"""What each part of DPOK and of SFT does, and what becomes of DPOK without the KL term."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.reproduce.page import figures
+from benchmarks.reproduce.page.curve import show_sheets
+from benchmarks.reproduce.page.estimates import Estimates, difference, estimate
+from benchmarks.reproduce.page.luck import Luck
+from benchmarks.reproduce.page.methods import method_labels, methods_of
+from benchmarks.reproduce.page.tables import SHOWN, difference_between, level_cell, table
+from benchmarks.reproduce.pictures import write_sheets
+from benchmarks.reproduce.rows import Rows
+from benchmarks.reproduce.series import ABLATIONS, BASE, IMAGES, KL
+from dpok_pipeline.evaluation.names import BASE as BASE_LABEL
+from dpok_pipeline.evaluation.names import join_words, metric
+
+
+def ablations_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
+    """Write what each part of DPOK and of SFT does.
+
+    Args:
+        rows: The rows of the series `ablations`, and of the curve DPOK's and SFT's own.
+        project: The project's folder, in which figures are written.
+        luck: That of training.
+    """
+    if not any(unit.method in ABLATIONS.methods for unit in rows):
+        return
+    (size,) = ABLATIONS.sizes
+    found = _estimates(rows, size, ABLATIONS.methods, ABLATIONS.experiments, luck)
+    yield "## What each part does\n"
+    yield (
+        f"From {size:,} images of a prompt, the mean over the four. Each method differs from DPOK\n"
+        "or from SFT by what its name says, and is compared with it over the training seeds of\n"
+        "both; bold are differences whose interval does not reach 0.\n"
+    )
+    yield _parts_table(found, "dpok")
+    yield _parts_table(found, "sft")
+    _draw(project / IMAGES, found, rows, size, luck)
+    yield "![Aesthetic score against reward, each part](images/ablations.svg)\n"
+    yield from _no_setting_of_sft(rows, size, luck)
+
+
+def kl_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
+    """Write what DPOK becomes in a long run without the KL term, and with more of it.
+
+    Args:
+        rows: The rows of the series `kl`, and of the curve DPOK's own.
+        project: The project's folder, in which figures are written.
+        luck: That of training.
+    """
+    if not any(unit.method in KL.methods for unit in rows):
+        return
+    yield "## Reward without the KL term\n"
+    prompts = join_words([f"`{name}`" for name in KL.experiments])
+    yield f"On the prompt of {prompts}, as in the paper's figure 4. DPOK's own β is 0.01.\n"
+    lines, scales = [], ("image_reward", "judge", "aesthetic", "saturation", "kl")
+    for size in KL.sizes:
+        for name in ("dpok", *KL.methods):
+            one = estimate(rows, size, [name], KL.experiments, luck)
+            if one is not None:
+                levels = [level_cell(scale, one.cells[scale, name]) for scale in scales]
+                label = method_labels(KL.env)[name].label
+                lines.append([f"{size:,}", label, str(one.seeds), *levels])
+    heads = ["images", "method", "seeds", *(metric(scale).label for scale in scales)]
+    yield table(heads, lines)
+    labels = [method_labels(KL.env)[name] for name in ("dpok", *KL.methods)]
+    sheets = write_sheets(project, KL, project / IMAGES, labels)
+    yield from show_sheets(sheets, "The same noises, training seed 0:\n")
+
+
+def _estimates(
+    rows: Rows, size: int, methods: Sequence[str], experiments: Sequence[str], luck: Luck
+) -> dict[str, Estimates]:
+    """Estimate each method together with the one that it differs from."""
+    found = {
+        name: estimate(rows, size, sorted({_reference(name), name}), experiments, luck)
+        for name in ("sft", "dpok", *methods)
+    }
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def _reference(method: str) -> str:
+    return "sft" if methods_of(ABLATIONS.env)[method].algorithm == "sft" else "dpok"
+
+
+def _parts_table(found: Mapping[str, Estimates], reference: str) -> str:
+    """Write the levels of a reference and of its variants, and how they differ."""
+    shown = (*SHOWN, "kl")
+    lines = []
+    for name, one in found.items():
+        if _reference(name) == reference:
+            levels = [level_cell(scale, one.cells[scale, name]) for scale in shown]
+            gained = [
+                "" if name == reference else difference_between(one, scale, name, reference)
+                for scale in ("image_reward", "aesthetic")
+            ]
+            label = method_labels(ABLATIONS.env)[name].label
+            lines.append([label, str(one.seeds), *levels, *gained])
+    label = method_labels(ABLATIONS.env)[reference].label
+    heads = [metric(name).label for name in shown]
+    compared = [f"{metric(name).label} against {label}" for name in ("image_reward", "aesthetic")]
+    return table(["method", "seeds", *heads, *compared], lines)
+
+
+def _draw(images: Path, found: Mapping[str, Estimates], rows: Rows, size: int, luck: Luck) -> None:
+    labels = method_labels(ABLATIONS.env)
+    points = {
+        labels[name]: (one.cells["image_reward", name], one.cells["aesthetic", name])
+        for name, one in found.items()
+    }
+    base = next(iter(found.values()), None)
+    if base is not None:
+        points[BASE_LABEL] = (base.cells["image_reward", BASE], base.cells["aesthetic", BASE])
+    figures.draw_scatter(images / "ablations.svg", points)
+
+
+def _no_setting_of_sft(rows: Rows, size: int, luck: Luck) -> Iterator[str]:
+    """Say whether a setting of SFT has both DPOK's reward and its aesthetic score."""
+    lines = []
+    for name in ("sft", *(name for name in ABLATIONS.methods if _reference(name) == "sft")):
+        one = estimate(rows, size, ["dpok", name], ABLATIONS.experiments, luck)
+        if one is not None:
+            both = [difference(one, scale, "dpok", name) for scale in ("image_reward", "aesthetic")]
+            cells = [
+                difference_between(one, scale, "dpok", name)
+                for scale in ("image_reward", "aesthetic")
+            ]
+            behind = "yes" if any(value.low > 0 for value in both) else "not shown"
+            label = method_labels(ABLATIONS.env)[name].label
+            lines.append([label, str(one.seeds), *cells, behind])
+    if lines:
+        yield (
+            "The paper says that no γ gives SFT both DPOK's reward and its aesthetic score (5.3).\n"
+            "How much more DPOK has of each:\n"
+        )
+        heads = ["DPOK −", "seeds", "ImageReward", "Aesthetic score", "behind DPOK in one of both"]
+        yield table(heads, lines)

@@ -1,0 +1,285 @@
+"""What the page makes of rows: means, intervals with the luck of training, verdicts, figures."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from benchmarks.reproduce.maker import Maker
+from benchmarks.reproduce.page import bias, curve, many, parts, write
+from benchmarks.reproduce.page.claims import CLAIMS
+from benchmarks.reproduce.page.curve import curve_sections, images_needed
+from benchmarks.reproduce.page.estimates import (
+    difference,
+    estimate,
+    images_to,
+    mean_interval,
+    smooth_curve,
+)
+from benchmarks.reproduce.page.luck import ALL, FEWEST, Luck, Spread, measure_luck
+from benchmarks.reproduce.pictures import strip_path
+from benchmarks.reproduce.rows import KEPT, Row, read_row, read_rows, write_row
+from benchmarks.reproduce.series import BASE, PAGE, SERIES, Series, Unit
+
+from dpok_pipeline.errors import InputError
+from tests.benchmarks.reproduce.conftest import SMALL, TWO
+
+# All in one process, which measures the small series once.
+pytestmark = pytest.mark.xdist_group("reproduce")
+NO_LUCK = Luck({}, {name: name for name in ("sft", "dpok")})
+
+
+def test_an_estimate_is_the_mean_of_the_images(made: Path) -> None:
+    rows = read_rows(Path(), SMALL)
+    found = estimate(rows, 16, ["sft", "dpok"], TWO, NO_LUCK)
+    assert found is not None
+    assert found.seeds == 1
+    values = {
+        method: np.mean(
+            [
+                np.mean(row.prompts[0]["scores"]["image_reward"])
+                for unit, row in rows.items()
+                if (unit.method, unit.images, unit.seed) == (method, 16, 0)
+            ]
+        )
+        for method in ("sft", "dpok")
+    }
+    assert found.cells["image_reward", "dpok"].mean == pytest.approx(values["dpok"])
+    ours = difference(found, "image_reward", "dpok", "sft")
+    theirs = difference(found, "image_reward", "sft", "dpok")
+    assert ours.mean == pytest.approx(values["dpok"] - values["sft"])
+    assert [*ours] == pytest.approx([-theirs.mean, -theirs.high, -theirs.low])
+
+
+def test_every_claim_is_about_methods_and_metrics_that_there_are() -> None:
+    for claim in CLAIMS:
+        series = SERIES[claim.series]
+        partner = SERIES[series.beside].methods if series.beside else ()
+        known = {BASE, *series.methods, *partner}
+        assert {claim.better, claim.worse} <= known
+        assert set(claim.experiments or ()) <= set(series.experiments)
+        assert claim.metric in KEPT
+
+
+def test_images_to_a_level() -> None:
+    assert images_to({0: 0.0, 100: 1.0, 200: 2.0}, 1.5) == 150
+    assert images_to({0: 0.0, 100: 1.0}, 0.5) == 50
+    assert images_to({0: 0.0, 100: 1.0}, 1.5) is None
+
+
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [
+        ({240: 0.5, 480: 0.9}, "there from about 360 images"),
+        ({240: 0.9}, "above that at its first size, 240 images"),
+        ({240: 0.6}, "not there at any size"),
+    ],
+)
+def test_images_needed_are_said_where_they_were_measured(ours: dict[int, float], said: str) -> None:
+    means = {"dpok": ours, "dpok_official": {240: 0.5, 480: 0.7}}
+    assert said in " ".join(images_needed(means, start=0.1)).replace("\n", " ")
+
+
+def test_curves_are_smoothed_over_rollouts() -> None:
+    assert smooth_curve(30, [1.0, 3.0, float("nan")], width=2) == [(20, 2.0), (30, 3.0)]
+    assert smooth_curve(20, [1.0, 3.0], width=5) == [(20, 2.0)]
+    assert smooth_curve(0, [], width=5) == []
+
+
+def small(name: str, methods: tuple[str, ...], sizes: tuple[int, ...], *experiments: str) -> Series:
+    """A series of which the measured one has all rows."""
+    largest = {0: sizes[-1], 1: 8} if name == "curve" else {0: sizes[-1]}
+    beside = "curve" if name in ("ablations", "kl") else ""
+    return Series(
+        name, "smoke", methods, sizes, largest, experiments, beside=beside, pictured=(16,)
+    )
+
+
+@pytest.fixture
+def series(made: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Series]:
+    """Series in the place of the paper's, with rows and pictures from the measured one."""
+    measured = {
+        "curve": small("curve", ("sft", "dpok"), (8, 16), *TWO),
+        "ablations": small("ablations", ("dpok",), (16,), *TWO),
+        "kl": small("kl", ("dpok",), (16,), "color"),
+        "many": small("many", ("sft", "dpok"), (8,), "color"),
+        "bias": small("bias", ("sft", "dpok"), (16,), "count"),
+    }
+    for name, one in measured.items():
+        monkeypatch.setitem(SERIES, name, one)
+        for module in (write, curve, parts, many, bias):
+            monkeypatch.setattr(module, name.upper(), one, raising=False)
+        maker = Maker(Path(), one)
+        for unit in one.units():
+            row = read_row(Path(), replace(unit, series="small"))
+            assert row is not None
+            write_row(Path(), unit, replace(row, identity=maker.identity(unit)))
+            if one.is_pictured(unit):
+                picture = strip_path(made, replace(unit, series="small"))
+                shutil.copy(picture, strip_path(made, unit))
+    monkeypatch.delitem(SERIES, "small")
+    return measured
+
+
+def test_the_page_is_written_from_rows_alone(made: Path, series: Mapping[str, Series]) -> None:
+    for unit in [unit for unit in series["curve"].units() if unit.images == 16][-3:]:
+        (made / unit.path).unlink()
+        strip_path(made, unit).unlink()
+    assert write.write_page(Path()) == "docs/results.md: written from 23 of 26 units"
+    text = (made / PAGE).read_text()
+    for said in (
+        "Intervals are 95 %.",
+        "## The paper’s claims",
+        "| 5.2, fig. 3a | DPOK has a higher reward than SFT. |  | ImageReward ",
+        "| 0 | Base |",
+        "| 8 | SFT | 2 |",
+        "DPOK − SFT",
+        "## Prompt by prompt\n\nFrom 8 images",
+        "## What each part does",
+        "## Reward without the KL term",
+        "## One model for many prompts",
+        "## A bias of the base model",
+        "## What it cost",
+        "## Not run yet",
+    ):
+        assert said in text, said
+    pictures = {path.name: path.read_bytes() for path in (made / "docs" / "images").iterdir()}
+    # Of the curve not every method has all of its pictures.
+    assert [*sorted(pictures)] == [
+        "ablations.svg",
+        "bias_count.webp",
+        "learning_curves.svg",
+        "prompt_by_prompt.svg",
+        "reward_against_images.svg",
+        "reward_against_kl.svg",
+    ]
+    for name, content in pictures.items():
+        assert name in text
+        assert name.endswith(".webp") or b"DPOK" in content
+    write.write_page(Path())
+    assert (made / PAGE).read_text() == text
+    for name, content in pictures.items():
+        assert (made / "docs" / "images" / name).read_bytes() == content
+
+
+def test_a_row_of_other_settings_counts_as_not_run(
+    made: Path, series: Mapping[str, Series]
+) -> None:
+    unit = series["bias"].units()[-1]
+    row = read_row(made, unit)
+    assert row is not None
+    write_row(made, unit, replace(row, identity="of other settings"))
+    assert write.write_page(Path()) == "docs/results.md: written from 25 of 26 units"
+    assert "| bias | `dpok` | 0 | 16 | count |" in (made / PAGE).read_text()
+
+
+def test_rows_that_were_drawn_in_other_ways_are_not_compared(
+    made: Path, series: Mapping[str, Series]
+) -> None:
+    rows = read_rows(made, series["bias"])
+    unit = series["bias"].units()[-1]
+    rows[unit] = replace(rows[unit], compared_by="otherwise")
+    with pytest.raises(InputError, match="drawn or scored in different ways"):
+        estimate(rows, 16, ["dpok"], ["count"], NO_LUCK)
+
+
+def test_a_page_is_written_while_only_one_method_has_rows(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command may stop between two methods, and writes the page all the same."""
+    monkeypatch.setattr(curve, "CURVE", small("curve", ("sft", "dpok"), (8,), *TWO))
+    every = read_rows(Path(), SMALL)
+    rows = {unit: row for unit, row in every.items() if unit.method != "dpok"}
+    text = "\n".join(curve_sections(rows, tmp_path, NO_LUCK))
+    assert "| 8 | SFT |" in text
+    assert "DPOK" not in text
+
+
+def test_without_rows_the_page_says_what_has_not_been_run(tmp_path: Path) -> None:
+    assert write.write_page(tmp_path).startswith("docs/results.md: written from 0 of ")
+    text = (tmp_path / PAGE).read_text()
+    sizes, experiments = "240; 480; 960; 1,920 and 3,840", "color, composition, count and location"
+    assert f"| curve | `dpok_official` | 0 | {sizes} | {experiments} |" in text
+    assert "![" not in text
+
+
+def table(*prompts: list[float], experiments: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Values of prompts by noises, each prompt of an experiment of its own unless given."""
+    names = experiments or tuple(f"experiment {number}" for number in range(len(prompts)))
+    index = pd.MultiIndex.from_arrays([names, range(len(prompts))], names=["experiment", "prompt"])
+    return pd.DataFrame([*prompts], index=index)
+
+
+def test_where_images_do_not_differ_only_luck_is_left() -> None:
+    same = table([1.0] * 8, [3.0] * 8)
+    assert mean_interval(same, []) == (2.0, 2.0, 2.0)
+    mean, low, high = mean_interval(same, [Spread(0.5, 1000)])
+    assert mean == 2.0
+    # Of a normal distribution 95 % lie within 1.96 standard deviations.
+    assert [low, high] == pytest.approx([2 - 0.98, 2 + 0.98], abs=0.06)
+    few = mean_interval(same, [Spread(0.5, 2)])  # of Student's with two degrees within 4.30
+    assert [few.low, few.high] == pytest.approx([2 - 2.15, 2 + 2.15], abs=0.35)
+    both = mean_interval(same, [Spread(0.3, 1000), Spread(0.4, 1000)])
+    assert both.high == pytest.approx(high, abs=0.08)
+
+
+def test_prompts_are_drawn_again_where_an_experiment_has_several() -> None:
+    values = ([1.0] * 8, [3.0] * 8)
+    assert mean_interval(table(*values), []).high == 2.0
+    one_experiment = mean_interval(table(*values, experiments=("many", "many")), [])
+    assert (one_experiment.low, one_experiment.high) == (1.0, 3.0)
+
+
+def test_values_that_are_not_known_do_not_count() -> None:
+    nan = float("nan")
+    assert mean_interval(table([1.0, nan, 1.0, nan]), []) == (1.0, 1.0, 1.0)
+    assert all(np.isnan(mean_interval(table([nan, nan]), [])))
+
+
+def luck_of(*means: tuple[str, int, float]) -> Luck:
+    """Measure the luck of runs of one image, given by method, seed and score."""
+    rows = {}
+    for method, seed, mean in means:
+        prompt = {"split": "train", "scores": {"image_reward": [mean]}}
+        unit = Unit("curve", 240, seed, "color", method)
+        rows[unit] = Row("", "", [prompt], [], {}, "", "")
+    return measure_luck({"curve": rows})
+
+
+def test_luck_is_the_spread_between_training_seeds() -> None:
+    luck = luck_of(("sft", 0, 1.0), ("sft", 1, 3.0), ("dpok", 0, 1.0), ("dpok", 1, 1.0),
+                   ("dpok", 2, 4.0), ("dpok_value", 0, 9.0))  # fmt: skip
+    key = ("image_reward", "train")
+    assert luck.spreads["sft", *key] == pytest.approx((np.sqrt(2), 1))
+    assert luck.spreads["dpok", *key] == pytest.approx((np.sqrt(3), 2))  # (1 + 1 + 4) / 2
+    assert luck.spreads[ALL, *key] == pytest.approx((np.sqrt(8 / 3), 3))
+    # Neither has enough runs to speak for itself, so all speak for both; four runs halve it.
+    (spread,) = luck.of_mean("sft", *key, runs=4)
+    assert spread == pytest.approx((np.sqrt(8 / 3) / 2, 3))
+    assert luck.of_mean(BASE, *key, runs=4) == []
+    assert NO_LUCK.of_mean("sft", *key, runs=1) == []
+    enough = Luck({("sft", *key): Spread(0.1, FEWEST)}, {"sft": "sft"})
+    assert enough.of_mean("sft", *key, runs=1) == [Spread(0.1, FEWEST)]
+
+
+def test_one_model_for_all_is_compared_on_the_noises_that_both_have_drawn() -> None:
+    def scores(experiment: str, prompt: str, values: list[float]) -> pd.DataFrame:
+        fixed = {"experiment": experiment, "prompt_id": f"{experiment}-train-0", "prompt": prompt}
+        return pd.DataFrame(
+            {"index": range(len(values)), "image_reward": values, "judge": 0.0, "aesthetic": 0.0}
+        ).assign(**fixed, split="train", method="dpok", training_seed=0)
+
+    single = pd.concat(
+        [scores("color", "red.", [0.0, 1.0, 50.0]), scores("count", "two.", [2.0, 3.0, 50.0])]
+    )
+    other = scores("many", "else.", [9.0, 9.0])
+    ours = pd.concat(
+        [scores("many", "two.", [4.0, 5.0]), scores("many", "red.", [0.0, 1.0]), other]
+    )
+    cells = many._on_the_four(ours, single, "dpok", NO_LUCK)
+    assert cells[0] == "**+1.00** (+1.00 to +1.00)"  # 0 on the one, 2 on the other; no third noise
