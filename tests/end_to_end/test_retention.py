@@ -167,6 +167,26 @@ def test_nothing_is_removed_while_a_run_is_going_on(project: Path, data: Path) -
     assert retention(project, "--remove", "--yes").exit_code == 0  # the lock of a killed run
 
 
+@pytest.mark.parametrize("name", ["sweeps/dpok_color_1", "count/sft", "seed_1/count/dpok/train_rl"])
+def test_no_work_is_removed_while_somebody_is_in_a_folder_of_it(
+    project: Path, data: Path, name: str
+) -> None:
+    """A sweep's trials hold the locks of their folders, and none of a run."""
+    folder = data / "06_models/work" / name
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    state = folder / "checkpoints" / "state.json"
+    state.write_text("{}")
+    lock = folder.with_name(f"{folder.name}.lock")
+    with FileLock(lock):
+        result = retention(project, "--remove", "--yes", "--work")
+    assert result.exit_code == 1
+    assert f"{lock}: a run is going on; wait until it has ended" in result.stderr
+    assert state.exists()
+    assert retention(project, "--remove", "--yes", "--work").exit_code == 0
+    assert not state.exists()
+    assert not lock.exists()
+
+
 def answer_after(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
     """Say yes to the question, after something has happened."""
 

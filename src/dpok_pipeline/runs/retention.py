@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
 from kedro.io import AbstractVersionedDataset, CatalogProtocol
 
 from dpok_pipeline.configuration.tracking import TrackingConfig, read_tracking
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.locks import lock_file, unlock_file
 from dpok_pipeline.files.manifest import MANIFEST
 from dpok_pipeline.pipelines.mlflow_store import connect, end_run, find_run, in_one_line
 from dpok_pipeline.runs.finished import read_note
@@ -175,17 +175,17 @@ def describe_plan(plan: Plan) -> Iterator[str]:
 
 
 def refuse_while_running(data: Path) -> None:
-    """Refuse to remove anything while a run is going on.
+    """Refuse to remove anything while a run or a sweep is going on.
+
+    Every lock below the work folder counts: those of commands, which they hold from begin to end,
+    and those of the folders that somebody trains or draws in.
 
     Raises:
-        InputError: A run is going on.
+        InputError: A run or a sweep is going on.
     """
-    for path in sorted((data / RUNS).glob("*/*.lock")):
-        try:
-            with FileLock(path, timeout=0):
-                path.unlink()  # A run that was killed has left it.
-        except Timeout:
-            raise InputError(f"{path}: a run is going on; wait until it has ended") from None
+    for path in sorted((data / WORK).rglob("*.lock")):
+        # One that was killed has left its file, which is removed here.
+        unlock_file(lock_file(path, f"{path}: a run is going on; wait until it has ended"))
 
 
 def end_runs(entries: Iterable[Entry], tracking: TrackingConfig) -> None:
