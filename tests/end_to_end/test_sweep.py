@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from filelock import FileLock
 from kedro.framework.startup import bootstrap_project
 from mlflow import MlflowClient
 
@@ -102,6 +103,29 @@ def test_a_sweep_that_is_stopped_goes_on_with_what_is_missing(
     monkeypatch.setattr(running, "run_trial", None)
     assert sweep("dpok", "color", RATES).exit_code == 0
     assert len(runs(folder)) == 3
+
+
+def test_the_same_sweep_at_the_same_time_is_refused_and_the_first_left_alone(
+    folder: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[Path] = []
+
+    def stop(one: trial.Trial) -> trial.Outcome:
+        held.extend((folder / "data/smoke/06_models/work/runs/sweeps").glob("*.lock"))
+        raise Stopped(15)
+
+    monkeypatch.setattr(running, "run_trial", stop)
+    assert sweep("dpok", "color", RATES).exit_code == 128 + 15
+    (lock,) = held
+    assert not lock.exists()
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    (run,) = runs(folder)
+    client.update_run(run.info.run_id, status="RUNNING")
+    with FileLock(lock):  # as if it were still going on
+        refused = sweep("dpok", "color", RATES)
+    assert refused.exit_code == 1
+    assert f"{lock.with_suffix('')}: in use by another command; wait" in refused.stderr
+    assert [run.info.status for run in runs(folder)] == ["RUNNING"]
 
 
 @pytest.mark.stress

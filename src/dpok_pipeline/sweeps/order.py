@@ -21,6 +21,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.names import training_reward
 from dpok_pipeline.files.durable import save_whole
 from dpok_pipeline.files.fingerprint import fingerprint
+from dpok_pipeline.files.locks import locked
 from dpok_pipeline.pipelines.models import ComputeConfig
 from dpok_pipeline.pipelines.opening import open_models
 from dpok_pipeline.runs.identity import hash_code
@@ -133,12 +134,14 @@ def run_sweep(
         The report.
 
     Raises:
-        InputError: A name or a value is wrong, or a model cannot be opened. Nothing was trained.
+        InputError: A name or a value is wrong, a model cannot be opened, or the same sweep is going
+            on. Nothing was trained.
         Stopped: SIGINT or SIGTERM came; the same command goes on.
     """
     with KedroSession.create(env=env, runtime_params=params) as session:
         context = session.load_context()
-        catalog, data = context.catalog, WorkFolders.of(context).data
+        catalog, work = context.catalog, WorkFolders.of(context)
+        data = work.data
         tracking = read_tracking(context.config_loader)
     ground = _ground(order, catalog, data / WORK / "sweeps")
     aim = _aim(order, ground.models)
@@ -149,15 +152,18 @@ def run_sweep(
     key = fingerprint({**_described(order, ground), "env": env or "", "aim": asdict(aim)})
     name = f"{order.method}_{'_'.join(order.experiments)}_{key[:8]}"
     folder = data / SWEEPS / name
-    tracker = SweepTracker(tracking, f"sweep {name}", key, order.method, _parameters(order))
-
     facts = _facts(order, ground)
 
     def told(tried: Sequence[Tried]) -> None:
         _write_report(folder, tried, order, ground.setup, env, facts)
         tracker.note(tried)
 
-    with tracker, _runs(workers, address, ground.models) as runs:
+    with (
+        # Among the locks of runs, by which `kedro retention` knows what is going on.
+        locked(work.runs / "sweeps" / name),
+        SweepTracker(tracking, f"sweep {name}", key, order.method, _parameters(order)) as tracker,
+        _runs(workers, address, ground.models) as runs,
+    ):
         ledger = Ledger(data / SWEEPS / "trials")
         tried = Conductor(ground, aim, ledger, runs, told).run(search)
     best = ranked(tried)[0].candidate.setting
