@@ -201,6 +201,19 @@ def test_a_longer_online_run_goes_on_in_the_folder_of_the_shorter(ground: Ground
     assert ground.trials(Candidate({}))["color", 7001].folders != whole.folders
 
 
+def test_runs_that_differ_in_length_alone_do_not_meet_in_a_folder(ground: Ground) -> None:
+    from dpok_pipeline.sweeps.search import Candidate
+
+    def folders(iterations: int, share: float = 1.0) -> list[Path]:
+        candidate = Candidate({"rl_training.iterations": iterations}, share)
+        return ground.trials(candidate)["color", 7000].folders
+
+    assert folders(200) != folders(100)
+    assert folders(200, 0.5) == folders(200, 0.25) == folders(200)
+    # As long as a whole run of 100, but the beginning of another one.
+    assert folders(200, 0.5) != folders(100)
+
+
 def test_the_report_shows_every_setting_and_the_command_of_the_best(
     ground: Ground, tmp_path: Path
 ) -> None:

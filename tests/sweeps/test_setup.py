@@ -63,6 +63,7 @@ def test_an_online_run_is_shortened_by_iterations() -> None:
     assert short.trained_images == 3 * per_iteration
     assert whole.shortened(1.0) is whole
     assert training(whole.shortened(0.01)).model_dump()["iterations"] == 1
+    assert whole.whole_length == short.whole_length == 9
 
 
 def test_an_offline_run_is_shortened_by_updates_and_images() -> None:

@@ -17,7 +17,7 @@ from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.fingerprint import flatten
 from dpok_pipeline.sweeps.space import Setting
-from dpok_pipeline.training.config import GenerationConfig, OnlineConfig
+from dpok_pipeline.training.config import GenerationConfig, OnlineConfig, TrainingConfig
 
 Config = TypeVar("Config", bound=FrozenConfig)
 
@@ -31,12 +31,14 @@ class Setup:
         sampling: How all images are drawn.
         generation: How the images are made that an offline method learns from.
         learned: How many of them it learns from.
+        whole: Length of the whole run that this one is the beginning of; 0 if it is whole itself.
     """
 
     method: Method | None
     sampling: SamplingConfig
     generation: GenerationConfig
     learned: int = 0
+    whole: int = 0
 
     @property
     def of_base_model(self) -> Setup:
@@ -52,6 +54,12 @@ class Setup:
         if isinstance(training, OnlineConfig):
             return training.iterations * training.images_per_iteration
         return self.learned or self.generation.images
+
+    @property
+    def whole_length(self) -> int:
+        """Iterations or updates of the whole run that this one is, or is the beginning of."""
+        assert self.method is not None
+        return self.whole or _length(self.method.training)
 
     def changed(self, setting: Setting) -> Setup:
         """Return the setup with other values for some parameters.
@@ -105,14 +113,23 @@ class Setup:
         training = self.method.training
         if share >= 1:
             return self
-        length = "iterations" if isinstance(training, OnlineConfig) else "updates"
-        whole: int = training.model_dump()[length]
-        shorter = training.model_copy(update={length: math.ceil(whole * share)})
+        whole = _length(training)
+        shorter = training.model_copy(update={_length_name(training): math.ceil(whole * share)})
         return replace(
             self,
             method=self.method.model_copy(update={"training": shorter}),
             learned=math.ceil(self.generation.images * share),
+            whole=whole,
         )
+
+
+def _length_name(training: TrainingConfig) -> str:
+    return "iterations" if isinstance(training, OnlineConfig) else "updates"
+
+
+def _length(training: TrainingConfig) -> int:
+    length: int = getattr(training, _length_name(training))
+    return length
 
 
 def _names(part: FrozenConfig) -> list[str]:

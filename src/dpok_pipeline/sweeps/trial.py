@@ -165,9 +165,12 @@ class Trial:
         method = self.setup.method
         if method is None:
             return []
-        # An online run of more images goes on where that of fewer has ended.
-        trained = fingerprint({**self._inputs, **self._trained(length=not method.online)})[:16]
-        folders = [self.work / f"{method.name}_{self.experiment}_{trained}"]
+        described = {**self._inputs, **self._trained(length=not method.online)}
+        if method.online:
+            # The beginning of a run goes on where a shorter beginning of the same run has ended.
+            # Runs that are meant to have different lengths may be trained at the same time.
+            described["whole_length"] = self.setup.whole_length
+        folders = [self.work / f"{method.name}_{self.experiment}_{fingerprint(described)[:16]}"]
         if not method.online:
             # All trials that learn from the same images share them.
             drawn = fingerprint({**self._inputs, "samples": self.setup.generation.numbers()})[:16]
