@@ -21,6 +21,7 @@ from dpok_pipeline.diffusion.base_model import (
 )
 from dpok_pipeline.diffusion.config import NetworkOptions, Precision
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.training.optimiser import LoRAOptimiser
 from tests.algorithms.support import (
     largest_difference,
     lora_bytes,
@@ -132,6 +133,58 @@ def test_training_looks_at_its_first_update(
     run_dpok(model, tmp_path, ratio_clip=0.5)
     assert len(shares) == looked
     assert shares == [0.0] * looked  # so wide a band takes any rounding
+
+
+def updates_and_looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note every update, and after which of them the guard measures what rounding has done."""
+    events: list[str] = []
+    real = update.PolicyUpdater.update
+
+    def noted(self: Any, *arguments: Any) -> Any:
+        events.append("update")
+        return real(self, *arguments)
+
+    def share(*_: object) -> float:
+        events.append("look")
+        return 0.0
+
+    monkeypatch.setattr(update.PolicyUpdater, "update", noted)
+    monkeypatch.setattr(ratio_guard, "rounded_share", share)
+    return events
+
+
+@pytest.mark.parametrize("recomputed", [True, False])
+def test_an_iteration_whose_first_update_ran_out_of_memory_leaves_the_guard_to_the_next(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recomputed: bool
+) -> None:
+    """Its second update is not judged: the weights have moved twice since the rollout."""
+    model = load_base_model(describe_base_model(tiny_model_folder), precision="bfloat16")
+    small = SmallMemory(
+        update.predict_noise,
+        4,
+        lambda model, rows, *rest: len(rows) if torch.is_grad_enabled() else 0,
+    )
+    monkeypatch.setattr(update, "predict_noise", small)
+    events = updates_and_looks(monkeypatch)
+    run_dpok(model, tmp_path, iterations=2, recompute_log_probs=recomputed)
+    assert small.refused == [8]
+    assert events == ["update", "update", "update", "look", "update"]
+
+
+def test_an_update_that_was_skipped_is_not_judged_nor_the_next_but_the_next_iteration_is(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_base_model(describe_base_model(tiny_model_folder), precision="bfloat16")
+    real, left = LoRAOptimiser.put_gradient, [1]
+
+    def overflowing(self: LoRAOptimiser, vector: Tensor) -> None:
+        """As where the loss of float16 is scaled too much in the run's first update."""
+        real(self, vector * torch.inf if left and left.pop() else vector)
+
+    monkeypatch.setattr(LoRAOptimiser, "put_gradient", overflowing)
+    events = updates_and_looks(monkeypatch)
+    run_dpok(model, tmp_path, iterations=2)
+    assert events == ["update", "update", "update", "look", "update"]
 
 
 def test_the_guard_changes_no_number(

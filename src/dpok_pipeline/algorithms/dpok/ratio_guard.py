@@ -73,7 +73,7 @@ class RatioGuard:
     def look_at_moved(
         self, buffer: TransitionBuffer, numbers: Tensor, before: Sequence[Tensor]
     ) -> None:
-        """Judge the first update that has moved the weights; say what rounding did to its rows.
+        """Judge an iteration's first update, which moved the weights; say what rounding did to it.
 
         Args:
             buffer: Holds the rows, with the log-probabilities of the weights before.

@@ -124,7 +124,8 @@ class DPOKLearner:
         # Drawn before any update, because old log-probabilities are recomputed for all at once.
         draws = self.draw_rows(number)
         halved = self._refresh_log_probs(draws, metrics)
-        updates = [self._update(rows) for rows in draws]
+        updates = [self._first_update(draws[0], halved)]
+        updates += [self.policy.update(buffer, rows, self.advantages) for rows in draws[1:]]
         metrics |= finite_mean([update.metrics for update in updates])
         # Only in the first update have the weights not moved since the rollout.
         metrics["policy/fresh_log_ratio"] = updates[0].metrics["policy/fresh_log_ratio"]
@@ -149,13 +150,22 @@ class DPOKLearner:
         draw = buffer.draw if config.rows == "random" else buffer.draw_images
         return [draw(count, generator, left_out) for _ in range(updates)]
 
-    def _update(self, rows: Tensor) -> PolicyUpdate:
-        """Update the policy on some rows; the first update shows what rounding does to them."""
+    def _first_update(self, rows: Tensor, halved: bool) -> PolicyUpdate:
+        """Update the policy for the first time in an iteration; have the guard judge what it did.
+
+        No later update could be judged: the buffer's log-probabilities are those before the first.
+        Where this one shows nothing, the guard waits for the next iteration's.
+
+        Args:
+            rows: Row numbers of the update, `(b,)` int64 on the CPU.
+            halved: Whether memory ran out while log-probabilities were recomputed.
+        """
         before = None
-        if self.ratio_guard.moved_is_due:
+        if self.ratio_guard.moved_is_due and not halved:
             before = copy_weights(self.optimiser.parameters)
         update = self.policy.update(self.buffer, rows, self.advantages)
-        if before is not None and not update.halved:
+        # A skipped update has moved no weight.
+        if before is not None and not (update.halved or self.optimiser.skipped_in_a_row):
             self.ratio_guard.look_at_moved(self.buffer, rows, before)
         return update
 
