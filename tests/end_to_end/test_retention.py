@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -185,6 +186,26 @@ def test_no_work_is_removed_while_somebody_is_in_a_folder_of_it(
     assert retention(project, "--remove", "--yes", "--work").exit_code == 0
     assert not state.exists()
     assert not lock.exists()
+
+
+def test_it_lists_work_that_comes_and_goes_meanwhile(
+    project: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = data / "06_models/work/count/sft/checkpoints/partial-00000003"
+    partial.mkdir()
+    real = os.scandir
+
+    def scandir(path: str | os.PathLike[str]) -> object:
+        """Let a training remove a folder after it was listed, and before it is looked into."""
+        if Path(path) == partial and partial.exists():
+            partial.rmdir()
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    result = retention(project, "--work")
+    assert result.exit_code == 0, result.output
+    assert "2.5 MB  06_models/work/count/sft" in result.output
+    assert not partial.exists()
 
 
 def answer_after(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:

@@ -7,9 +7,11 @@ model has an alias in the registry.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,15 +108,9 @@ def list_versions(data: Path, keep: int, reasons: Mapping[Path, str]) -> list[En
         One entry per version. Unfinished versions are among them, however new they are.
     """
     datasets: dict[Path, list[Path]] = {}
-    for layer in sorted(data.glob(LAYERS)):
-        for folder in sorted(layer.rglob("*")):
-            inside = folder.relative_to(data)
-            if (
-                re.fullmatch(VERSION, folder.name)
-                and folder.is_dir()
-                and WORK not in inside.parents
-            ):
-                datasets.setdefault(folder.parent, []).append(folder)
+    for folder in _folders(data):
+        if re.fullmatch(VERSION, folder.name):
+            datasets.setdefault(folder.parent, []).append(folder)
     older: list[Path] = []
     for dataset, versions in datasets.items():
         finished = [version for version in versions if (version / dataset.name).exists()]
@@ -136,7 +132,7 @@ def versions_to_continue(data: Path) -> dict[Path, str]:
     reasons: dict[Path, str] = {}
     for path in sorted((data / RUNS).glob("*/*.json")):
         if path.parent.name != "finished" and (journal := Journal.read(path)) is not None:
-            for folder in data.glob(f"{LAYERS}/**/{journal.version}"):
+            for folder in _folders(data, journal.version):
                 reasons[folder] = f"an interrupted run goes on from it ({path.name})"
     return reasons
 
@@ -183,7 +179,13 @@ def refuse_while_running(data: Path) -> None:
     Raises:
         InputError: A run or a sweep is going on.
     """
-    for path in sorted((data / WORK).rglob("*.lock")):
+    locks = [
+        Path(folder, name)
+        for folder, _, names in os.walk(data / WORK)
+        for name in names
+        if name.endswith(".lock")
+    ]
+    for path in sorted(locks):
         # One that was killed has left its file, which is removed here.
         unlock_file(lock_file(path, f"{path}: a run is going on; wait until it has ended"))
 
@@ -216,8 +218,24 @@ def remove(entries: Iterable[Entry], data: Path) -> None:
 
 
 def size_of(path: Path) -> int:
-    """Add up the sizes of a folder's files, in bytes."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    """Add up the sizes of a folder's files, in bytes; what is removed meanwhile has none."""
+    size = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += Path(folder, name).stat().st_size
+    return size
+
+
+def _folders(data: Path, name: str = "") -> Iterator[Path]:
+    """Yield the folders of all layers, or those of one name, sorted within each folder.
+
+    Work is left out, where a run that is going on makes and removes folders.
+    """
+    for layer in sorted(data.glob(LAYERS)):
+        for parent, names, _ in os.walk(layer):
+            names[:] = sorted(one for one in names if Path(parent, one) != data / WORK)
+            yield from (Path(parent, one) for one in names if name in ("", one))
 
 
 def _megabytes(size: int) -> str:
@@ -265,4 +283,4 @@ def _versions_of(run: Any, catalog: CatalogProtocol, data: Path) -> Iterator[Pat
         if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None:
             yield Path(dataset._get_versioned_path(version)).parent
         else:  # The entry may have been renamed: it is safer to keep too much.
-            yield from data.glob(f"{LAYERS}/**/{version}")
+            yield from _folders(data, version)
