@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
@@ -15,16 +17,16 @@ from dpok_pipeline.pipelines.models import ComputeConfig
 from dpok_pipeline.rewards.load import ScorerConfig
 from dpok_pipeline.sweeps.conductor import Conductor, Ground, Ledger
 from dpok_pipeline.sweeps.page import render_page
-from dpok_pipeline.sweeps.search import halve, try_all
+from dpok_pipeline.sweeps.search import Candidate, halve, try_all
 from dpok_pipeline.sweeps.setup import Setup
 from dpok_pipeline.sweeps.space import combine, read_space
-from dpok_pipeline.sweeps.trial import Models, Outcome, Trial
+from dpok_pipeline.sweeps.trial import Models, Outcome, Trial, turns
 from dpok_pipeline.sweeps.tried import Aim, Tried, command, describe, ranked
 from dpok_pipeline.training.config import GenerationConfig
 from tests import tiny
 from tests.rewards.conftest import tiny_image_reward
 
-RATE = "rl_training.learning_rate"
+RATE, SFT_RATE = "rl_training.learning_rate", "sft_training.learning_rate"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,8 @@ class Counted:
 def conduct(
     ground: Ground, folder: Path, runs: Counted, values: str, factor: int | None = None
 ) -> list[Tried]:
-    settings = combine(read_space([f"{RATE}={values}"]))
+    name = RATE if ground.setup.method and ground.setup.method.online else SFT_RATE
+    settings = combine(read_space([f"{name}={values}"]))
     search = halve(settings, factor) if factor else try_all(settings)
     aim = Aim("image_reward", {"aesthetic": 0.5})
     return Conductor(ground, aim, Ledger(folder), runs, lambda tried: None).run(search)
@@ -170,10 +173,6 @@ def test_reward_that_costs_too_much_beauty_comes_last(ground: Ground, tmp_path: 
 
 
 def test_what_decides_a_trial_is_in_its_identity(ground: Ground) -> None:
-    from dataclasses import replace
-
-    from dpok_pipeline.sweeps.search import Candidate
-
     def identity(ground: Ground, **setting: float) -> str:
         return ground.trials(Candidate({**setting}))["color", 7000].identity
 
@@ -194,16 +193,12 @@ def test_what_decides_a_trial_is_in_its_identity(ground: Ground) -> None:
 
 
 def test_a_longer_online_run_goes_on_in_the_folder_of_the_shorter(ground: Ground) -> None:
-    from dpok_pipeline.sweeps.search import Candidate
-
     short, whole = (ground.trials(Candidate({}, share))["color", 7000] for share in (0.5, 1.0))
     assert short.folders == whole.folders
     assert ground.trials(Candidate({}))["color", 7001].folders != whole.folders
 
 
 def test_runs_that_differ_in_length_alone_do_not_meet_in_a_folder(ground: Ground) -> None:
-    from dpok_pipeline.sweeps.search import Candidate
-
     def folders(iterations: int, share: float = 1.0) -> list[Path]:
         candidate = Candidate({"rl_training.iterations": iterations}, share)
         return ground.trials(candidate)["color", 7000].folders
@@ -212,6 +207,20 @@ def test_runs_that_differ_in_length_alone_do_not_meet_in_a_folder(ground: Ground
     assert folders(200, 0.5) == folders(200, 0.25) == folders(200)
     # As long as a whole run of 100, but the beginning of another one.
     assert folders(200, 0.5) != folders(100)
+
+
+def test_the_turns_of_another_sweep_at_drawing_are_left_to_it(
+    ground: Ground, tmp_path: Path
+) -> None:
+    sft = next(one for one in selection.current().methods if one.name == "sft")
+    ground = replace(ground, setup=replace(ground.setup, method=sft), seeds=(7000,))
+    first, second = (turns(one.folders[1]) for one in ground.trials(Candidate({})).values())
+    second.parent.mkdir(parents=True, exist_ok=True)
+    first.touch()
+    with FileLock(second):
+        conduct(ground, tmp_path, Counted(), "1e-3")
+        assert second.exists()
+    assert not first.exists()
 
 
 def test_the_report_shows_every_setting_and_the_command_of_the_best(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.durable import save_whole
+from dpok_pipeline.files.locks import lock_file, unlock_file
 from dpok_pipeline.runs.work import clear
 from dpok_pipeline.sweeps.running import Runs
 from dpok_pipeline.sweeps.search import Candidate, Search
 from dpok_pipeline.sweeps.setup import Setup
-from dpok_pipeline.sweeps.trial import Models, Outcome, Trial
+from dpok_pipeline.sweeps.trial import Models, Outcome, Trial, turns
 from dpok_pipeline.sweeps.tried import Aim, Place, Tried, describe
 
 logger = logging.getLogger(__name__)
@@ -153,7 +156,8 @@ class Conductor:
             except StopIteration:
                 for folder in self._folders:
                     clear(folder)
-                    folder.with_suffix(".turn").unlink(missing_ok=True)
+                    with suppress(InputError):  # Another sweep is drawing there.
+                        unlock_file(lock_file(turns(folder), "in use"))
                 return self._tried
 
     def _try(self, candidates: Sequence[Candidate]) -> list[Tried]:

@@ -203,7 +203,7 @@ class Trial:
 
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Another worker may be about to draw the same ones.
-        with FileLock(folder.with_suffix(".turn")):
+        with FileLock(turns(folder)):
             return generate_samples(
                 model,
                 [(f"{self.experiment}-{at}", text) for at, text in enumerate(self.prompts)],
@@ -242,6 +242,11 @@ class Trial:
                 "finite score; correct the scorer"
             )
         return {str(name): round(float(mean), 4) for name, mean in means.items()}
+
+
+def turns(folder: Path) -> Path:
+    """Return the lock by which trials take turns at drawing images into a folder."""
+    return folder.with_suffix(".turn")
 
 
 def run_trial(trial: Trial) -> Outcome:
