@@ -22,7 +22,7 @@ from dpok_pipeline.sweeps.setup import Setup
 from dpok_pipeline.sweeps.space import combine, read_space
 from dpok_pipeline.sweeps.trial import Models, Outcome, Trial, turns
 from dpok_pipeline.sweeps.tried import Aim, Tried, command, describe, ranked
-from dpok_pipeline.training.config import GenerationConfig
+from dpok_pipeline.training.config import GenerationConfig, Resume
 from tests import tiny
 from tests.rewards.conftest import tiny_image_reward
 
@@ -84,13 +84,18 @@ class Counted:
 
 
 def conduct(
-    ground: Ground, folder: Path, runs: Counted, values: str, factor: int | None = None
+    ground: Ground,
+    folder: Path,
+    runs: Counted,
+    values: str,
+    factor: int | None = None,
+    resume: Resume = "auto",
 ) -> list[Tried]:
     name = RATE if ground.setup.method and ground.setup.method.online else SFT_RATE
     settings = combine(read_space([f"{name}={values}"]))
     search = halve(settings, factor) if factor else try_all(settings)
     aim = Aim("image_reward", {"aesthetic": 0.5})
-    return Conductor(ground, aim, Ledger(folder), runs, lambda tried: None).run(search)
+    return Conductor(ground, aim, Ledger(folder), runs, lambda tried: None, resume).run(search)
 
 
 def test_every_setting_is_run_on_every_experiment_with_every_seed(
@@ -207,6 +212,36 @@ def test_runs_that_differ_in_length_alone_do_not_meet_in_a_folder(ground: Ground
     assert folders(200, 0.5) == folders(200, 0.25) == folders(200)
     # As long as a whole run of 100, but the beginning of another one.
     assert folders(200, 0.5) != folders(100)
+
+
+class Leaving(Counted):
+    """Notes how many files there are in a trial's folders, and leaves another in each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[int] = []
+
+    def _outcome(self, trial: Trial) -> Outcome:
+        for folder in trial.folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.found.append(len([*folder.iterdir()]))
+            (folder / f"{len(self.found)}").touch()
+        return super()._outcome(trial)
+
+
+@pytest.mark.parametrize(("resume", "found"), [("auto", [0, 1, 2]), ("never", [0, 0, 1])])
+def test_never_resuming_begins_every_trial_anew_once(
+    ground: Ground, tmp_path: Path, resume: Resume, found: list[int]
+) -> None:
+    ground = replace(ground, prompts={"color": ("a green cat",)}, seeds=(7000,))
+    folder, *_ = ground.trials(Candidate({RATE: 2e-3}))["color", 7000].folders
+    folder.mkdir(parents=True)
+    (folder / "interrupted").touch()
+    runs = Leaving()
+    conduct(ground, tmp_path, runs, "1e-3,2e-3", factor=2, resume=resume)
+    # Of the one setting, then of the other, whose second round goes on from its first.
+    assert runs.found == found
+    assert not folder.exists()
 
 
 def test_the_turns_of_another_sweep_at_drawing_are_left_to_it(

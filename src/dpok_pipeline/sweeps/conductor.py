@@ -20,6 +20,7 @@ from dpok_pipeline.sweeps.search import Candidate, Search
 from dpok_pipeline.sweeps.setup import Setup
 from dpok_pipeline.sweeps.trial import Models, Outcome, Trial, turns
 from dpok_pipeline.sweeps.tried import Aim, Place, Tried, describe
+from dpok_pipeline.training.config import Resume
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +125,7 @@ class Conductor:
         ledger: The trials that are done.
         runs: Where trials are run.
         told: Called with all that has been tried, whenever there is more of it.
+        resume: `never` removes the state of trials that were interrupted.
     """
 
     def __init__(
@@ -133,9 +135,10 @@ class Conductor:
         ledger: Ledger,
         runs: Runs,
         told: Callable[[Sequence[Tried]], None],
+        resume: Resume = "auto",
     ) -> None:
         self._ground, self._aim, self._ledger = ground, aim, ledger
-        self._runs, self._told = runs, told
+        self._runs, self._told, self._resume = runs, told, resume
         self._outcomes: dict[str, Outcome] = {}
         self._tried: list[Tried] = []
         self._folders: set[Path] = set()
@@ -174,7 +177,12 @@ class Conductor:
         for identity, trial in wanted.items():
             if (outcome := self._ledger.find(trial)) is not None:
                 self._outcomes[identity] = outcome
-        self._folders |= {folder for one in wanted.values() for folder in one.folders}
+        folders = {folder for one in wanted.values() for folder in one.folders}
+        if self._resume == "never":
+            # Those of an earlier round were begun by this sweep, and are gone on from.
+            for folder in folders - self._folders:
+                clear(folder)
+        self._folders |= folders
         missing = [one for identity, one in wanted.items() if identity not in self._outcomes]
         if len(wanted) > len(missing):
             logger.info("%d trials are done already", len(wanted) - len(missing))

@@ -143,6 +143,7 @@ def run_sweep(
         catalog, work = context.catalog, WorkFolders.of(context)
         data = work.data
         tracking = read_tracking(context.config_loader)
+        resume = context.config_loader["parameters"]["resume"]
     ground = _ground(order, catalog, data / WORK / "sweeps")
     aim = _aim(order, ground.models)
     for setting in order.corners():
@@ -165,7 +166,7 @@ def run_sweep(
         _runs(workers, address, ground.models) as runs,
     ):
         ledger = Ledger(data / SWEEPS / "trials")
-        tried = Conductor(ground, aim, ledger, runs, told).run(search)
+        tried = Conductor(ground, aim, ledger, runs, told, resume).run(search)
     best = ranked(tried)[0].candidate.setting
     logger.info("best: %s\n%s", describe(best), command(order.method, best, env))
     return folder / "report.html"
