@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 
 from dpok_pipeline.files.manifest import MANIFEST as MARKER
 from dpok_pipeline.pipelines.mlflow_store import JOURNAL
+from dpok_pipeline.runs import retention as retention_module
 from dpok_pipeline.runs.journal import Journal
 from tests.end_to_end.test_bad_inputs import Environment
 
@@ -250,6 +251,24 @@ def test_what_changes_while_it_asks_counts(
     assert there(data, PROMPTS) == DAYS[3:]
     client.delete_tag(run, "keep")
     shutil.rmtree(newest.parent)
+
+
+def test_what_a_run_finishes_after_it_was_listed_stays(
+    project: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = data / LORA / "2026-01-07T12.00.00.000Z"
+    newest.mkdir()
+    describe = retention_module.describe_plan
+
+    def describe_and_finish(plan: retention_module.Plan) -> list[str]:
+        (newest / "lora").mkdir()
+        return [*describe(plan)]
+
+    monkeypatch.setattr(retention_module, "describe_plan", describe_and_finish)
+    result = retention(project, "--remove", "--yes", "--work")
+    assert result.exit_code == 0, result.output
+    assert newest.exists()
+    shutil.rmtree(newest)
 
 
 def test_without_an_answer_from_mlflow_nothing_is_removed(

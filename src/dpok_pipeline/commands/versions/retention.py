@@ -40,17 +40,18 @@ def retention(env: str | None, keep: int, work: bool, remove: bool, yes: bool) -
         plan = make_plan(env, keep, work)
         for line in describe_plan(plan):
             click.echo(line)
-        entries = plan.removable
-        if remove and entries:
+        listed = {entry.path for entry in plan.removable}
+        if remove and listed:
             refuse_while_running(plan.data)
             if not yes:
-                if not click.confirm(f"Remove these {len(entries)} for good?"):
+                if not click.confirm(f"Remove these {len(listed)} for good?"):
                     return
-                # Before the answer, something may have been run, removed or tagged.
-                listed = {entry.path for entry in entries}
-                plan = make_plan(env, keep, work)
-                entries = [entry for entry in plan.removable if entry.path in listed]
                 refuse_while_running(plan.data)
+            # Since they were listed, something may have been run, removed or tagged. What was
+            # unfinished may be finished by now.
+            plan = make_plan(env, keep, work)
+            entries = [entry for entry in plan.removable if entry.path in listed]
+            refuse_while_running(plan.data)
             end_runs(entries, plan.tracking)
             remove_entries(entries, plan.data)
             click.echo(f"Removed {len(entries)}.")
