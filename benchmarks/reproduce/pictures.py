@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -51,8 +52,8 @@ def write_sheets(
         methods: How the methods are shown, in the order of the rows.
 
     Returns:
-        The sheets of the largest number of images of which every experiment has all strips; none
-        where there is no such number.
+        The sheets of the largest number of images that has strips: of the base model and of all
+        methods that have one for every experiment; none where there is no such number.
 
     Raises:
         InputError: A strip is no picture.
@@ -70,8 +71,14 @@ def write_sheets(
         and (one is series or unit.method != BASE.name)
     ]
     for images in sorted(series.pictured, reverse=True):
-        shown = [unit for unit in units if unit.images in (0, images)]
-        if all(strip_path(project, unit).is_file() for unit in shown):
+        there = [
+            unit
+            for unit in units
+            if unit.images in (0, images) and strip_path(project, unit).is_file()
+        ]
+        count = Counter(unit.method for unit in there)
+        shown = [unit for unit in there if count[unit.method] == len(series.experiments)]
+        if {BASE.name} < {unit.method for unit in shown}:
             return [
                 _write_sheet(
                     folder / f"{series.name}_{experiment}.webp",

@@ -63,7 +63,7 @@ def draw_against_images(
         axes.minorticks_off()
         axes.set_xlabel("images of a prompt")
         axes.set_title(metric(name).label + (", %" if metric(name).share else ""), color=INK)
-    panels[0].legend(loc="upper left")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
     _save(figure, path)
 
 
