@@ -38,6 +38,12 @@ pytestmark = pytest.mark.xdist_group("whole run")
             "color.dpok.lora: made with other inputs: lora.rank was 2 and is 3",
         ),
         (
+            "evaluation",
+            "sample_generation.images=20",
+            "color.sft.lora: made with other inputs: samples.sample_generation.images was 16 and "
+            "is 20",
+        ),
+        (
             "sft_training",
             "sampling.ddim_steps=4",
             "color.sft_samples: made with other inputs: sampling.ddim_steps was 8 and is 4",

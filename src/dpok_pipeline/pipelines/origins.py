@@ -7,8 +7,9 @@ other settings than the configuration has by then.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ from dpok_pipeline.pipelines.models import (
     select_prompts,
 )
 from dpok_pipeline.training.config import GenerationConfig
+
+logger = logging.getLogger(__name__)
 
 #: How the folder of a LoRA from MLflow's registry is named, after the registered model.
 FROM_REGISTRY = re.compile(r"(?P<name>.+)-v(?P<number>\d+)")
@@ -72,20 +75,25 @@ def check_origins(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.Data
 
 
 def _check_samples(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
+    rows = select_prompts(prompts, name.partition(".")[0], "train")
+    expected = _samples_recipe(catalog, list(zip(rows["prompt_id"], rows["text"], strict=True)))
+    # By what the networks ran matters to a run that goes on, and not to one that only reads.
+    before = {key: value for key, value in Shards(path).recipe.items() if key != "kernels"}
+    _refuse_changes(name, before, expected, "sample_generation")
+
+
+def _samples_recipe(catalog: CatalogProtocol, prompts: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return the recipe of the samples that the configuration would make now."""
     from dpok_pipeline.algorithms.sft.generation import samples_recipe
 
-    rows = select_prompts(prompts, name.partition(".")[0], "train")
-    expected = samples_recipe(
+    return samples_recipe(
         catalog.load("base_model").content_hash,
         _precision(catalog),
-        list(zip(rows["prompt_id"], rows["text"], strict=True)),
+        prompts,
         SamplingConfig.model_validate(catalog.load("params:sampling")),
         GenerationConfig.model_validate(catalog.load("params:sample_generation")),
         scorer_identity(catalog.load("reward_model")),
     )
-    # By what the networks ran matters to a run that goes on, and not to one that only reads.
-    before = {key: value for key, value in Shards(path).recipe.items() if key != "kernels"}
-    _refuse_changes(name, before, expected, "sample_generation")
 
 
 def _check_lora(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
@@ -165,9 +173,34 @@ def _check_training(
             catalog.load("params:sampling")
         ).numbers()
         expected["reward_model"] = scorer_identity(catalog.load("reward_model"))
+    else:
+        _check_learned_from(name, before, catalog)
     compared = {key: before[key] for key in expected if key in before}
     maker = "rl_training" if method.online else "sft_training"
     _refuse_changes(name, compared, expected, maker)
+
+
+def _check_learned_from(name: str, before: Mapping[str, Any], catalog: CatalogProtocol) -> None:
+    """Compare how the samples were made that a LoRA has learned from with how they would be now.
+
+    A LoRA of an earlier release does not say it. Nothing is known to differ, so it is taken, and a
+    warning says what nobody has compared.
+    """
+    from dpok_pipeline.algorithms.sft.samples import without_prompts
+
+    if "samples" not in before:
+        logger.warning(
+            "%s: of an earlier release, whose LoRAs do not say how their samples were made; that "
+            "sample_generation, sampling and reward_model were as they are now is not checked",
+            name,
+        )
+        return
+    _refuse_changes(
+        name,
+        {"samples": before["samples"]},
+        {"samples": without_prompts(_samples_recipe(catalog, []))},
+        "sample_generation,sft_training",
+    )
 
 
 def _precision(catalog: CatalogProtocol) -> Precision:
@@ -183,7 +216,7 @@ def _refuse_changes(
         name: The dataset's name.
         before: The recipe that it was made by.
         now: The recipe that the configuration gives.
-        maker: Pipeline that makes it.
+        maker: Pipeline that makes it; several, in their order, are joined by commas.
     """
     if differences := summarise_changes(before, now):
         experiment = name.partition(".")[0]

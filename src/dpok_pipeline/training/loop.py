@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
@@ -153,6 +154,7 @@ def train_lora(
     tracker: Tracker,
     resume: Resume,
     subject: Subject | None,
+    also_said: Mapping[str, Any] = MappingProxyType({}),
 ) -> TrainingResult:
     """Train a LoRA to the end of the plan, from the newest checkpoint where there is one.
 
@@ -170,6 +172,8 @@ def train_lora(
         tracker: Told the metrics while training runs.
         resume: `never` removes the checkpoints that are there.
         subject: What the filmstrip shows; None is a run without one.
+        also_said: What the finished LoRA says of itself besides the recipe. No checkpoint is
+            compared by it.
 
     Raises:
         InputError: The checkpoints were made by another recipe, or are all damaged; too many
@@ -192,7 +196,7 @@ def train_lora(
         watched = Watched(tracker, filmstrip, Speed(model))
         curves = run_training(learner, plan, config=config, store=store, watched=watched)
         folder = work_dir / "lora"
-        save_lora(model.unet, folder, {**recipe, f"{plan.unit}s": plan.steps})
+        save_lora(model.unet, folder, {**recipe, **also_said, f"{plan.unit}s": plan.steps})
         saving = sum(curves.column("perf/checkpoint_seconds")) + store.seconds_spent()
         summary = {**learner.summary(curves), "checkpoint_seconds": saving}
         frames = None if filmstrip is None else filmstrip.table()

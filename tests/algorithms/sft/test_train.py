@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from dpok_pipeline.algorithms.sft.config import SFTConfig
-from dpok_pipeline.algorithms.sft.samples import SFTSamples
+from dpok_pipeline.algorithms.sft.samples import SFTSamples, without_prompts
 from dpok_pipeline.algorithms.sft.train import SFTLearner, train_sft
 from dpok_pipeline.diffusion.base_model import DiffusionModel
-from dpok_pipeline.diffusion.lora import lora_layers
+from dpok_pipeline.diffusion.lora import lora_layers, read_metadata
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.loop import Step
 from dpok_pipeline.training.signals import Stopped
@@ -152,6 +152,21 @@ def test_other_samples_and_parameters_are_refused_by_name(
         run(tiny_model, tmp_path, others, updates=2)
 
 
+def test_how_the_samples_were_made_is_kept_beside_the_lora_and_binds_no_checkpoint(
+    tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    generation = {"sample_generation": {"images": 3}, "reward_model": {"kind": "own"}}
+    recipe = {**generation, "prompts": [["p", "A cat."]], "kernels": "plain"}
+    known = dataclasses.replace(samples(), made_by=without_prompts(recipe))
+    result = run(tiny_model, tmp_path / "unknown", updates=1)
+    assert "samples" not in read_metadata(result.lora_folder)
+    # A run of a release that did not know it goes on.
+    result = run(tiny_model, tmp_path / "unknown", known, updates=2)
+    assert read_metadata(result.lora_folder)["samples"] == generation
+    whole = run(tiny_model, tmp_path / "known", known, updates=2)
+    assert lora_bytes(result) == lora_bytes(whole)
+
+
 def test_broken_gradients_in_a_row_stop_sft(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     huge = samples([3e38, 1.0, 1.0] * 4)
     with pytest.raises(InputError, match="3 updates in a row") as raised:
@@ -223,6 +238,9 @@ def test_samples_from_a_frame() -> None:
     assert data.prompts == ["A dog.", "A cat."]
     assert data.prompt_numbers.tolist() == [0, 1, 0]
     assert len(data) == 3
+    assert data.made_by == {}
+    known = SFTSamples.from_frame(frame(), {"base_model": "abc", "prompts": [], "kernels": "x"})
+    assert (known.base_model, known.made_by) == ("abc", {"base_model": "abc"})
 
 
 def test_images_without_a_reward_are_left_out(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ class SFTSamples:
         prompts: The distinct texts.
         prompt_numbers: Index of each image's prompt in `prompts`, `(n,)` int64.
         base_model: Content hash of the model that drew the images; None where it is not known.
+        made_by: How the images were made, as `without_prompts` returns it, for the LoRA that learns
+            from them to keep; empty where it is not known.
     """
 
     latents: Tensor
@@ -39,17 +42,24 @@ class SFTSamples:
     prompts: list[str]
     prompt_numbers: Tensor
     base_model: str | None = None
+    made_by: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_shards(cls, shards: Shards) -> SFTSamples:
         """Read what `generate_samples` made; it fails like `from_frame`."""
-        return cls.from_frame(shards.frame(COLUMNS), shards.recipe.get("base_model"))
+        return cls.from_frame(shards.frame(COLUMNS), shards.recipe)
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame, base_model: str | None = None) -> SFTSamples:
+    def from_frame(
+        cls, frame: pd.DataFrame, recipe: Mapping[str, Any] = MappingProxyType({})
+    ) -> SFTSamples:
         """Take all shards in one frame.
 
         Images without a finite reward are left out, with a warning.
+
+        Args:
+            frame: One row per image, with the columns that `generate_samples` writes.
+            recipe: Everything that decided the images; empty where it is not known.
 
         Raises:
             InputError: There is no row, a column is missing, or latents differ in shape or are
@@ -77,11 +87,20 @@ class SFTSamples:
             rewards=torch.from_numpy(rewards),
             prompts=prompts,
             prompt_numbers=torch.tensor([numbers[prompt] for prompt in frame["prompt"]]),
-            base_model=base_model,
+            base_model=recipe.get("base_model"),
+            made_by=without_prompts(recipe),
         )
 
     def __len__(self) -> int:
         return len(self.latents)
+
+
+def without_prompts(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a LoRA keeps of its samples' recipe.
+
+    The prompts it has itself, and the kernels, which decide rounding, nobody compares later.
+    """
+    return {name: part for name, part in recipe.items() if name not in ("prompts", "kernels")}
 
 
 def _with_finite_rewards(frame: pd.DataFrame) -> pd.DataFrame:
