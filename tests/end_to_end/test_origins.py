@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from kedro.io.core import generate_timestamp
 
+from dpok_pipeline.files.manifest import copy_sealed, read_manifest
 from tests import tiny
 from tests.end_to_end.conftest import Command, Outcome, error_of, versions
 
@@ -87,6 +91,34 @@ def test_another_base_model_of_the_same_shape(
     assert "base_model was" in line
 
 
+def test_images_that_were_drawn_after_the_scores(
+    kedro_run: Command, finished: Outcome, project: Path, tmp_path: Path
+) -> None:
+    folder = project / "data" / "smoke"
+    before = versions(project, "smoke")
+    # What is left of a command that was killed between drawing and scoring.
+    newest = max(folder.glob("*/color/sft/images/*/images"))
+    shutil.copytree(newest, tmp_path / "drawn")
+    shard = min((tmp_path / "drawn").glob("*.parquet"))
+    pd.read_parquet(shard).assign(kl=9.0).to_parquet(shard, index=False)
+    copy_sealed(
+        tmp_path / "drawn",
+        newest.parents[1] / generate_timestamp() / "images",
+        read_manifest(newest).metadata,
+    )
+    compared = ("--nodes", "color.compare_methods_node,color.draw_contact_sheets_node")
+    line = error_of(kedro_run(*compared))
+    assert "color.sft.scores: of other images than color.sft.images holds" in line
+    remedy = re.search(r"`kedro run (.*)`", line)
+    assert remedy is not None
+    assert kedro_run(*remedy[1].split()).exit_code == 0
+    assert kedro_run(*compared).exit_code == 0
+    for path in set(versions(project, "smoke")) - set(before):
+        path.unlink()
+        if not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
+
 def test_prompts_that_have_changed_since_they_were_prepared(
     kedro_run: Command, finished: Outcome, project: Path
 ) -> None:
@@ -119,8 +151,6 @@ def test_a_table_of_prompts_that_is_asked_for_is_taken(
 
 
 def test_a_lora_beside_another_base_model_is_refused_by_the_engine(tmp_path: Path) -> None:
-    import pandas as pd
-
     from dpok_pipeline.diffusion.base_model import describe_base_model, load_base_model
     from dpok_pipeline.errors import InputError
     from dpok_pipeline.evaluation.config import EvaluationConfig

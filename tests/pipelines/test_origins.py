@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog, MemoryDataset, Version
 
 from dpok_pipeline.configuration import selection
+from dpok_pipeline.datasets.shards import ShardedParquetDataset
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.pipelines.models import scorer_identity
-from dpok_pipeline.pipelines.origins import _check_training
+from dpok_pipeline.evaluation.config import EvaluationConfig
+from dpok_pipeline.files.shards import Shards, ShardStore
+from dpok_pipeline.pipelines.evaluation.nodes import score_images
+from dpok_pipeline.pipelines.models import ComputeConfig, scorer_identity
+from dpok_pipeline.pipelines.origins import _check_scores, _check_training
+from dpok_pipeline.pipelines.task import Task
 from dpok_pipeline.rewards.load import ScorerConfig
+from tests.rewards.conftest import write_clip
+from tests.study.made import png
 
 BASE_MODEL = "b" * 64
 TEXTS = ["a cat", "a dog"]
@@ -103,3 +112,69 @@ def test_an_offline_lora_of_an_earlier_release_is_compared_by_what_it_says(
     assert "color.sft.lora: of an earlier release" in caplog.text
     with pytest.raises(InputError, match=r"lora: made with other inputs: lora\.rank was 99"):
         check({**before, "lora": {"rank": 99}}, other)
+
+
+VERSIONS = ("2026-01-01T00.00.00.000Z", "2026-01-02T00.00.00.000Z")
+
+
+def images(folder: Path, version: str | None) -> ShardedParquetDataset:
+    path = (folder / "images").as_posix()
+    return ShardedParquetDataset(filepath=path, version=Version(None, version))
+
+
+@pytest.fixture
+def draw(tmp_path: Path) -> Callable[..., None]:
+    """Draws images of one colour, and saves them as a version of `color.sft.images`."""
+
+    def saved(version: str, shade: int) -> None:
+        store = ShardStore(tmp_path / version, {})
+        pictures = [{"bytes": png("sft", shade + noise, 32), "path": None} for noise in range(3)]
+        rows = {"prompt_id": "p", "prompt": "a cat", "method": "sft", "image": pictures}
+        store.write(0, range(3), pd.DataFrame({**rows, "index": range(3)}))
+        images(tmp_path, version).save(store.finish({"recipe": {"seed": 7}}))
+
+    return saved
+
+
+@pytest.fixture
+def scored(tmp_path: Path, draw: Callable[..., None]) -> tuple[Path, DataCatalog]:
+    """Scores of the first version of the images, and the catalog that holds both."""
+    draw(VERSIONS[0], shade=0)
+    clip = write_clip(tmp_path / "clip")
+    shards: Shards = images(tmp_path, None).load()
+    config = EvaluationConfig(images_per_prompt=3, seed=0, batch_size=3, replicates=100)
+    compute = ComputeConfig(device="cpu")
+    table, _ = score_images(shards, {}, clip, config, compute, Task(experiment="color"))
+    table.to_parquet(tmp_path / "scores.parquet", index=False)
+    entries = {"scorers": {}, "embedder": clip}
+    catalog = DataCatalog({name: MemoryDataset(entry) for name, entry in entries.items()})
+    catalog["color.sft.images"] = images(tmp_path, None)
+    return tmp_path / "scores.parquet", catalog
+
+
+@pytest.mark.parametrize("release", ["this", "earlier"])
+def test_scores_are_of_the_images_beside_them(
+    scored: tuple[Path, DataCatalog], draw: Callable[..., None], release: str
+) -> None:
+    path, catalog = scored
+    if release == "earlier":
+        table = pd.read_parquet(path)
+        del table.attrs["images"]
+        table.to_parquet(path, index=False)
+    _check_scores("color.sft.scores", path, catalog, PROMPTS)
+    draw(VERSIONS[1], shade=0)  # the same pictures again
+    catalog.release("color.sft.images")
+    _check_scores("color.sft.scores", path, catalog, PROMPTS)
+    draw("2026-01-03T00.00.00.000Z", shade=50)
+    catalog.release("color.sft.images")
+    remedy = "score those: `kedro run --nodes color.sft.score_images_node`"
+    with pytest.raises(InputError, match=f"of other images than color.sft.images .*{remedy}"):
+        _check_scores("color.sft.scores", path, catalog, PROMPTS)
+
+
+def test_scores_whose_images_are_away_are_beside_none(
+    scored: tuple[Path, DataCatalog], tmp_path: Path
+) -> None:
+    path, catalog = scored
+    catalog["color.sft.images"] = images(tmp_path / "nowhere", None)
+    _check_scores("color.sft.scores", path, catalog, PROMPTS)

@@ -7,6 +7,7 @@ other settings than the configuration has by then.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.config import EvaluationConfig
 from dpok_pipeline.evaluation.names import BASE
 from dpok_pipeline.files.fingerprint import summarise_changes
-from dpok_pipeline.files.manifest import read_manifest
+from dpok_pipeline.files.manifest import folder_digest, read_manifest
 from dpok_pipeline.files.shards import Shards
 from dpok_pipeline.pipelines.models import (
     ComputeConfig,
@@ -35,6 +36,8 @@ from dpok_pipeline.training.config import GenerationConfig
 
 logger = logging.getLogger(__name__)
 
+#: Attribute of scores: the digest of the folder of images that they are of.
+IMAGES = "images"
 #: How the folder of a LoRA from MLflow's registry is named, after the registered model.
 FROM_REGISTRY = re.compile(r"(?P<name>.+)-v(?P<number>\d+)")
 
@@ -123,9 +126,28 @@ def _check_images(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.D
 def _check_scores(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
     import pandas as pd
 
-    scored_by = pd.read_parquet(path, columns=[]).attrs.get("scored_by", {})
+    scores = pd.read_parquet(path, columns=["image_sha256"])
     present = scoring_identity(catalog.load("scorers"), catalog.load("embedder"))
-    _refuse_changes(name, scored_by, present, "evaluation")
+    _refuse_changes(name, scores.attrs.get("scored_by", {}), present, "evaluation")
+    namespace = name.rpartition(".")[0]
+    images = f"{namespace}.images"
+    if catalog.exists(images) and not _are_of(scores, Path(catalog.get(images)._get_load_path())):
+        raise InputError(
+            f"{name}: of other images than {images} holds, such as after a crash between the two; "
+            f"score those: `kedro run --nodes {namespace}.score_images_node`"
+        )
+
+
+def _are_of(scores: pd.DataFrame, images: Path) -> bool:
+    """Say whether scores are of the images in a folder."""
+    if IMAGES in scores.attrs:
+        return bool(scores.attrs[IMAGES] == folder_digest(images))
+    # Scores of an earlier release name no folder, but each image that they are of.
+    return list(scores["image_sha256"]) == [
+        hashlib.sha256(image["bytes"]).hexdigest()
+        for shard in Shards(images).read(["image"])
+        for image in shard["image"]
+    ]
 
 
 def _registered(version: str) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.evaluation.config import ComparisonConfig, EvaluationConfig
+from dpok_pipeline.files.manifest import folder_digest
 from dpok_pipeline.files.shards import Shards
 from dpok_pipeline.pipelines.evaluation.tables import Tables, join_methods
 from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker
@@ -20,6 +21,7 @@ from dpok_pipeline.pipelines.models import (
     scoring_identity,
     select_prompts,
 )
+from dpok_pipeline.pipelines.origins import IMAGES
 from dpok_pipeline.pipelines.task import Task
 from dpok_pipeline.rewards.load import ScorerConfig
 
@@ -85,12 +87,12 @@ def score_images(
     """Score every image, and embed it.
 
     Returns:
-        The scores, one row per image, and the CLIP embeddings `(rows, d)`, with the columns that
-        identify each row's image.
+        The scores, one row per image, with the digest of the images' folder in their `attrs`, and
+        the CLIP embeddings `(rows, d)`, with the columns that identify each row's image.
     """
     from dpok_pipeline.evaluation.scores import score_shards
 
-    return score_shards(
+    scores, embeddings = score_shards(
         images,
         {name: open_scorer(scorer, compute) for name, scorer in scorers.items()},
         open_embedder(embedder, compute),
@@ -98,6 +100,9 @@ def score_images(
         batch_size=config.batch_size,
         scored_by=scoring_identity(scorers, embedder),
     )
+    # A later command may find other images beside them.
+    scores.attrs[IMAGES] = folder_digest(images.folder)
+    return scores, embeddings
 
 
 def compare_methods(
