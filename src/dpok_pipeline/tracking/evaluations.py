@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +12,7 @@ from kedro.io import CatalogProtocol
 
 from dpok_pipeline.evaluation.names import BASE
 from dpok_pipeline.evaluation.reading import Cells, overall
+from dpok_pipeline.files.fingerprint import fingerprint
 from dpok_pipeline.files.manifest import read_manifest
 from dpok_pipeline.pipelines.origins import FROM_REGISTRY
 from dpok_pipeline.tracking.headline import TRAIN, short_names
@@ -61,13 +60,14 @@ def read_evaluated(
     if REWARD not in scores:
         return None
     images = Path(catalog.get(f"{experiment}.{method}.images")._get_load_path())
-    version = str(read_manifest(images).metadata.get("version", ""))
+    drawn = read_manifest(images).metadata
     scored = pd.read_parquet(
-        catalog.get(f"{experiment}.{method}.scores")._get_load_path(), columns=["recipe"]
+        catalog.get(f"{experiment}.{method}.scores")._get_load_path(), columns=[]
     )
-    comparable = [str(scored["recipe"].iloc[0]), scored.attrs.get("scored_by", {})]
-    digest = hashlib.sha256(json.dumps(comparable, sort_keys=True).encode()).hexdigest()
-    return Evaluated(version, digest[:16], scores, _below_base(cells, method))
+    # The images' recipe has the prompts; that in the scores' rows is without them.
+    alike = fingerprint({"drawn": drawn["recipe"], "scored_by": scored.attrs.get("scored_by", {})})
+    version = str(drawn.get("version", ""))
+    return Evaluated(version, alike[:16], scores, _below_base(cells, method))
 
 
 def _below_base(cells: Cells, method: str) -> list[str]:
