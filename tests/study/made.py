@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -68,6 +70,11 @@ def study(config: StudyConfig = CONFIG, **options: Any) -> Any:
     return make_study([sets(name, config, **options) for name in PROMPTS], config)
 
 
+def hashes(method: str, noises: Sequence[int] = range(4)) -> list[str]:
+    """The hashes of a method's images, one for each noise."""
+    return [hashlib.sha256(f"{method} {noise}".encode()).hexdigest() for noise in noises]
+
+
 def key_of(*pairs: tuple[str, str, str]) -> Key:
     """A key of one contrast: id, method on the left, method on the right; `a` is `ours`."""
     entries = [
@@ -81,6 +88,7 @@ def key_of(*pairs: tuple[str, str, str]) -> Key:
             "theirs": "b",
             "left": left,
             "right": right,
+            "image_sha256": {method: hashes(method) for method in ("a", "b")},
         }
         for pair, left, right in pairs
     ]

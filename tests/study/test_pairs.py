@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from io import BytesIO
@@ -43,6 +44,22 @@ def test_every_image_is_on_the_side_that_the_key_says() -> None:
             assert [drawn_by(image) for image in images] == [
                 (entry[side], noise) for noise in entry["noises"]
             ]
+
+
+def test_the_key_has_the_hashes_of_the_pngs_that_the_page_shows() -> None:
+    for entry in made.study().key["pairs"]:
+        assert entry["image_sha256"] == {
+            method: [hashlib.sha256(made.png(method, n)).hexdigest() for n in entry["noises"]]
+            for method in (entry["ours"], entry["theirs"])
+        }
+
+
+def test_sets_of_an_earlier_release_make_a_key_without_hashes() -> None:
+    older = made.sets("color").drop(columns=["ours_sha256", "theirs_sha256"])
+    study = make_study([older, made.sets("count")], made.CONFIG)
+    known = {e["experiment"] for e in study.key["pairs"] if "image_sha256" in e}
+    assert known == {"count"}
+    assert study.study == made.study().study
 
 
 def test_sides_are_drawn_by_lot_and_halved_in_every_contrast() -> None:

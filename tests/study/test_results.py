@@ -12,7 +12,7 @@ from dpok_pipeline.study.results import agreement, tally
 from dpok_pipeline.study.section import preferences
 from dpok_pipeline.study.stand_in import STAND_IN_LABEL, stand_in_votes
 from dpok_pipeline.study.votes import Choice, Votes
-from tests.study.made import key_of, rater_file
+from tests.study.made import hashes, key_of, rater_file
 
 KEY = key_of(("p1", "a", "b"), ("p2", "b", "a"), ("p3", "a", "b"), ("p4", "b", "a"))
 # Method a is on the left of p1 and p3, on the right of p2 and p4.
@@ -89,6 +89,7 @@ def scores(**columns: list[float]) -> pd.DataFrame:
             "prompt_id": "color-train",
             "method": ["a"] * 4 + ["b"] * 4,
             "index": [0, 1, 2, 3] * 2,
+            "image_sha256": hashes("a") + hashes("b"),
             **columns,
         }
     )
@@ -122,6 +123,31 @@ def test_without_a_judge_nobody_stands_in() -> None:
     assert stand_in_votes(KEY, scores(aesthetic=[5.0] * 8), MARGIN) == {}
     ballot = stand_in_votes(KEY, scores(judge=[1.0] * 8), MARGIN)
     assert set(ballot) == {"alignment"}
+
+
+@pytest.mark.parametrize("drawn_since", ["other images", "other prompts"])
+def test_the_judge_votes_by_scores_of_the_very_images_or_not_at_all(
+    drawn_since: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scored = scores(judge=[1.0] * 4 + [0.0] * 4)
+    if drawn_since == "other images":
+        scored.loc[5, "image_sha256"] = hashes("b", [99])[0]
+    else:
+        scored["prompt_id"] = "another"
+    assert stand_in_votes(KEY, scored, MARGIN) == {}
+    assert "does not stand in for people: of 4 of 4 pairs on the page 0123456789abcdef" in (
+        caplog.text
+    )
+
+
+def test_by_a_key_that_does_not_know_its_images_nobody_stands_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scored = scores(judge=[1.0] * 8)
+    pairs = [{k: v for k, v in entry.items() if k != "image_sha256"} for entry in KEY["pairs"]]
+    assert stand_in_votes({**KEY, "pairs": pairs}, scored, MARGIN) == {}
+    assert stand_in_votes(KEY, scored.drop(columns="image_sha256"), MARGIN) == {}
+    assert caplog.text.count("of an earlier release and do not say of which images") == 2
 
 
 def test_people_and_stand_in_are_never_added_up() -> None:

@@ -12,6 +12,8 @@ ours, theirs       the two methods of the contrast, by name
 noises             noise indices of the set's images, the same for both methods
 ours_images        the images of `ours` as WebP bytes, in the order of `noises`
 theirs_images      those of `theirs`
+ours_sha256        hashes of the PNGs that `ours_images` were made of, as scores have them
+theirs_sha256      those of `theirs_images`
 =================  ================================================================================
 """
 
@@ -46,6 +48,8 @@ COLUMNS = (
     "noises",
     "ours_images",
     "theirs_images",
+    "ours_sha256",
+    "theirs_sha256",
 )
 
 Key = dict[str, Any]
@@ -117,7 +121,12 @@ def choose_sets(
     # Raters are asked which images are better: nothing is lost where that can be.
     options = compression(shown, budget, SIDES, lossless=True)
     rows = [
-        (*row, *([as_webp(png, options) for png in pngs] for pngs in both)) for row, both in chosen
+        (
+            *row,
+            *([as_webp(png, options) for png in pngs] for pngs in both),
+            *([hashlib.sha256(png).hexdigest() for png in pngs] for pngs in both),
+        )
+        for row, both in chosen
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -221,7 +230,7 @@ def _ids(count: int, rng: np.random.Generator) -> list[str]:
 def _entry(row: Mapping[Any, Any], pair: str, swap: bool) -> dict[str, Any]:
     """Write down one pair's line of the key."""
     ours, theirs = str(row["ours"]), str(row["theirs"])
-    return {
+    entry: dict[str, Any] = {
         "pair": pair,
         "experiment": str(row["experiment"]),
         "prompt_id": str(row["prompt_id"]),
@@ -232,6 +241,13 @@ def _entry(row: Mapping[Any, Any], pair: str, swap: bool) -> dict[str, Any]:
         "left": theirs if swap else ours,
         "right": ours if swap else theirs,
     }
+    # Sets of an experiment that an earlier release has evaluated do not say it.
+    if "ours_sha256" in row:
+        entry["image_sha256"] = {
+            ours: list(map(str, row["ours_sha256"])),
+            theirs: list(map(str, row["theirs_sha256"])),
+        }
+    return entry
 
 
 def _study_id(pairs: Sequence[PagePair]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,14 @@ def chosen(experiment: str) -> pd.DataFrame:
     return choose_study_sets(made.CONFIG, COMPARISON, *images)
 
 
+def image_hash(method: str, noise: int) -> str:
+    return hashlib.sha256(made.png(method, noise)).hexdigest()
+
+
 def parts(experiment: str, **columns: float) -> ReportParts:
     rows = [
         {"experiment": experiment, "prompt_id": f"{experiment}-train", "method": method.name,
-         "index": noise, **columns}
+         "index": noise, "image_sha256": image_hash(method.name, noise), **columns}
         for method in METHODS for noise in range(24)
     ]  # fmt: skip
     return ReportParts(experiment, pd.DataFrame(rows), pd.DataFrame(), {}, pd.DataFrame(), {}, {})
@@ -56,6 +61,21 @@ def test_from_images_to_votes() -> None:
     assert set(results["raters"]) == {"stand_in"}
     assert set(results[results["choice"] == "tie"]["share"]) == {1.0}
     assert len(figure.data) == 8  # three choices and the intervals of two contrasts
+
+
+def test_votes_on_images_that_were_drawn_anew_are_counted_without_the_judge(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _, key = make_study_page(made.CONFIG, chosen("color"))
+    scored = parts("color", judge=1.0, aesthetic=5.0)
+    anew = scored._replace(scores=scored.scores.assign(image_sha256="0" * 64))
+    pairs = len(key["pairs"])
+    file = made.rater_file("Anna", key, ["left"] * pairs, ["tie"] * pairs)
+    results, _ = count_votes(
+        made.CONFIG, EVALUATION, COMPARISON, key, Votes({"anna.json": file}), anew
+    )
+    assert set(results["raters"]) == {"people"}
+    assert "The judge does not stand in for people" in caplog.text
 
 
 def test_without_a_judge_and_votes_there_is_nothing_to_show() -> None:
