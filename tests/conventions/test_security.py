@@ -16,7 +16,8 @@ FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shel
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load"}
 FORBIDDEN_CALLS |= {"yaml.unsafe_load", "yaml.full_load", "pd.read_pickle", "pandas.read_pickle"}
 # Imports by name: a user's reward; the project's own networks; a plugin, to keep it quiet.
-IMPORTERS = {"rewards/load.py", "rewards/own.py", "datasets/networks.py", "algorithms/catalogue.py"}
+IMPORTERS = {"rewards/load.py", "rewards/own/loading.py", "datasets/networks.py"}
+IMPORTERS |= {"algorithms/catalogue.py"}
 # Classes whose from_pretrained reads weights, and so must say that they are safetensors.
 WEIGHTED = ("Model", "AutoencoderKL", "UNet2DConditionModel", "Pipeline")
 

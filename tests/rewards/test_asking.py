@@ -16,7 +16,7 @@ import torch
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.scores import score_columns
 from dpok_pipeline.rewards.load import ScorerConfig, WeightedScorerConfig, load_scorer
-from dpok_pipeline.rewards.own import try_out
+from dpok_pipeline.rewards.own.loading import try_out
 from dpok_pipeline.rewards.scorer import ask
 from dpok_pipeline.training.scoring import score_rewards
 from tests.misbehaving import rewards

@@ -14,7 +14,6 @@ from pydantic import Field
 from dpok_pipeline.diffusion.config import NetworkOptions, Precision
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import file_sha256
-from dpok_pipeline.pipelines.reward_code import code_hash
 
 # Hooks import this module at every command: torch comes with the first model that is opened.
 if TYPE_CHECKING:
@@ -136,18 +135,10 @@ def forget_models() -> None:
 
 
 def scorer_identity(scorer: ScorerConfig) -> dict[str, Any]:
-    """Describe what decides a reward: settings, and hashes of files and of a user's code."""
-    from dpok_pipeline.rewards.load import scorer_files
+    """Describe what decides a reward, see `rewards.identity`."""
+    from dpok_pipeline.rewards import identity
 
-    digest = hashlib.sha256()
-    for file in scorer_files(scorer):
-        digest.update(file_sha256(file).encode())
-    kinds = [scorer.kind, *(part.kind for part in (scorer.parts or {}).values())]
-    return {
-        **scorer.model_dump(mode="json", exclude={"path", "clip_path"}),
-        "files": digest.hexdigest(),
-        "code": [code_hash(kind) for kind in kinds],
-    }
+    return identity.scorer_identity(scorer)
 
 
 def scoring_identity(scorers: Mapping[str, ScorerConfig], embedder: Path) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _open_scorer(
     name: str, spec: ScorerConfig, compute: ComputeConfig, prompts: list[str], side: int
 ) -> None:
     from dpok_pipeline.diffusion.memory import whole_or_not
-    from dpok_pipeline.rewards.own import try_out
+    from dpok_pipeline.rewards.own.loading import try_out
 
     kinds: list[Any] = [spec.kind, *(part.kind for part in (spec.parts or {}).values())]
     foreign = [kind for kind in kinds if "." in kind and not kind.startswith("dpok_pipeline.")]

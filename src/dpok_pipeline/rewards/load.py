@@ -14,7 +14,7 @@ from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import verify_checksums
 from dpok_pipeline.files.hub import find_files, hub_sha256, is_hub_id
-from dpok_pipeline.rewards.own import load_own
+from dpok_pipeline.rewards.own.loading import load_own
 from dpok_pipeline.rewards.scorer import BFloat16Scorer, Scorer, WeightedSum, foreign_code
 
 WEIGHTED_SUM = "weighted_sum"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dpok_pipeline.files.checksums import file_sha256
-from dpok_pipeline.pipelines.reward_code import code_hash
+from dpok_pipeline.rewards.own.code import code_hash
 
 Write = Callable[..., None]
 

@@ -1,0 +1,23 @@
+"""What decides a reward: by this, runs that go on and results that are compared know it again."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from dpok_pipeline.files.checksums import file_sha256
+from dpok_pipeline.rewards.load import ScorerConfig, scorer_files
+from dpok_pipeline.rewards.own.code import code_hash
+
+
+def scorer_identity(scorer: ScorerConfig) -> dict[str, Any]:
+    """Describe what decides a reward: settings, and hashes of files and of a user's code."""
+    digest = hashlib.sha256()
+    for file in scorer_files(scorer):
+        digest.update(file_sha256(file).encode())
+    kinds = [scorer.kind, *(part.kind for part in (scorer.parts or {}).values())]
+    return {
+        **scorer.model_dump(mode="json", exclude={"path", "clip_path"}),
+        "files": digest.hexdigest(),
+        "code": [code_hash(kind) for kind in kinds],
+    }
