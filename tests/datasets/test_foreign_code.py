@@ -12,6 +12,8 @@ from dpok_pipeline.errors import InputError
 from tests.opened import opening
 
 OWN = "tests.project.BrightJudge"
+PARTS = {"bright": {"weight": 1.0, "kind": OWN}}
+NESTED = {"sum": {"weight": 1.0, "kind": "weighted_sum", "parts": PARTS}}
 
 
 @pytest.mark.parametrize(
@@ -19,14 +21,8 @@ OWN = "tests.project.BrightJudge"
     [
         ({"reward_model": ScorerDataset(kind=OWN)}, "reward_model"),
         ({"scorers": ScorersDataset(scorers={"bright": {"kind": OWN}})}, "bright"),
-        (
-            {
-                "reward_model": ScorerDataset(
-                    kind="weighted_sum", parts={"bright": {"weight": 1.0, "kind": OWN}}
-                )
-            },
-            "reward_model",
-        ),
+        ({"reward_model": ScorerDataset(kind="weighted_sum", parts=PARTS)}, "reward_model"),
+        ({"reward_model": ScorerDataset(kind="weighted_sum", parts=NESTED)}, "reward_model"),
     ],
 )
 def test_a_reward_of_ones_own_is_imported_and_named(

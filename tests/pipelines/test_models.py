@@ -11,6 +11,7 @@ import torch
 
 from dpok_pipeline.diffusion import base_model
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.pipelines.models import (
     ComputeConfig,
     forget_models,
@@ -51,13 +52,30 @@ def test_a_scorer_is_what_its_helper_modules_say(own_reward: Path) -> None:
     helper = own_reward.with_name("own_helper_of_a_test.py")
     own_reward.write_text(f"import own_helper_of_a_test\n{OWN}")
     part = {"kind": "own_reward_of_a_test.score", "weight": 1.0}
-    specs = ScorerConfig(kind=part["kind"]), ScorerConfig(kind="weighted_sum", parts={"a": part})
+    inner = {"kind": "weighted_sum", "weight": 1.0, "parts": {"a": part}}
+    specs = (
+        ScorerConfig(kind=part["kind"]),
+        ScorerConfig(kind="weighted_sum", parts={"a": part}),
+        ScorerConfig(kind="weighted_sum", parts={"sum": inner}),
+    )
     for spec in specs:
         helper.write_text("FACTOR = 1\n")
         importlib.invalidate_caches()
         before = scorer_identity(spec)
         helper.write_text("FACTOR = 2\n")
         assert scorer_identity(spec) != before
+
+
+def test_a_scorer_has_the_code_of_each_of_its_kinds(own_reward: Path) -> None:
+    """In an order that runs which go on know it by."""
+    mine: dict[str, object] = {"kind": "own_reward_of_a_test.score", "weight": 1.0}
+    shipped: dict[str, object] = {"kind": "clip_score", "weight": 1.0}
+    code = file_sha256(own_reward)
+    spec = ScorerConfig(kind="weighted_sum", parts={"mine": mine, "clip": shipped})
+    assert scorer_identity(spec)["code"] == [None, code, None]
+    inner = {"kind": "weighted_sum", "weight": 1.0, "parts": {"mine": mine}}
+    spec = ScorerConfig(kind="weighted_sum", parts={"sum": inner, "clip": shipped})
+    assert scorer_identity(spec)["code"] == [None, None, code, None]
 
 
 def test_files_that_a_scorer_does_not_name_do_not_matter(own_reward: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
@@ -97,10 +97,12 @@ def _open_scorer(
     name: str, spec: ScorerConfig, compute: ComputeConfig, prompts: list[str], side: int
 ) -> None:
     from dpok_pipeline.diffusion.memory import whole_or_not
+    from dpok_pipeline.rewards.load import scorer_kinds
     from dpok_pipeline.rewards.own.loading import try_out
 
-    kinds: list[Any] = [spec.kind, *(part.kind for part in (spec.parts or {}).values())]
-    foreign = [kind for kind in kinds if "." in kind and not kind.startswith("dpok_pipeline.")]
+    foreign = [
+        kind for kind in scorer_kinds(spec) if "." in kind and not kind.startswith("dpok_pipeline.")
+    ]
     for kind in foreign:
         logger.info("%s: code of your own is imported and run, %s", name, kind)
     scorer = open_scorer(spec, compute)

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from dpok_pipeline.files.checksums import file_sha256
-from dpok_pipeline.rewards.load import ScorerConfig, scorer_files
+from dpok_pipeline.rewards.load import ScorerConfig, scorer_files, scorer_kinds
 from dpok_pipeline.rewards.own.code import code_hash
 
 
@@ -15,9 +15,8 @@ def scorer_identity(scorer: ScorerConfig) -> dict[str, Any]:
     digest = hashlib.sha256()
     for file in scorer_files(scorer):
         digest.update(file_sha256(file).encode())
-    kinds = [scorer.kind, *(part.kind for part in (scorer.parts or {}).values())]
     return {
         **scorer.model_dump(mode="json", exclude={"path", "clip_path"}),
         "files": digest.hexdigest(),
-        "code": [code_hash(kind) for kind in kinds],
+        "code": [code_hash(kind) for kind in scorer_kinds(scorer)],
     }

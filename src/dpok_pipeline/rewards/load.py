@@ -135,6 +135,12 @@ def scorer_files(spec: ScorerConfig) -> list[Path]:
     return files + [file for part in (spec.parts or {}).values() for file in scorer_files(part)]
 
 
+def scorer_kinds(spec: ScorerConfig) -> list[str]:
+    """List a scorer's kind and those of all its parts, to any depth, in a fixed order."""
+    parts = (spec.parts or {}).values()
+    return [spec.kind, *(kind for part in parts for kind in scorer_kinds(part))]
+
+
 def _required(spec: ScorerConfig, field: str) -> str:
     value: str | None = getattr(spec, field)
     if value is None:
