@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
-from dpok_pipeline.algorithms.standalone import read_training
+from dpok_pipeline.algorithms.standalone import read_training, train_alone
 from dpok_pipeline.errors import InputError
 from tests.project import ROOT
+from tests.rewards.blip_reference import random_state
+from tests.rewards.conftest import VOCAB, tiny_image_reward
 
 WEIGHTS = Path("lora", "pytorch_lora_weights.safetensors")
 TRAINING: dict[str, Any] = {
@@ -69,6 +72,51 @@ def test_torchrun_trains_the_same_lora_as_one_process(described: Path, tmp_path:
     pair = train(described, tmp_path / "pair", *torchrun)
     assert pair.returncode == 0, pair.stderr
     assert (tmp_path / "alone" / WEIGHTS).read_bytes() == (tmp_path / "pair" / WEIGHTS).read_bytes()
+
+
+def go_on(described: Path, reward: dict[str, Any]) -> None:
+    """Train by a reward, or go on with what an earlier call has left."""
+    content = yaml.safe_load(described.read_text())
+    training = {**content["training"], "iterations": 1}
+    described.write_text(yaml.safe_dump({**content, "reward": reward, "training": training}))
+    train_alone(read_training(described), described.parent / "output", rank=0, resume="auto")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"parts": {"red": {"weight": 1.0}}}, "reward_model.parts.red.weight was 0.1 and is 1.0"),
+        ({"precision": "bfloat16"}, "reward_model.precision was"),
+        (
+            {"parts": {"red": {"kind": "tests.project.BrightJudge"}}},
+            "reward_model.parts.red.kind was",
+        ),
+    ],
+)
+def test_a_state_of_another_reward_is_refused(
+    described: Path, change: dict[str, Any], said: str
+) -> None:
+    part = {"kind": "tests.algorithms.support.Brightness", "weight": 0.1}
+    reward = {"kind": "weighted_sum", "parts": {"red": part}}
+    go_on(described, reward)
+    changed = {"red": {**part, **change.get("parts", {}).get("red", {})}}
+    with pytest.raises(InputError, match="made with other inputs") as error:
+        go_on(described, {**reward, **change, "parts": changed})
+    assert said in str(error.value)
+
+
+def test_a_published_reward_is_the_same_once_its_copy_lies_beside_it(
+    described: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_image_reward().config
+    monkeypatch.setattr("dpok_pipeline.rewards.published.ImageRewardConfig", lambda: config)
+    folder = tmp_path / "published"
+    folder.mkdir()
+    torch.save(random_state(config), folder / "ImageReward.pt")
+    (folder / "vocab.txt").write_text("\n".join(VOCAB) + "\n")
+    for _ in range(2):
+        go_on(described, {"kind": "image_reward", "path": str(folder)})
+        assert (folder / "ImageReward" / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from dpok_pipeline.diffusion.base_model import (
 )
 from dpok_pipeline.diffusion.config import LoRAConfig, NetworkOptions, Precision, SamplingConfig
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.files.yaml_files import read_yaml
-from dpok_pipeline.rewards.load import ScorerConfig, load_scorer, scorer_files
+from dpok_pipeline.rewards.identity import scorer_identity
+from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
 from dpok_pipeline.team.torch_team import device_of
 from dpok_pipeline.training.config import Resume, TrainingConfig
 
@@ -106,11 +106,12 @@ def train_alone(training: Standalone, output: Path, rank: int, resume: Resume) -
         "work_dir": output,
         "resume": resume,
     }
+    learned_from = _learned_from(training, model, device)
     if training.reward is not None:
-        files = [file_sha256(file) for file in scorer_files(training.reward)]
-        identity = {"kind": training.reward.kind, "files": files}
+        # Once it is loaded: the first load of a published file leaves a copy beside it.
+        identity = scorer_identity(training.reward)
         shared |= {"sampling": training.sampling, "identity": identity}
-    folder: Path = trainer(*_learned_from(training, model, device), **shared).lora_folder
+    folder: Path = trainer(*learned_from, **shared).lora_folder
     return folder
 
 
