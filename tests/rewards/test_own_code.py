@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import file_sha256
+from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
 from dpok_pipeline.rewards.own.code import code_hash
 
 Write = Callable[..., None]
@@ -110,6 +112,68 @@ def test_a_module_that_cannot_be_imported_is_its_file(
 ) -> None:
     write(own_reward=code)
     assert code_hash("own_reward.score") == file_sha256(tmp_path / "own_reward.py")
+
+
+class Edited:
+    """A reward of the user's with a helper, in files that are edited between two commands."""
+
+    kind = "edited_of_a_test.score"
+
+    def __init__(self, folder: Path) -> None:
+        self.files = {name: folder / f"{name}_of_a_test.py" for name in ("edited", "aid")}
+        self.write("aid", "def level(images):\n    return images.mean((1, 2, 3))\n")
+        self.write("edited", "import aid_of_a_test\ndef score(images, prompts):\n    return images")
+
+    def write(self, name: str, code: str) -> None:
+        self.files[name].write_text(code)
+        importlib.invalidate_caches()
+
+    def load(self, kind: str = kind) -> None:
+        load_scorer(ScorerConfig(kind=kind))
+
+
+@pytest.fixture
+def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edited]:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield Edited(tmp_path)
+    for name in [name for name in sys.modules if name.endswith("_of_a_test")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("changed", ["edited", "aid"])
+def test_what_has_changed_since_it_was_imported_is_refused(edited: Edited, changed: str) -> None:
+    """This process goes on with the old code, which the file's hash would not be that of."""
+    edited.load()
+    before, code = code_hash(edited.kind), edited.files[changed].read_text()
+    edited.load()
+    edited.write(changed, f"{code}\nFACTOR = 2\n")
+    for again in (lambda: code_hash(edited.kind), edited.load):
+        with pytest.raises(InputError, match=f"{changed}_of_a_test.py has changed since") as error:
+            again()
+        assert "\n" not in str(error.value)
+    edited.write(changed, code)
+    assert code_hash(edited.kind) == before
+    edited.load()
+
+
+def test_a_helper_that_another_reward_has_imported_is_refused(
+    edited: Edited, tmp_path: Path
+) -> None:
+    edited.load()
+    edited.write("aid", "FACTOR = 2\n")
+    (tmp_path / "second_of_a_test.py").write_text(edited.files["edited"].read_text())
+    importlib.invalidate_caches()
+    with pytest.raises(InputError, match="second_of_a_test.score.*aid_of_a_test.py has changed"):
+        edited.load("second_of_a_test.score")
+
+
+def test_a_reward_that_could_not_be_imported_may_be_corrected(edited: Edited) -> None:
+    code = edited.files["edited"].read_text()
+    edited.write("edited", f"{code}\nraise RuntimeError\n")
+    with pytest.raises(InputError, match="cannot be imported"):
+        edited.load()
+    edited.write("edited", code)
+    edited.load()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 Nothing is imported for it: where modules lie is asked of Python's import system, and what they
 import is read in their syntax.
+
+A process imports a module once, and runs it as it was then. A file that has changed since is other
+code than what makes the scores, and is refused.
 """
 
 from __future__ import annotations
@@ -10,12 +13,15 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from itertools import accumulate
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
+from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import file_sha256
 
 PACKAGE = __name__.partition(".")[0]
@@ -38,6 +44,17 @@ class Module(NamedTuple):
     package: str
 
 
+class _Imported(NamedTuple):
+    """A module in memory, and the sha256 that its file had when it came there."""
+
+    module: ModuleType
+    sha256: str
+
+
+# The user's modules that this process has imported, by their names.
+_imported: dict[str, _Imported] = {}
+
+
 def code_hash(kind: str) -> str | None:
     """Hash the module in a dotted path, and all modules of the user's that it imports.
 
@@ -49,18 +66,63 @@ def code_hash(kind: str) -> str | None:
 
     Returns:
         The hash; None for a kind without a module. That of a reward without helpers is its file's.
+
+    Raises:
+        InputError: This process has imported one of them, and its file has changed since.
     """
-    name, _, _ = kind.rpartition(".")
-    reward = _find(name)
-    if reward is None or reward.file is None:
-        return None  # If there should be one, loading the scorer says so, with a better message.
-    helpers = _helpers(reward)
-    if not helpers:
-        return file_sha256(reward.file)
+    hashes = _hash_modules(kind)
+    _compare_with_memory(kind, hashes)
+    if len(hashes) < 2:
+        return next(iter(hashes.values()), None)
     digest = hashlib.sha256()
-    for name, file in sorted({**helpers, reward.name: reward.file}.items()):
-        digest.update(f"{name} {file_sha256(file)}\n".encode())
+    for name, sha256 in sorted(hashes.items()):
+        digest.update(f"{name} {sha256}\n".encode())
     return digest.hexdigest()
+
+
+@contextmanager
+def importing(kind: str) -> Iterator[None]:
+    """Note, while the code of a kind is imported, which code that is.
+
+    Raises:
+        InputError: Some of it was imported before, and its file has changed since.
+    """
+    # Before it is imported: of a file that changes meanwhile, the old hash is the safe one.
+    hashes = _hash_modules(kind)
+    _compare_with_memory(kind, hashes)
+    try:
+        yield
+    finally:
+        _compare_with_memory(kind, hashes)
+
+
+def _hash_modules(kind: str) -> dict[str, str]:
+    """Hash the module in a dotted path and its helpers, by their names; empty if there is none."""
+    reward = _find(kind.rpartition(".")[0])
+    if reward is None or reward.file is None:
+        return {}  # If there should be one, loading the scorer says so, with a better message.
+    files = {**_helpers(reward), reward.name: reward.file}
+    return {name: file_sha256(file) for name, file in files.items()}
+
+
+def _compare_with_memory(kind: str, hashes: Mapping[str, str]) -> None:
+    """Note the hashes of modules that have been imported, and refuse others for those noted.
+
+    Raises:
+        InputError: A file has changed since its module was imported.
+    """
+    for name, sha256 in hashes.items():
+        module = sys.modules.get(name)
+        if module is None:
+            continue
+        noted = _imported.get(name)
+        if noted is None or noted.module is not module:
+            _imported[name] = _Imported(module, sha256)
+        elif noted.sha256 != sha256:
+            raise InputError(
+                f"scorer `{kind}`: {module.__file__} has changed since it was imported, and its "
+                "old code is what runs here; give the command again, or restart the notebook"
+            )
 
 
 def _helpers(reward: Module) -> dict[str, Path]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.rewards.own.code import importing
 from dpok_pipeline.rewards.scorer import (
     Scorer,
     ask,
@@ -49,9 +50,10 @@ def load_own(dotted: str, path: str | None) -> Scorer:
         path: Where a class loads its files from.
 
     Raises:
-        InputError: It cannot be imported, cannot be built, or has another signature.
+        InputError: It cannot be imported, cannot be built, has another signature, or its code has
+            changed since this process imported it.
     """
-    with foreign_code(f"scorer `{dotted}`: cannot be imported"):
+    with foreign_code(f"scorer `{dotted}`: cannot be imported"), importing(dotted):
         scorer = _import(dotted)
     with foreign_code(f"scorer `{dotted}`: cannot be built"):
         if inspect.isclass(scorer):
