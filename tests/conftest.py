@@ -82,6 +82,40 @@ def _default_selection() -> Selection:
     return selection.current()
 
 
+class CodeOnDisk:
+    """Stands for the project's sources."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from dpok_pipeline.hooks import journal
+        from dpok_pipeline.runs import identity
+
+        self._hash, self._in_memory = identity.hash_code(), identity.code_in_memory
+        for module in (identity, journal):
+            monkeypatch.setattr(module, "hash_code", lambda: self._hash)
+
+    def edit(self, code: str) -> None:
+        """Change the sources under this process."""
+        self._hash = code
+
+    def begin_with(self, code: str) -> None:
+        """Change the sources, and do as if this process had begun with them."""
+        self._hash = code
+        self.forget()
+
+    def forget(self) -> None:
+        """Do as if this process had just begun."""
+        self._in_memory.cache_clear()
+
+
+@pytest.fixture
+def code_on_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeOnDisk]:
+    """The project's sources, as a process meets them that has just begun."""
+    code = CodeOnDisk(monkeypatch)
+    code.forget()
+    yield code
+    code.forget()
+
+
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random base model in diffusers' layout: 4×8×8 latents, 32×32 images, 12 tokens."""

@@ -16,10 +16,10 @@ from kedro.io import CatalogProtocol
 from dpok_pipeline.commands.over_seeds import claims as seeds
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.lineage.records import read_record
-from dpok_pipeline.runs import identity as run_identity
 from dpok_pipeline.runs.finished import note_finished
 from dpok_pipeline.runs.identity import describe_whole_run
 from dpok_pipeline.runs.work import WorkFolders
+from tests.conftest import CodeOnDisk
 from tests.end_to_end.conftest import Outcome
 from tests.project import EXPERIMENTS
 
@@ -86,7 +86,7 @@ def test_seeds_that_have_finished_are_not_run_again(runs: list[int], project: Pa
 
 @pytest.mark.stress
 def test_a_seed_of_other_parameters_or_code_is_run(
-    runs: list[int], project: Path, monkeypatch: pytest.MonkeyPatch
+    runs: list[int], project: Path, code_on_disk: CodeOnDisk
 ) -> None:
     parameters = project / "conf" / "smoke" / "parameters.yml"
     text = parameters.read_text()
@@ -94,9 +94,29 @@ def test_a_seed_of_other_parameters_or_code_is_run(
     assert claims(project, "--seeds", "0").exit_code == 0
     parameters.write_text(text)
     assert runs == [0]
-    monkeypatch.setattr(run_identity, "hash_code", lambda: "other")
+    code_on_disk.begin_with("other")
     assert claims(project, "--seeds", "0").exit_code == 0
     assert runs == [0, 0]
+
+
+@pytest.mark.parametrize("asked", ["0,1", "0"])
+def test_seeds_of_two_codes_are_not_compared(
+    asked: str, project: Path, monkeypatch: pytest.MonkeyPatch, code_on_disk: CodeOnDisk
+) -> None:
+    """Seed 1 would run the old modules, and be noted as finished by the new ones."""
+    ran: list[int] = []
+
+    def run(seed: int, *_: object) -> list:
+        ran.append(seed)
+        code_on_disk.edit("new")
+        return []
+
+    monkeypatch.setattr(seeds, "_run", run)
+    code_on_disk.begin_with("old")
+    result = claims(project, "--seeds", asked)
+    assert result.exit_code == 1
+    assert "the code has changed since this command began" in result.stderr.splitlines()[-1]
+    assert ran == [0]
 
 
 def test_a_finished_seed_whose_parts_were_removed_is_run_again(

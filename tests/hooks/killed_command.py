@@ -21,6 +21,7 @@ from dpok_pipeline.diffusion.lora import WEIGHTS_NAME
 from dpok_pipeline.hooks import journal, tracking
 from dpok_pipeline.hooks.journal import NARROWING, JournalHooks
 from dpok_pipeline.hooks.tracking import TrackingHooks
+from dpok_pipeline.runs import identity
 from dpok_pipeline.runs.journal import Journal
 from dpok_pipeline.runs.runner import ContinuingRunner
 from tests.hooks.tracked_project import Project, TaskHooks
@@ -144,7 +145,7 @@ def run(folder: Path, version: str, kill_after: int = 0, **options: Any) -> None
         options: Arguments of `Command`.
     """
     # Hashing all sources again and again is not what these tests are about.
-    journal.hash_code = lambda: "code"
+    journal.hash_code = identity.hash_code = lambda: "code"
     mlflow.diffusers.save_model = save_model
     count = 0
 

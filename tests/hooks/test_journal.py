@@ -18,11 +18,11 @@ from kedro.runner import SequentialRunner
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.hooks import JOURNAL
-from dpok_pipeline.hooks import journal as journal_hooks
 from dpok_pipeline.hooks.journal import NARROWING
 from dpok_pipeline.runs.finished import find_finished, note_finished
 from dpok_pipeline.runs.journal import remove_outputs
 from dpok_pipeline.runs.runner import ContinuingRunner
+from tests.conftest import CodeOnDisk
 from tests.files.damage import DAMAGE, flip_a_bit
 
 FIRST, SECOND = "2026-01-31T12.00.00.000Z", "2026-01-31T13.00.00.000Z"
@@ -379,18 +379,64 @@ def test_a_damaged_note_on_a_finished_run_is_ignored_with_a_warning(
     assert "made again" in caplog.text
 
 
-def test_a_whole_run_is_noted_unless_its_code_changed_on_the_way(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def noted(code: str) -> str | None:
-        runs = project.folder / "06_models" / "work" / "runs"
-        return find_finished(runs, {"group": 1, "code": code})
+def noted(project: Project, code: str) -> str | None:
+    """The version of the whole run that is noted as finished under a hash of code."""
+    runs = project.folder / "06_models" / "work" / "runs"
+    return find_finished(runs, {"group": 1, "code": code})
 
-    monkeypatch.setattr(journal_hooks, "hash_code", lambda: "old")
+
+def test_a_whole_run_is_noted_unless_its_code_changed_on_the_way(
+    project: Project, code_on_disk: CodeOnDisk
+) -> None:
+    code_on_disk.begin_with("old")
     project.crash("two")
-    monkeypatch.setattr(journal_hooks, "hash_code", lambda: "new")
+    code_on_disk.begin_with("new")
     project.run(SECOND)
-    assert noted("old") is None
-    assert noted("new") is None
+    assert noted(project, "old") is None
+    assert noted(project, "new") is None
     project.run(SECOND)
-    assert noted("new") == SECOND
+    assert noted(project, "new") == SECOND
+
+
+class EditedContinuingRunner(ContinuingRunner):
+    """Runs nodes while somebody edits the code."""
+
+    def __init__(self, code_on_disk: CodeOnDisk) -> None:
+        super().__init__()
+        self._code_on_disk = code_on_disk
+
+    def _run(self, *arguments: Any, **options: Any) -> None:
+        super()._run(*arguments, **options)
+        self._code_on_disk.edit("new")
+
+
+@pytest.mark.parametrize("runner", [None, SequentialRunner()])
+def test_no_run_begins_by_code_that_changed_after_this_process_had_imported_it(
+    project: Project,
+    code_on_disk: CodeOnDisk,
+    caplog: pytest.LogCaptureFixture,
+    runner: SequentialRunner | None,
+) -> None:
+    """It would be that of the old modules, under the hash and the commit of the new ones."""
+    code_on_disk.begin_with("old")
+    project.run(FIRST, runner=EditedContinuingRunner(code_on_disk))
+    assert "code has changed while the run" in caplog.text
+    with pytest.raises(InputError, match="code has changed since this command began") as error:
+        project.run(SECOND, runner=runner)
+    assert "\n" not in str(error.value)
+    assert project.ran == []
+    assert (noted(project, "old"), noted(project, "new")) == (None, None)
+    code_on_disk.begin_with("new")
+    project.run(SECOND)
+    assert noted(project, "new") == SECOND
+
+
+def test_what_is_in_memory_is_noted_before_any_work(
+    project: Project, code_on_disk: CodeOnDisk
+) -> None:
+    """Opening large models, which comes before the journal, takes minutes."""
+    code_on_disk.begin_with("old")
+    JOURNAL.after_context_created(SimpleNamespace())
+    code_on_disk.edit("new")
+    with pytest.raises(InputError, match="code has changed since this command began"):
+        project.run(FIRST)

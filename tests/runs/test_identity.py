@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
 from dpok_pipeline.algorithms.sft.config import SFTConfig
 from dpok_pipeline.emoji_world.building.config import TrainingConfig
+from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.config import EvaluationConfig
 from dpok_pipeline.files.fingerprint import changes
 from dpok_pipeline.pipelines.task import Task
-from dpok_pipeline.runs.identity import describe_run
+from dpok_pipeline.runs import identity
+from dpok_pipeline.runs.identity import code_in_memory, describe_run, hash_code, unchanged_code
 from dpok_pipeline.training.config import GenerationConfig
 
 
@@ -58,3 +63,28 @@ def test_what_changes_numbers_is_named() -> None:
     now = describe(sft_training=SFTConfig(updates=3, learning_rate=0.5))
     (difference,) = changes(before, now)
     assert difference.startswith("sft_training.learning_rate was ")
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The sources of a package, as a process finds them that has just begun."""
+    for name in ("training", "hooks"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "module.py").write_text("RATE = 1\n")
+    monkeypatch.setattr(identity, "PACKAGE", tmp_path)
+    code_in_memory.cache_clear()
+    yield tmp_path
+    code_in_memory.cache_clear()
+
+
+def test_code_that_changed_after_the_process_had_begun_is_refused(package: Path) -> None:
+    before = unchanged_code()
+    (package / "hooks" / "module.py").write_text("RATE = 22\n")
+    assert unchanged_code() == before
+    (package / "training" / "module.py").write_text("RATE = 22\n")
+    assert hash_code() != code_in_memory() == before
+    with pytest.raises(InputError, match="code has changed since this command began") as error:
+        unchanged_code()
+    assert "\n" not in str(error.value)
+    (package / "training" / "module.py").write_text("RATE = 1\n")
+    assert unchanged_code() == before

@@ -18,7 +18,13 @@ from dpok_pipeline.files.locks import lock_file, unlock_file
 from dpok_pipeline.hooks.tasks import work_folders
 from dpok_pipeline.hooks.tracking import TrackingHooks
 from dpok_pipeline.runs.finished import note_finished
-from dpok_pipeline.runs.identity import Identity, describe_run, hash_code
+from dpok_pipeline.runs.identity import (
+    Identity,
+    code_in_memory,
+    describe_run,
+    hash_code,
+    unchanged_code,
+)
 from dpok_pipeline.runs.journal import (
     Journal,
     hash_output,
@@ -80,6 +86,7 @@ class JournalHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Keep the context, which holds the parameter `resume` and says where work lies."""
         self._context = context
+        code_in_memory()  # as early as can be: it is that of the modules that are imported now
 
     # The journal comes after all that can refuse the command, and before tracking: a run that
     # MLflow opens can be found again, because the journal with its key lies on the disk by then.
@@ -88,6 +95,7 @@ class JournalHooks:
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
     ) -> None:
         """Find the journal of an interrupted run of the same command, or begin a new one."""
+        code = unchanged_code()
         self._journal = None
         ContinuingRunner.done = ()
         narrowed = any(run_params[option] for option in NARROWING)
@@ -106,7 +114,7 @@ class JournalHooks:
         ):
             return
         try:
-            self._begin(pipeline, catalog, run_params["run_id"])
+            self._begin(pipeline, catalog, run_params["run_id"], code)
         except BaseException:
             self._release()
             raise
@@ -129,7 +137,13 @@ class JournalHooks:
         """Note a whole run, and remove the journal, so that the next run starts afresh."""
         journal = self._journal
         if journal is not None:
-            if self._whole and journal.code == hash_code():
+            if journal.code != hash_code():
+                logger.warning(
+                    "The code has changed while the run %s was going on; `kedro claims` does not "
+                    "take it for a finished one",
+                    journal.version,
+                )
+            elif self._whole:
                 identity = {**journal.identity, "code": journal.code}
                 note_finished(self._folders().runs, identity, journal.version)
             self._path.unlink(missing_ok=True)
@@ -155,18 +169,19 @@ class JournalHooks:
             raise RuntimeError("Kedro makes the context before it runs a pipeline")
         return WorkFolders.of(self._context)
 
-    def _begin(self, pipeline: Pipeline, catalog: CatalogProtocol, version: str) -> None:
+    def _begin(self, pipeline: Pipeline, catalog: CatalogProtocol, version: str, code: str) -> None:
         """Continue the run of the journal at `_path`, if there is one, or begin a new one.
 
         Args:
             pipeline: Nodes of the run.
             catalog: Catalog of the run.
             version: Version that a new run saves its outputs under.
+            code: Hash of the code that is running.
 
         Raises:
             InputError: The interrupted run has finished nodes, but has other parameters or inputs.
         """
-        identity, code = describe_run(pipeline, catalog), hash_code()
+        identity = describe_run(pipeline, catalog)
         self._saved, self._catalog = set(), catalog
         journal = Journal.read(self._path)
         if journal is not None and self._is_continued(journal, identity, len(pipeline.nodes)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from kedro.pipeline import Pipeline
 from pydantic import BaseModel
 
 from dpok_pipeline.config import FrozenConfig
+from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.files.fingerprint import flatten
 from dpok_pipeline.pipelines.models import hash_files, scorer_identity
@@ -54,12 +56,37 @@ def describe_run(pipeline: Pipeline, catalog: CatalogProtocol) -> Identity:
 
 
 def describe_whole_run(pipeline: Pipeline, catalog: CatalogProtocol) -> Identity:
-    """Describe everything that a run's outputs depend on, the code among it."""
-    return {**describe_run(pipeline, catalog), "code": hash_code()}
+    """Describe everything that a run's outputs depend on, the code among it.
+
+    Raises:
+        InputError: The code has changed since this process began.
+    """
+    return {**describe_run(pipeline, catalog), "code": unchanged_code()}
+
+
+def unchanged_code() -> str:
+    """Hash the code that a run which starts now is made by.
+
+    Raises:
+        InputError: The sources have changed since this process began. It goes on with the modules
+            that it has imported, and its workers would import the new ones.
+    """
+    if (code := hash_code()) != code_in_memory():
+        raise InputError(
+            f"{PACKAGE}: the code has changed since this command began, and its old code is what "
+            "runs here; give the command again, or restart the notebook"
+        )
+    return code
+
+
+@cache
+def code_in_memory() -> str:
+    """Hash the sources as this process has found them when it first asked, as it began."""
+    return hash_code()
 
 
 def hash_code() -> str:
-    """Hash the sources that numbers depend on: all but hooks and commands."""
+    """Hash the sources that numbers depend on, as they are now: all but hooks and commands."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.relative_to(PACKAGE).parts[0] not in NOT_HASHED:

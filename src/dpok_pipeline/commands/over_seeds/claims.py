@@ -33,7 +33,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.hooks.versions import refuse_later_versions
 from dpok_pipeline.pipelines.graph import OVER_SEEDS, report_parts
 from dpok_pipeline.runs.finished import find_finished
-from dpok_pipeline.runs.identity import describe_whole_run
+from dpok_pipeline.runs.identity import describe_whole_run, unchanged_code
 from dpok_pipeline.runs.runner import ContinuingRunner
 from dpok_pipeline.runs.work import WorkFolders
 from dpok_pipeline.workers.runner import TeamContinuingRunner
@@ -108,6 +108,10 @@ def compare_over_seeds(
             inputs and code, whichever command has made them, and continues an interrupted run;
             `never` runs every seed from its start.
         runner: Runs the nodes; None runs them one after the other in this process.
+
+    Raises:
+        InputError: The code has changed since the command began: the seeds are compared with one
+            another, and would be those of two codes.
     """
     with KedroSession.create(env=env) as session:
         context = session.load_context()
@@ -129,6 +133,7 @@ def compare_over_seeds(
         done = "; finished already" if finished else ""
         logger.info("Training seed %d (%d of %d)%s", seed, number, len(seeds), done)
         parts += [_with_seed(part, seed) for part in finished or _run(seed, env, resume, runner)]
+    unchanged_code()
     with KedroSession.create(env=env) as session:
         _report(parts, session.load_context())
 
