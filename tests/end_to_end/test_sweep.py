@@ -128,6 +128,26 @@ def test_the_same_sweep_at_the_same_time_is_refused_and_the_first_left_alone(
     assert [run.info.status for run in runs(folder)] == ["RUNNING"]
 
 
+def test_trials_of_other_code_are_run_again(
+    folder: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a sweep's own code, too, which no run depends on."""
+    ran: list[str] = []
+
+    def pretend(one: trial.Trial) -> trial.Outcome:
+        ran.append(one.title)
+        scores = dict.fromkeys([*one.models.scorers, "saturation"], 1.0)
+        return trial.Outcome(scores=scores, images=16, seconds=1.0)
+
+    monkeypatch.setattr(running, "run_trial", pretend)
+    assert sweep("dpok", "color", RATES).exit_code == 0
+    first = ran.copy()
+    assert len(first) == 3
+    monkeypatch.setattr(trial, "file_sha256", lambda path: f"edited {path.name}")
+    assert sweep("dpok", "color", RATES).exit_code == 0
+    assert ran == first * 2
+
+
 @pytest.mark.stress
 def test_workers_come_to_the_same(
     folder: Path, sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

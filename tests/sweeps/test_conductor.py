@@ -13,14 +13,16 @@ from filelock import FileLock
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.diffusion.base_model import BaseModelHandle
 from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.pipelines.models import ComputeConfig
 from dpok_pipeline.rewards.load import ScorerConfig
+from dpok_pipeline.sweeps import trial as trial_module
 from dpok_pipeline.sweeps.conductor import Conductor, Ground, Ledger
 from dpok_pipeline.sweeps.page import render_page
 from dpok_pipeline.sweeps.search import Candidate, halve, try_all
 from dpok_pipeline.sweeps.setup import Setup
 from dpok_pipeline.sweeps.space import combine, read_space
-from dpok_pipeline.sweeps.trial import Models, Outcome, Trial, turns
+from dpok_pipeline.sweeps.trial import Models, Outcome, Trial, code_of_trials, turns
 from dpok_pipeline.sweeps.tried import Aim, Tried, command, describe, ranked
 from dpok_pipeline.training.config import GenerationConfig, Resume
 from tests import tiny
@@ -195,6 +197,21 @@ def test_what_decides_a_trial_is_in_its_identity(ground: Ground) -> None:
         ground.base_trials(Candidate({}))["color"].identity,
     ]
     assert len({first, *others}) == len(others) + 1
+
+
+def test_the_code_that_measures_a_trial_is_in_its_identity(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = code_of_trials()
+    assert code_of_trials() == before
+    for name, counts in (("trial.py", True), ("setup.py", True), ("page.py", False)):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                trial_module,
+                "file_sha256",
+                lambda path, name=name: "edited" if path.name == name else file_sha256(path),
+            )
+            assert (code_of_trials() != before) == counts
 
 
 def test_a_longer_online_run_goes_on_in_the_folder_of_the_shorter(ground: Ground) -> None:

@@ -35,7 +35,7 @@ class Ground:
         seeds: Training seeds.
         drawn: Number of images that each trial is measured on.
         models: The models.
-        code: Hash of the project's code.
+        code: Hash of all code that decides a trial's figures.
         work: Folder of unfinished work.
     """
 

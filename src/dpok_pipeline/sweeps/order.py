@@ -24,7 +24,6 @@ from dpok_pipeline.files.fingerprint import fingerprint
 from dpok_pipeline.files.locks import locked
 from dpok_pipeline.pipelines.models import ComputeConfig
 from dpok_pipeline.pipelines.opening import open_models
-from dpok_pipeline.runs.identity import hash_code
 from dpok_pipeline.runs.work import WORK, WorkFolders
 from dpok_pipeline.sweeps.conductor import Conductor, Ground, Ledger
 from dpok_pipeline.sweeps.page import render_page
@@ -33,7 +32,7 @@ from dpok_pipeline.sweeps.search import Candidate, Search, halve, propose, round
 from dpok_pipeline.sweeps.setup import Setup
 from dpok_pipeline.sweeps.space import Choices, Dimension, Range, Setting, combine, draw
 from dpok_pipeline.sweeps.tracking import SweepTracker
-from dpok_pipeline.sweeps.trial import FIRST_TRAINING_SEED, Models
+from dpok_pipeline.sweeps.trial import FIRST_TRAINING_SEED, Models, code_of_trials
 from dpok_pipeline.sweeps.tried import Aim, Tried, command, describe, ranked, write
 from dpok_pipeline.training.config import GenerationConfig
 
@@ -209,7 +208,7 @@ def _ground(order: Order, catalog: CatalogProtocol, work: Path) -> Ground:
             scorers=catalog.load("scorers"),
             compute=ComputeConfig.model_validate(catalog.load("params:compute")),
         ),
-        code=hash_code(),
+        code=code_of_trials(),
         work=work,
     )
 

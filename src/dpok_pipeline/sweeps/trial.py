@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from dpok_pipeline.algorithms.train import train
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.files.fingerprint import fingerprint
 from dpok_pipeline.pipelines.models import (
     ComputeConfig,
@@ -21,6 +22,7 @@ from dpok_pipeline.pipelines.models import (
     open_scorer,
     scorer_identity,
 )
+from dpok_pipeline.runs.identity import unchanged_code
 from dpok_pipeline.sweeps.setup import Setup
 
 if TYPE_CHECKING:
@@ -32,6 +34,19 @@ if TYPE_CHECKING:
 #: comparison's own seeds are others: what is chosen by a sweep is measured on images that have had
 #: no part in the choice.
 EVALUATION_SEED, FIRST_TRAINING_SEED = 8_000, 7_000
+
+
+# Sources that decide a trial's figures, and no run's: the hash of a run's code leaves them out.
+_OWN_CODE = (Path(__file__), Path(__file__).with_name("setup.py"))
+
+
+def code_of_trials() -> str:
+    """Hash all code that decides a trial's figures.
+
+    Raises:
+        InputError: The code of runs has changed since this process began.
+    """
+    return fingerprint({"runs": unchanged_code(), "own": [file_sha256(one) for one in _OWN_CODE]})
 
 
 @dataclass(frozen=True)
@@ -87,7 +102,7 @@ class Trial:
         setup: Method and sampling, with the setting and the seed in them.
         drawn: Number of images that it is measured on.
         models: The models.
-        code: Hash of the project's code.
+        code: Hash of all code that decides the outcome.
         work: Folder of unfinished work of all trials.
         title: What it is called in a line.
     """
