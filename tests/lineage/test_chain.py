@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
+from kedro.framework.cli.utils import _split_params
 from kedro.io import DataCatalog, Version
 
 from dpok_pipeline.datasets.lora import LoRADataset
 from dpok_pipeline.datasets.whole_files import JSONDataset
+from dpok_pipeline.files.fingerprint import flatten
 from dpok_pipeline.files.manifest import copy_sealed
 from dpok_pipeline.lineage.again import command_again
 from dpok_pipeline.lineage.chain import Archive, Chain, Entry
@@ -103,6 +106,32 @@ def test_what_the_registry_gave_is_not_asked_for_by_a_version(
     entry = Archive(catalog, tmp_path).entry(note(tmp_path, IMAGES, REGISTERED))
     assert entry.record is not None
     assert command_again(entry.record) == f"kedro run --nodes {IMAGES}_node"
+
+
+def test_the_command_gives_the_parameters_as_they_were(
+    catalog: DataCatalog, lora: Source, tmp_path: Path
+) -> None:
+    given = {
+        "rl_training": {"alarm_deviations": None, "rate": 1e-05, "on": True, "names": ["null"]},
+        "texts": {"number": "1", "none": "null", "words": "a cat's hat", "empty": ""},
+    }
+    command = Command(text="kedro run", started=VERSION, env="smoke", parameters=flatten(given))
+    record = Record(
+        name=IMAGES, version=VERSION, path="x", digest="x", node="draw_node", command=command
+    )
+    words = shlex.split(command_again(record))
+    assert words[:7] == ["kedro", "run", "--nodes", "draw_node", "--env", "smoke", "--params"]
+    assert _split_params(None, None, words[7]) == given
+
+    several = {**command.parameters, "a.rates": [0.1, 0.2], "a.text": "a cat, a dog"}
+    record = record.model_copy(
+        update={"command": command.model_copy(update={"parameters": several})}
+    )
+    assert shlex.split(command_again(record), comments=True) == words
+    remark = command_again(record).partition("  # ")[2]
+    assert remark == (
+        "a.rates: [0.1, 0.2]; a.text: a cat, a dog: set this in conf/smoke, --params takes no comma"
+    )
 
 
 def test_a_folder_that_lacks_a_file_is_changed(

@@ -6,6 +6,7 @@ import shlex
 
 from dpok_pipeline.lineage.chain import REGISTERED
 from dpok_pipeline.lineage.records import Record, Source
+from dpok_pipeline.runs.params import write_value
 
 
 def command_again(record: Record) -> str:
@@ -15,6 +16,9 @@ def command_again(record: Record) -> str:
 
     Args:
         record: The version's record; it must be the one beside it, which has the parameters.
+
+    Returns:
+        The command; behind it, as the shell's comment, the parameters that it cannot give.
     """
     command = record.command
     if not record.node:
@@ -22,13 +26,16 @@ def command_again(record: Record) -> str:
     words = ["kedro", "run", "--nodes", record.node]
     if command.env not in (None, "local"):
         words += ["--env", str(command.env)]
-    if command.parameters:
-        given = (f"{name}={value}" for name, value in command.parameters.items())
+    values = {name: write_value(value) for name, value in command.parameters.items()}
+    if given := [f"{name}={value}" for name, value in values.items() if "," not in value]:
         words += ["--params", ",".join(given)]
     versions = [f"{one.name}:{one.version}" for one in record.inputs if _in_catalog(one)]
     if versions:
         words += ["--load-versions", ",".join(versions)]
-    return shlex.join(words)
+    others = [f"{name}: {value}" for name, value in values.items() if "," in value]
+    folder = f"conf/{command.env or 'local'}"
+    remark = f"  # {'; '.join(others)}: set this in {folder}, --params takes no comma"
+    return f"{shlex.join(words)}{remark if others else ''}"
 
 
 def _in_catalog(source: Source) -> bool:

@@ -24,6 +24,7 @@ from dpok_pipeline.files.fingerprint import fingerprint
 from dpok_pipeline.files.locks import locked
 from dpok_pipeline.pipelines.models import ComputeConfig
 from dpok_pipeline.pipelines.opening import open_models
+from dpok_pipeline.runs.params import write_value
 from dpok_pipeline.runs.work import WORK, WorkFolders
 from dpok_pipeline.sweeps.conductor import Conductor, Ground, Ledger
 from dpok_pipeline.sweeps.page import render_page
@@ -33,7 +34,7 @@ from dpok_pipeline.sweeps.setup import Setup
 from dpok_pipeline.sweeps.space import Choices, Dimension, Range, Setting, combine, draw
 from dpok_pipeline.sweeps.tracking import SweepTracker
 from dpok_pipeline.sweeps.trial import FIRST_TRAINING_SEED, Models, code_of_trials
-from dpok_pipeline.sweeps.tried import Aim, Tried, command, describe, ranked, write
+from dpok_pipeline.sweeps.tried import Aim, Tried, command, describe, ranked
 from dpok_pipeline.training.config import GenerationConfig
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ def _parameters(order: Order) -> dict[str, str]:
 
 def _in_words(dimension: Dimension) -> str:
     if isinstance(dimension, Choices):
-        return ", ".join(map(write, dimension.values))
+        return ", ".join(map(write_value, dimension.values))
     return f"{dimension.low:g} to {dimension.high:g}{', by orders' if dimension.log else ''}"
 
 

@@ -15,8 +15,9 @@ from dpok_pipeline.evaluation.names import PALETTE, metric
 from dpok_pipeline.report.figures.dark import dark_colours
 from dpok_pipeline.report.figures.style import FONT, INK, apply_style
 from dpok_pipeline.report.rendering import TEMPLATES, figure_html, template_environment
+from dpok_pipeline.runs.params import write_value
 from dpok_pipeline.sweeps.space import Choices, Dimension, Range, Space
-from dpok_pipeline.sweeps.tried import Tried, command, describe, ranked, write
+from dpok_pipeline.sweeps.tried import Tried, command, describe, ranked
 
 #: Learning curves that can be told apart.
 MOST_CURVES = 6
@@ -98,7 +99,7 @@ def _row(one: Tried, space: Space) -> Row:
     names = _shown(one)
     seeds = [metric(names[0]).number(end) for end in (min(one.by_seed), max(one.by_seed))]
     return Row(
-        values=[write(one.candidate.setting[name]) for name in space],
+        values=[write_value(one.candidate.setting[name]) for name in space],
         cells=[
             (
                 metric(name).number(one.scores[name]),
@@ -141,10 +142,10 @@ def _parameter_axis(name: str, dimension: Dimension, tried: Sequence[Tried]) -> 
     values = [one.candidate.setting[name] for one in tried]
     known = list(dimension.values) if isinstance(dimension, Choices) else sorted(set(values))  # type: ignore[type-var]
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
-        places = {write(value): place for place, value in enumerate(known)}
+        places = {write_value(value): place for place, value in enumerate(known)}
         return {
             "label": label,
-            "values": [places[write(value)] for value in values],
+            "values": [places[write_value(value)] for value in values],
             "tickvals": [*places.values()],
             "ticktext": [*places],
         }

@@ -10,7 +10,8 @@ from typing import Any, Self
 from dpok_pipeline.configuration.tracking import TrackingConfig
 from dpok_pipeline.hooks.mlflow_runs import experiment_id
 from dpok_pipeline.pipelines.mlflow_store import MESSENGER, PARENT, client_of, connect
-from dpok_pipeline.sweeps.tried import Tried, command, describe, ranked, write
+from dpok_pipeline.runs.params import write_value
+from dpok_pipeline.sweeps.tried import Tried, command, describe, ranked
 
 #: Tags by which a sweep that is given again finds its run, and those of its trials.
 SWEEP, TRIAL = "sweep", "trial"
@@ -92,7 +93,7 @@ class SweepTracker:
         run_id = self._open(name, tags, found)
         values = {"training_seed": seed, **one.candidate.setting}
         for parameter, value in values.items():
-            client.log_param(run_id, parameter, write(value))
+            client.log_param(run_id, parameter, write_value(value))
         base = one.base[experiment].scores
         gains = {f"gain/{metric}": score - base[metric] for metric, score in outcome.scores.items()}
         costs = {"cost/seconds": outcome.seconds, "cost/images": outcome.images}

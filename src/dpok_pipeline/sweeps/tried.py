@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from dpok_pipeline.runs.params import write_value
 from dpok_pipeline.sweeps.search import Candidate, Verdict
-from dpok_pipeline.sweeps.space import Setting, Value
+from dpok_pipeline.sweeps.space import Setting
 from dpok_pipeline.sweeps.trial import Outcome
 
 #: A trial's place: the experiment, and the training seed.
@@ -118,22 +119,15 @@ def ranked(tried: Sequence[Tried]) -> list[Tried]:
 
 def describe(setting: Setting) -> str:
     """Write a setting in a line, each parameter by the last word of its name."""
-    parts = (f"{name.rpartition('.')[2]} {write(value)}" for name, value in setting.items())
+    parts = (f"{name.rpartition('.')[2]} {write_value(value)}" for name, value in setting.items())
     return ", ".join(parts) or "as configured"
-
-
-def write(value: Value) -> str:
-    """Write a value as the configuration reads it."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else f"{value}"
 
 
 def command(method: str, setting: Setting, env: str | None) -> str:
     """Write the command that makes the whole comparison with a setting."""
     shared = ("sampling.", "sample_generation.")
     params = ",".join(
-        f"{name if name.startswith(shared) else f'methods.{method}.{name}'}={write(value)}"
+        f"{name if name.startswith(shared) else f'methods.{method}.{name}'}={write_value(value)}"
         for name, value in setting.items()
     )
     options = [f"--env {env}"] if env else []
