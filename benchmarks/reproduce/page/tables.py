@@ -19,9 +19,11 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def level_cell(name: str, value: Interval) -> str:
-    """Write a level of a metric with its 95 % interval."""
-    number = metric(name).number
-    return f"{number(value.mean)} ({number(value.low)} to {number(value.high)})"
+    """Write a level of a metric with its 95 % interval, cut where no level can be."""
+    scale = metric(name)
+    low = max(value.low, 0.0) if scale.share or name == "kl" else value.low
+    high = min(value.high, 1.0) if scale.share else value.high
+    return f"{scale.number(value.mean)} ({scale.number(low)} to {scale.number(high)})"
 
 
 def difference_cell(value: Interval, name: str) -> str:

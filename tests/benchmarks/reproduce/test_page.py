@@ -22,11 +22,13 @@ from benchmarks.reproduce.page.estimates import (
     smooth_curve,
 )
 from benchmarks.reproduce.page.luck import ALL, FEWEST, Luck, Spread, measure_luck
+from benchmarks.reproduce.page.tables import level_cell
 from benchmarks.reproduce.pictures import strip_path
 from benchmarks.reproduce.rows import KEPT, Row, read_row, read_rows, write_row
 from benchmarks.reproduce.series import BASE, PAGE, SERIES, Series, Unit
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.evaluation.intervals import Interval
 from tests.benchmarks.reproduce.conftest import SMALL, TWO
 
 # All in one process, which measures the small series once.
@@ -240,6 +242,13 @@ def test_values_that_are_not_known_do_not_count() -> None:
     nan = float("nan")
     assert mean_interval(table([1.0, nan, 1.0, nan]), []) == (1.0, 1.0, 1.0)
     assert all(np.isnan(mean_interval(table([nan, nan]), [])))
+
+
+def test_no_level_is_written_outside_of_its_scale() -> None:
+    assert level_cell("judge", Interval(0.9, 0.7, 1.1)) == "90 % (70 % to 100 %)"
+    assert level_cell("judge", Interval(0.1, -0.1, 0.2)) == "10 % (0 % to 20 %)"
+    assert level_cell("kl", Interval(0.001, -0.001, 0.003)).startswith("0.0010 (0.0000 to")
+    assert level_cell("image_reward", Interval(0.1, -0.1, 2.2)) == "0.10 (−0.10 to 2.20)"
 
 
 def luck_of(*means: tuple[str, int, float]) -> Luck:
