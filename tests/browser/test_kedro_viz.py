@@ -179,7 +179,7 @@ def test_a_visitor_sees_the_folded_graph_previews_diagrams_and_the_last_run(
     keep_picture(page, f"kedro_viz_{visitor.kind}_diagram")
 
     visitor.open("color.dpok.lora")
-    assert page.locator(".preview-table").get_by_text("rank", exact=True).is_visible()
+    page.locator(".preview-table").get_by_text("rank", exact=True).wait_for()
     visitor.open("composition.sft_samples")  # nobody has made it
     assert not page.get_by_text("Expand preview").count()
 
