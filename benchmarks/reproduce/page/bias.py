@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.reproduce.page.curve import show_sheets
 from benchmarks.reproduce.page.estimates import estimate
 from benchmarks.reproduce.page.luck import Luck
 from benchmarks.reproduce.page.methods import method_labels
-from benchmarks.reproduce.page.tables import SHOWN, difference_between, level_cell, table
-from benchmarks.reproduce.pictures import write_sheets
+from benchmarks.reproduce.page.sheets import show_sheets
+from benchmarks.reproduce.page.tables import SHOWN, difference_between, level_cells, table
 from benchmarks.reproduce.rows import Rows
-from benchmarks.reproduce.series import BASE, BIAS, IMAGES
+from benchmarks.reproduce.series import BASE, BIAS
 from dpok_pipeline.evaluation.names import BASE as BASE_LABEL
 from dpok_pipeline.evaluation.names import metric
 
@@ -34,13 +33,11 @@ def bias_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     if not found:
         return
     base = next(iter(found.values()))
-    levels = [level_cell(name, base.cells[name, BASE]) for name in SHOWN]
-    lines = [[BASE_LABEL.label, "", *levels, ""]]
+    lines = [[BASE_LABEL.label, "", *level_cells(base, BASE), ""]]
     for method, one in found.items():
-        levels = [level_cell(name, one.cells[name, method]) for name in SHOWN]
         label = method_labels(BIAS.env)[method].label
         against_base = difference_between(one, "judge", method, BASE)
-        lines.append([label, str(one.seeds), *levels, against_base])
+        lines.append([label, str(one.seeds), *level_cells(one, method), against_base])
     yield "## A bias of the base model\n"
     yield (
         f"“Four roses” is also the name of a whiskey (paper, section 5.4). From {size:,} images\n"
@@ -48,6 +45,4 @@ def bias_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     )
     heads = ["method", "seeds", *(metric(name).label for name in SHOWN), "Judge against base"]
     yield table(heads, lines)
-    labels = [method_labels(BIAS.env)[name] for name in BIAS.methods]
-    sheets = write_sheets(project, BIAS, project / IMAGES, labels)
-    yield from show_sheets(sheets, "The same noises, training seed 0:\n")
+    yield from show_sheets(project, BIAS, BIAS.methods, "The same noises, training seed 0:")

@@ -25,6 +25,10 @@ PROMPTS = {
 KEPT_AESTHETIC = 0.1
 
 
+#: Estimates by series, images, methods, experiments and split; None where rows are missing.
+Known = dict[tuple[str, int, tuple[str, ...], tuple[str, ...], str], Estimates | None]
+
+
 class Claim(NamedTuple):
     """One claim of the paper.
 
@@ -144,7 +148,9 @@ def claims_section(rows: Mapping[str, Rows], luck: Luck) -> Iterator[str]:
         rows: The rows of each series, by its name.
         luck: That of training.
     """
-    lines = [line for claim in CLAIMS if (line := _judge(claim, rows, luck))]
+    # Several claims are about the same images, and each estimate covers all of their metrics.
+    known: Known = {}
+    lines = [line for claim in CLAIMS if (line := _judge(claim, rows, luck, known))]
     if not lines:
         return
     yield "## The paper’s claims\n"
@@ -158,14 +164,17 @@ def claims_section(rows: Mapping[str, Rows], luck: Luck) -> Iterator[str]:
         )
 
 
-def _judge(claim: Claim, rows: Mapping[str, Rows], luck: Luck) -> list[str] | None:
+def _judge(claim: Claim, rows: Mapping[str, Rows], luck: Luck, known: Known) -> list[str] | None:
     """Write a claim's line of the table; None where the rows are not there yet."""
     series = SERIES[claim.series]
     found = with_partners(rows, series)
     methods = sorted({claim.worse, claim.better} - {BASE})
     experiments = claim.experiments or series.experiments
     for images in reversed(series.sizes):
-        one = estimate(found, images, methods, experiments, luck, claim.split)
+        key = (series.name, images, tuple(methods), experiments, claim.split)
+        if key not in known:
+            known[key] = estimate(found, images, methods, experiments, luck, claim.split)
+        one = known[key]
         if one is not None:
             return [
                 claim.section,

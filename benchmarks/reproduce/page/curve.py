@@ -9,8 +9,8 @@ from benchmarks.reproduce.page import figures
 from benchmarks.reproduce.page.estimates import Estimates, estimate, images_to, smooth_curve
 from benchmarks.reproduce.page.luck import Luck
 from benchmarks.reproduce.page.methods import method_labels
-from benchmarks.reproduce.page.tables import SHOWN, difference_between, level_cell, table
-from benchmarks.reproduce.pictures import write_sheets
+from benchmarks.reproduce.page.sheets import show_sheets
+from benchmarks.reproduce.page.tables import SHOWN, difference_cells, level_cells, table
 from benchmarks.reproduce.rows import Rows
 from benchmarks.reproduce.series import BASE, CURVE, IMAGES
 from dpok_pipeline.evaluation.names import BASE as BASE_LABEL
@@ -58,24 +58,12 @@ def curve_sections(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     }
     yield from images_needed(means, _base(found).cells["image_reward", BASE].mean)
     yield from _prompt_by_prompt(rows, images, luck)
-    sheets = write_sheets(project, CURVE, images, _labels())
-    yield from show_sheets(sheets, "What each method makes of the same noises, training seed 0:\n")
+    caption = "What each method makes of the same noises, training seed 0:"
+    yield from show_sheets(project, CURVE, CURVE.methods, caption)
     yield from _learning_curves(images, rows)
     yield "## Reward against KL\n"
     yield "![Reward against KL](images/reward_against_kl.svg)\n"
     yield "Mean over the four training prompts; the numbers are images of a prompt.\n"
-
-
-def show_sheets(sheets: list[Path], caption: str) -> Iterator[str]:
-    """Show sheets of pictures below a caption; nothing where there are none."""
-    if sheets:
-        yield caption
-    for sheet in sheets:
-        yield f"![What each method makes of the same noises](images/{sheet.name})\n"
-
-
-def _labels() -> list[MethodLabel]:
-    return [method_labels(CURVE.env)[name] for name in CURVE.methods]
 
 
 def _draw_lines(images: Path, found: Sizes) -> None:
@@ -113,14 +101,12 @@ def _base(found: Sizes) -> Estimates:
 
 
 def _levels_table(found: Sizes) -> str:
-    base = _base(found).cells
-    rows = [["0", BASE_LABEL.label, "", *(level_cell(name, base[name, BASE]) for name in SHOWN)]]
+    rows = [["0", BASE_LABEL.label, "", *level_cells(_base(found), BASE)]]
     for size in CURVE.sizes:
         for method, sizes in found.items():
             if size in sizes:
-                levels = [level_cell(name, sizes[size].cells[name, method]) for name in SHOWN]
-                label = method_labels(CURVE.env)[method].label
-                rows.append([f"{size:,}", label, str(sizes[size].seeds), *levels])
+                one, label = sizes[size], method_labels(CURVE.env)[method].label
+                rows.append([f"{size:,}", label, str(one.seeds), *level_cells(one, method)])
     heads = [metric(name).label for name in SHOWN]
     return table(["images of a prompt", "method", "seeds", *heads], rows)
 
@@ -133,7 +119,7 @@ def _against_each_other(rows: Rows, luck: Luck) -> Iterator[str]:
             together = estimate(rows, size, [theirs, ours], CURVE.experiments, luck)
             if together is not None:
                 names = " − ".join(method_labels(CURVE.env)[name].label for name in (ours, theirs))
-                differences = [difference_between(together, name, ours, theirs) for name in SHOWN]
+                differences = difference_cells(together, ours, theirs)
                 lines.append([names, f"{size:,}", str(together.seeds), *differences])
     if lines:
         yield "The differences, bold where the interval does not reach 0:\n"
@@ -197,8 +183,7 @@ def _prompt_by_prompt(rows: Rows, images: Path, luck: Luck) -> Iterator[str]:
     yield f"## Prompt by prompt\n\nFrom {size:,} images, the paper's figures 2 and 3:\n"
     yield "![Reward and aesthetic score of every prompt](images/prompt_by_prompt.svg)\n"
     lines = [
-        [name, SPLIT_LABELS[split].lower(), str(one.seeds)]
-        + [difference_between(one, scale, "dpok", "sft") for scale in SHOWN]
+        [name, SPLIT_LABELS[split].lower(), str(one.seeds), *difference_cells(one, "dpok", "sft")]
         for (split, name), one in found.items()
     ]
     yield "DPOK − SFT:\n"

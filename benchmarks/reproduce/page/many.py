@@ -9,7 +9,7 @@ import pandas as pd
 from benchmarks.reproduce.page.estimates import estimate_scores, images_of, mean_interval
 from benchmarks.reproduce.page.luck import Luck
 from benchmarks.reproduce.page.methods import method_labels
-from benchmarks.reproduce.page.tables import SHOWN, difference_between, difference_cell, table
+from benchmarks.reproduce.page.tables import SHOWN, difference_cell, difference_cells, table
 from benchmarks.reproduce.rows import Rows, scores_of
 from benchmarks.reproduce.series import BASE, CURVE, MANY
 from dpok_pipeline.emoji_world.captions import parse
@@ -63,8 +63,8 @@ def _by_question(
     if one is None:
         return None
     label = method_labels(MANY.env)[method].label
-    differences = [difference_between(one, name, method, BASE) for name in SHOWN]
-    return [f"{size:,}", label, SPLIT_LABELS[split].lower(), question or "all", *differences]
+    asked_for = [SPLIT_LABELS[split].lower(), question or "all"]
+    return [f"{size:,}", label, *asked_for, *difference_cells(one, method, BASE)]
 
 
 def _many_against_single(

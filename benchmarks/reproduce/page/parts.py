@@ -6,16 +6,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.reproduce.page import figures
-from benchmarks.reproduce.page.curve import show_sheets
 from benchmarks.reproduce.page.estimates import Estimates, difference, estimate
 from benchmarks.reproduce.page.luck import Luck
 from benchmarks.reproduce.page.methods import method_labels, methods_of
-from benchmarks.reproduce.page.tables import SHOWN, difference_between, level_cell, table
-from benchmarks.reproduce.pictures import write_sheets
+from benchmarks.reproduce.page.sheets import show_sheets
+from benchmarks.reproduce.page.tables import (
+    SHOWN,
+    difference_between,
+    difference_cell,
+    level_cells,
+    table,
+)
 from benchmarks.reproduce.rows import Rows
 from benchmarks.reproduce.series import ABLATIONS, BASE, IMAGES, KL
 from dpok_pipeline.evaluation.names import BASE as BASE_LABEL
 from dpok_pipeline.evaluation.names import join_words, metric
+
+#: What a part of a method gains, and what it may cost.
+GAIN_AND_COST = ("image_reward", "aesthetic")
 
 
 def ablations_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
@@ -38,7 +46,7 @@ def ablations_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     )
     yield _parts_table(found, "dpok")
     yield _parts_table(found, "sft")
-    _draw(project / IMAGES, found, rows, size, luck)
+    _draw(project / IMAGES, found)
     yield "![Aesthetic score against reward, each part](images/ablations.svg)\n"
     yield from _no_setting_of_sft(rows, size, luck)
 
@@ -56,19 +64,18 @@ def kl_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     yield "## Reward without the KL term\n"
     prompts = join_words([f"`{name}`" for name in KL.experiments])
     yield f"On the prompt of {prompts}, as in the paper's figure 4. DPOK's own β is 0.01.\n"
+    methods = ("dpok", *KL.methods)
     lines, scales = [], ("image_reward", "judge", "aesthetic", "saturation", "kl")
     for size in KL.sizes:
-        for name in ("dpok", *KL.methods):
+        for name in methods:
             one = estimate(rows, size, [name], KL.experiments, luck)
             if one is not None:
-                levels = [level_cell(scale, one.cells[scale, name]) for scale in scales]
                 label = method_labels(KL.env)[name].label
+                levels = level_cells(one, name, scales)
                 lines.append([f"{size:,}", label, str(one.seeds), *levels])
     heads = ["images", "method", "seeds", *(metric(scale).label for scale in scales)]
     yield table(heads, lines)
-    labels = [method_labels(KL.env)[name] for name in ("dpok", *KL.methods)]
-    sheets = write_sheets(project, KL, project / IMAGES, labels)
-    yield from show_sheets(sheets, "The same noises, training seed 0:\n")
+    yield from show_sheets(project, KL, methods, "The same noises, training seed 0:")
 
 
 def _estimates(
@@ -92,20 +99,20 @@ def _parts_table(found: Mapping[str, Estimates], reference: str) -> str:
     lines = []
     for name, one in found.items():
         if _reference(name) == reference:
-            levels = [level_cell(scale, one.cells[scale, name]) for scale in shown]
             gained = [
                 "" if name == reference else difference_between(one, scale, name, reference)
-                for scale in ("image_reward", "aesthetic")
+                for scale in GAIN_AND_COST
             ]
             label = method_labels(ABLATIONS.env)[name].label
-            lines.append([label, str(one.seeds), *levels, *gained])
+            lines.append([label, str(one.seeds), *level_cells(one, name, shown), *gained])
     label = method_labels(ABLATIONS.env)[reference].label
     heads = [metric(name).label for name in shown]
-    compared = [f"{metric(name).label} against {label}" for name in ("image_reward", "aesthetic")]
+    compared = [f"{metric(name).label} against {label}" for name in GAIN_AND_COST]
     return table(["method", "seeds", *heads, *compared], lines)
 
 
-def _draw(images: Path, found: Mapping[str, Estimates], rows: Rows, size: int, luck: Luck) -> None:
+def _draw(images: Path, found: Mapping[str, Estimates]) -> None:
+    """Draw the aesthetic score of base model and methods against their reward."""
     labels = method_labels(ABLATIONS.env)
     points = {
         labels[name]: (one.cells["image_reward", name], one.cells["aesthetic", name])
@@ -123,12 +130,9 @@ def _no_setting_of_sft(rows: Rows, size: int, luck: Luck) -> Iterator[str]:
     for name in ("sft", *(name for name in ABLATIONS.methods if _reference(name) == "sft")):
         one = estimate(rows, size, ["dpok", name], ABLATIONS.experiments, luck)
         if one is not None:
-            both = [difference(one, scale, "dpok", name) for scale in ("image_reward", "aesthetic")]
-            cells = [
-                difference_between(one, scale, "dpok", name)
-                for scale in ("image_reward", "aesthetic")
-            ]
-            behind = "yes" if any(value.low > 0 for value in both) else "not shown"
+            both = {scale: difference(one, scale, "dpok", name) for scale in GAIN_AND_COST}
+            cells = [difference_cell(value, scale) for scale, value in both.items()]
+            behind = "yes" if any(value.low > 0 for value in both.values()) else "not shown"
             label = method_labels(ABLATIONS.env)[name].label
             lines.append([label, str(one.seeds), *cells, behind])
     if lines:

@@ -26,6 +26,11 @@ def level_cell(name: str, value: Interval) -> str:
     return f"{scale.number(value.mean)} ({scale.number(low)} to {scale.number(high)})"
 
 
+def level_cells(found: Estimates, method: str, names: Sequence[str] = SHOWN) -> list[str]:
+    """Write a method's levels of several metrics."""
+    return [level_cell(name, found.cells[name, method]) for name in names]
+
+
 def difference_cell(value: Interval, name: str) -> str:
     """Write a difference of a metric with its 95 % interval, bold where that is not around 0."""
     number = metric(name).number
@@ -38,3 +43,8 @@ def difference_cell(value: Interval, name: str) -> str:
 def difference_between(found: Estimates, name: str, ours: str, theirs: str) -> str:
     """Write how much more of a metric the one method has than the other."""
     return difference_cell(difference(found, name, ours, theirs), name)
+
+
+def difference_cells(found: Estimates, ours: str, theirs: str) -> list[str]:
+    """Write how much more of the metrics that are shown the one method has than the other."""
+    return [difference_between(found, name, ours, theirs) for name in SHOWN]
