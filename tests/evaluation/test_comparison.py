@@ -162,7 +162,27 @@ def test_several_training_runs(made):
         for frame in (compare_all(scores, replicates=300), comparison)
     )
     assert three.mean == pytest.approx(one.mean)
+    # Runs at −1, 0 and 1 deviate by 1, their mean by 1/√3; Student's 97.5 % point of two is 4.30.
+    assert three.high - three.low == pytest.approx(2 * 4.30 / np.sqrt(3), rel=0.4)
     assert three.high - three.low > 3 * (one.high - one.low)
+
+
+def test_what_several_runs_say_of_a_quotient(made):
+    """Runs of the same quotient have no luck in it, though they go to other distances."""
+    scores, _ = made
+    base = scores[scores["method"] == "base"].set_index(["prompt_id", "index"])["image_reward"]
+    below = base.loc[pd.MultiIndex.from_frame(scores[["prompt_id", "index"]])].to_numpy()
+    runs = []
+    for seed, times in enumerate((1, 2, 3)):
+        run = scores.assign(training_seed=seed)
+        run["image_reward"] = below + times * (run["image_reward"] - below)
+        runs.append(run.assign(kl=times * run["kl"]))
+    comparison = compare_all(pd.concat(runs, ignore_index=True), replicates=300)
+    one, three = (
+        of(frame, "color-train")["reward_per_kl", "dpok"]
+        for frame in (compare_all(scores, replicates=300), comparison)
+    )
+    assert three == pytest.approx(one, rel=1e-6)
 
 
 def test_experiments_with_unequal_numbers_of_images_have_no_mean():

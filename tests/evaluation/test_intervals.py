@@ -89,13 +89,55 @@ def test_pairing_removes_what_the_models_share():
     assert 0.4 < low < 0.5 < high < 0.6
 
 
-def test_several_training_runs_widen_the_interval():
-    rng = np.random.default_rng(4)
-    values = np.array([[0.0], [1.0], [2.0]]) + rng.normal(0, 0.1, size=(3, 64))
-    one = Bootstrap(64, 1).mean(values.mean(0, keepdims=True))
-    three = Bootstrap(64, 3).mean(values)
-    assert one.mean == pytest.approx(three.mean)
-    assert three.high - three.low > 10 * (one.high - one.low)
+def test_the_luck_of_one_run_is_unknown_and_adds_nothing():
+    luck = Bootstrap(8, replicates=50).training_luck(np.array([[1.0], [2.0]]), ["color", "count"])
+    assert (luck == 0).all()
+
+
+def test_runs_that_come_out_the_same_have_no_luck():
+    runs = np.array([[1.0, 1.0], [2.0, 2.0]])
+    assert (Bootstrap(8, replicates=50).training_luck(runs, ["color", "count"]) == 0).all()
+
+
+def test_the_luck_of_runs_by_hand():
+    # Variances of 1 and of 3 with two degrees of freedom each: pooled 2, with four. The mean is
+    # over six runs, so that its variance is 2/6, and Student's 97.5 % point of four is 2.776.
+    runs = np.array([[0.0, 1.0, 2.0], [0.0, 3.0, 3.0]])
+    luck = Bootstrap(8, replicates=400_000).training_luck(runs, ["color", "count"])
+    assert np.quantile(luck, (0.025, 0.5, 0.975)) == pytest.approx(
+        [-2.776 * np.sqrt(1 / 3), 0, 2.776 * np.sqrt(1 / 3)], abs=0.03
+    )
+
+
+def test_prompts_of_one_experiment_share_the_luck_of_its_runs():
+    # Two prompts of one model are no two runs: its run means are 0, 1 and 2.
+    several = np.array([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]])
+    bootstrap = Bootstrap(8, replicates=50)
+    together = bootstrap.training_luck(several, ["color", "color"])
+    assert together == pytest.approx(bootstrap.training_luck(several[:1], ["color"]))
+
+
+def test_a_run_without_a_value_does_not_count():
+    runs = np.array([[0.0, 2.0, np.nan]])
+    bootstrap = Bootstrap(8, replicates=50)
+    known = bootstrap.training_luck(runs[:, :2], ["color"])
+    assert bootstrap.training_luck(runs, ["color"]) == pytest.approx(known)
+
+
+@pytest.mark.parametrize(("experiments", "seeds"), [(4, 3), (4, 2), (1, 3), (1, 2)])
+def test_the_interval_covers_the_truth_of_all_trainings(experiments, seeds):
+    rng = np.random.default_rng(6)
+    names = [f"experiment {number}" for number in range(experiments)]
+    hits = 0
+    for _ in range(200):
+        # As large as what the noises leave uncertain of one run's mean, as it is on EmojiWorld.
+        runs = rng.normal(0, 1 / 8, size=(experiments, seeds, 1))
+        values = runs + rng.normal(size=(experiments, 1, 64))
+        bootstrap = Bootstrap(64, replicates=300)
+        luck = bootstrap.training_luck(values.mean(2), names)
+        _, low, high = interval(0, bootstrap.means(values.mean(0)) + luck)
+        hits += low <= 0 <= high
+    assert 0.9 < hits / 200 <= 1
 
 
 def test_the_draws_are_fixed_by_the_seed():

@@ -45,7 +45,8 @@ from dpok_pipeline.evaluation.names import BASE, IDENTITY, training_reward
 Values = dict[str, Array]
 #: One prompt's values by metric.
 Prompt = dict[str, Values]
-Prompts = list[Prompt]
+#: Several prompts, each with the name of its experiment.
+Prompts = list[tuple[str, Prompt]]
 Row = tuple[str, str, Interval]
 
 PROMPT_KEYS = ["experiment", "prompt_id", "prompt", "split"]
@@ -112,9 +113,10 @@ def compare(
     tables, rows = {}, []
     for key, part in scores.groupby(PROMPT_KEYS, sort=False):
         tables[tuple(map(str, key))] = _prompt_values(part, embeddings, methods)
-    for key, prompts in [*((k, [v]) for k, v in tables.items()), *_by_split(tables)]:
-        runs, images = _shape(prompts[0])
-        bootstrap = Bootstrap(images, runs, replicates, seed)
+    single = [(key, [(key[0], prompt)]) for key, prompt in tables.items()]
+    for key, prompts in [*single, *_by_split(tables)]:
+        runs, images = _shape(prompts[0][1])
+        bootstrap = Bootstrap(images, replicates, seed)
         for name, quantity, estimate in _estimates(prompts, bootstrap, plan):
             rows.append((*key, name, quantity, *estimate, images, runs))
     columns = [*PROMPT_KEYS, "metric", "quantity", *Interval._fields, "images", "training_seeds"]
@@ -211,7 +213,11 @@ def _by_split(tables: dict[tuple[str, ...], Prompt]) -> Iterator[tuple[tuple[str
     for name, members in groups:
         title = f"Mean over {'prompts' if name == 'all' or len(experiments) == 1 else name}"
         for split in splits:
-            group = [v for key, v in tables.items() if key[0] in members and key[3] == split]
+            group = [
+                (key[0], prompt)
+                for key, prompt in tables.items()
+                if key[0] in members and key[3] == split
+            ]
             if len(group) > 1:
                 _check_same_noise(tables)
                 yield (name, "mean", title, split), group
@@ -233,33 +239,52 @@ def _check_same_noise(tables: dict[tuple[str, ...], Prompt]) -> None:
 
 def _estimates(prompts: Prompts, bootstrap: Bootstrap, plan: _Plan) -> Iterator[Row]:
     """Yield all numbers of one prompt, or of the mean over several, noise by noise."""
-    shared = [name for name in prompts[0] if all(name in prompt for prompt in prompts)]
+    experiments = [experiment for experiment, _ in prompts]
+    shared = [name for name in prompts[0][1] if all(name in prompt for _, prompt in prompts)]
     for name in shared:
-        values = [prompt[name] for prompt in prompts]
+        values = [prompt[name] for _, prompt in prompts]
         methods = [method for method in values[0] if all(method in one for one in values)]
         pairs = [(a, b) for a, b in plan.contrasts if a in methods and b in methods]
-        mean = partial(_pair_mean, bootstrap) if name == "diversity" else bootstrap.mean
+        estimate = _diversity if name == "diversity" else _mean
+        mean = partial(estimate, bootstrap, experiments)
         for method in methods:
-            yield name, method, mean(_over(values, method))
+            yield name, method, mean(_of(values, method))
         for a, b in pairs:
-            yield name, f"{a} - {b}", mean(_over(values, a) - _over(values, b))
+            yield name, f"{a} - {b}", mean(_of(values, a) - _of(values, b))
         if name not in ("diversity", "kl"):
             for a, b in pairs:
-                won = np.mean([wins(one[a], one[b]) for one in values], axis=0)
-                yield name, f"{a} beats {b}", bootstrap.mean(won)
+                won = mean(wins(_of(values, a), _of(values, b)))
+                # The luck of few runs may reach beyond what a share can be.
+                yield name, f"{a} beats {b}", Interval(*np.clip(won, 0, 1).tolist())
     if plan.reward in shared and "kl" in shared:
         yield from _reward_per_kl(prompts, bootstrap, plan)
 
 
-def _over(values: Sequence[Values], method: str) -> Array:
-    """Average one method's values over the prompts."""
-    mean: Array = np.mean([one[method] for one in values], axis=0)
+def _of(values: Sequence[Values], method: str) -> Array:
+    """Put one method's values of all prompts together, `(p, s, ...)`."""
+    return np.stack([one[method] for one in values])
+
+
+def _mean(bootstrap: Bootstrap, experiments: Sequence[str], values: Array) -> Interval:
+    """Average values `(p, s, n)`, with the luck of the noises and of training."""
+    luck = bootstrap.training_luck(_known_mean(values), experiments)
+    over_prompts = values.mean(axis=0)
+    return interval(float(np.nanmean(over_prompts)), bootstrap.means(over_prompts) + luck)
+
+
+def _diversity(bootstrap: Bootstrap, experiments: Sequence[str], distances: Array) -> Interval:
+    """Average pairwise distances `(p, s, n, n)` in the same way."""
+    runs = np.array([[mean_pairwise_distance(one) for one in prompt] for prompt in distances])
+    luck = bootstrap.training_luck(runs, experiments)
+    return interval(float(runs.mean()), bootstrap.pair_means(distances.mean(axis=0)) + luck)
+
+
+def _known_mean(values: Array) -> Array:
+    """Average over the noises `(p, s, n)` that have a value; NaN where none has."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        mean: Array = np.where(known, values, 0).sum(-1) / known.sum(-1)
     return mean
-
-
-def _pair_mean(bootstrap: Bootstrap, distances: Array) -> Interval:
-    mean = float(np.mean([mean_pairwise_distance(one) for one in distances]))
-    return interval(mean, bootstrap.pair_means(distances))
 
 
 def _reward_per_kl(prompts: Prompts, bootstrap: Bootstrap, plan: _Plan) -> Iterator[Row]:
@@ -268,22 +293,29 @@ def _reward_per_kl(prompts: Prompts, bootstrap: Bootstrap, plan: _Plan) -> Itera
     Every replicate is a quotient of two means over the same draws. The base model has neither gain
     nor distance, so it has no quotient.
     """
-    rewards, distances = ([prompt[name] for prompt in prompts] for name in (plan.reward, "kl"))
-    means, replicates = {}, {}
+    experiments = [experiment for experiment, _ in prompts]
+    rewards, distances = ([prompt[name] for _, prompt in prompts] for name in (plan.reward, "kl"))
+    means, replicates, runs = {}, {}, {}
     for method in (name for name in plan.methods if name != BASE.name):
         if any(name not in one for one in rewards for name in (method, BASE.name)):
             continue
         if any(method not in one for one in distances):
             continue
-        gain = _over(rewards, method) - _over(rewards, BASE.name)  # (s, n)
-        distance = _over(distances, method)
+        gains, spans = _of(rewards, method) - _of(rewards, BASE.name), _of(distances, method)
+        gain, distance = gains.mean(axis=0), spans.mean(axis=0)  # (s, n)
         if np.nanmean(distance) <= 0:
             continue
         means[method] = float(np.nanmean(gain) / np.nanmean(distance))
         with np.errstate(divide="ignore", invalid="ignore"):  # replicates without a known KL
             replicates[method] = bootstrap.means(gain) / bootstrap.means(distance)  # (r,)
-        yield "reward_per_kl", method, interval(means[method], replicates[method])
+        # How far each run's gain is from what the quotient makes of its distance, as a quotient:
+        # to first order that is what its luck does to the quotient of the means.
+        surplus = _known_mean(gains) - means[method] * _known_mean(spans)
+        runs[method] = surplus / np.nanmean(distance)  # (p, s)
+        luck = bootstrap.training_luck(runs[method], experiments)
+        yield "reward_per_kl", method, interval(means[method], replicates[method] + luck)
     for a, b in plan.contrasts:
         if a in means and b in means:
-            gap = interval(means[a] - means[b], replicates[a] - replicates[b])
+            luck = bootstrap.training_luck(runs[a] - runs[b], experiments)
+            gap = interval(means[a] - means[b], replicates[a] - replicates[b] + luck)
             yield "reward_per_kl", f"{a} - {b}", gap

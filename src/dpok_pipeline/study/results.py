@@ -83,7 +83,7 @@ def tally(
                 if not ballots:
                     continue
                 seen = [[ballot[place] for place in places] for ballot in ballots]
-                bootstrap = Bootstrap(len(places), 1, replicates, seed)
+                bootstrap = Bootstrap(len(places), replicates, seed)
                 counted = (len(places), len(places) * len(seen), len(seen), agreement(seen))
                 for choice, values in _fractions(seen, ours_left).items():
                     share = bootstrap.mean(values)
