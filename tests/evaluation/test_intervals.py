@@ -124,7 +124,7 @@ def test_a_run_without_a_value_does_not_count():
     assert bootstrap.training_luck(runs, ["color"]) == pytest.approx(known)
 
 
-@pytest.mark.parametrize(("experiments", "seeds"), [(4, 3), (4, 2), (1, 3), (1, 2)])
+@pytest.mark.parametrize(("experiments", "seeds"), [(4, 3), (1, 2)])
 def test_the_interval_covers_the_truth_of_all_trainings(experiments, seeds):
     rng = np.random.default_rng(6)
     names = [f"experiment {number}" for number in range(experiments)]

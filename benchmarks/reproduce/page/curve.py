@@ -10,7 +10,13 @@ from benchmarks.reproduce.page.estimates import Estimates, estimate, images_to, 
 from benchmarks.reproduce.page.luck import Luck
 from benchmarks.reproduce.page.methods import method_labels
 from benchmarks.reproduce.page.sheets import show_sheets
-from benchmarks.reproduce.page.tables import SHOWN, difference_cells, level_cells, table
+from benchmarks.reproduce.page.tables import (
+    SHOWN,
+    difference_between,
+    difference_cells,
+    level_cells,
+    table,
+)
 from benchmarks.reproduce.rows import Rows
 from benchmarks.reproduce.series import BASE, CURVE, IMAGES
 from dpok_pipeline.evaluation.names import BASE as BASE_LABEL
@@ -18,6 +24,10 @@ from dpok_pipeline.evaluation.names import SPLIT_LABELS, MethodLabel, metric
 
 #: Estimates by method and number of images.
 Sizes = Mapping[str, Mapping[int, Estimates]]
+#: Estimates by split and the experiments that they are of: one, or all.
+Prompts = Mapping[tuple[str, tuple[str, ...]], Estimates]
+#: What the paper compares, the base model aside.
+COMPARED = ("sft", "dpok")
 CONTRASTS = [("dpok", "sft"), ("dpok", "dpok_official"), ("dpok_official", "sft")]
 LINES = """\
 ![Reward, judge and aesthetic score against images](images/reward_against_images.svg)
@@ -155,40 +165,65 @@ def images_needed(means: Mapping[str, Mapping[int, float]], start: float) -> Ite
 
 
 def _prompt_by_prompt(rows: Rows, images: Path, luck: Luck) -> Iterator[str]:
-    """Write and draw base, SFT and DPOK on every prompt, at the largest size that both have."""
-    methods = ["sft", "dpok"]
-    for size in reversed(CURVE.sizes):
-        found = {
-            (split, name): one
-            for split in SPLIT_LABELS
-            for name in CURVE.experiments
-            if (one := estimate(rows, size, methods, [name], luck, split))
-        }
-        if len(found) == len(SPLIT_LABELS) * len(CURVE.experiments):
-            break
-    else:
+    """Write base, SFT and DPOK on every prompt: from the most images, and over the most seeds."""
+    sizes = {size: one for size in CURVE.sizes if (one := _of_every_prompt(rows, size, luck))}
+    if not sizes:
         return
-    shown = [BASE_LABEL, *(method_labels(CURVE.env)[name] for name in methods)]
+    largest = max(sizes)
+    _draw_prompts(images, sizes[largest])
+    yield f"## Prompt by prompt\n\nFrom {largest:,} images, the paper's figures 2 and 3:\n"
+    yield "![Reward and aesthetic score of every prompt](images/prompt_by_prompt.svg)\n"
+    yield "Base, SFT and DPOK on every prompt, and how much more DPOK has than SFT:\n"
+    seeds = {size: min(one.seeds for one in found.values()) for size, found in sizes.items()}
+    surest = max(sizes, key=lambda size: (seeds[size], size))
+    for size in dict.fromkeys((surest, largest)):
+        runs = "one training seed" if seeds[size] == 1 else f"{seeds[size]} training seeds"
+        yield f"### From {size:,} images, {runs}\n"
+        yield _prompts_table(sizes[size])
+
+
+def _of_every_prompt(rows: Rows, size: int, luck: Luck) -> Prompts:
+    """Estimate SFT and DPOK on every prompt and on the means; empty where a row is missing."""
+    found = {
+        (split, experiments): one
+        for split in SPLIT_LABELS
+        for experiments in [*((name,) for name in CURVE.experiments), CURVE.experiments]
+        if (one := estimate(rows, size, COMPARED, experiments, luck, split))
+    }
+    return found if len(found) == len(SPLIT_LABELS) * (len(CURVE.experiments) + 1) else {}
+
+
+def _draw_prompts(images: Path, found: Prompts) -> None:
+    """Draw reward and aesthetic score of every prompt as bars."""
+    shown = [BASE_LABEL, *(method_labels(CURVE.env)[name] for name in COMPARED)]
     figures.draw_bars(
         images / "prompt_by_prompt.svg",
         {
             (SPLIT_LABELS[split], name): {
-                label: {one: found[split, one].cells[name, label.name] for one in CURVE.experiments}
+                label: {
+                    one: found[split, (one,)].cells[name, label.name] for one in CURVE.experiments
+                }
                 for label in shown
             }
             for name in ("image_reward", "aesthetic")
             for split in SPLIT_LABELS
         },
     )
-    yield f"## Prompt by prompt\n\nFrom {size:,} images, the paper's figures 2 and 3:\n"
-    yield "![Reward and aesthetic score of every prompt](images/prompt_by_prompt.svg)\n"
-    lines = [
-        [name, SPLIT_LABELS[split].lower(), str(one.seeds), *difference_cells(one, "dpok", "sft")]
-        for (split, name), one in found.items()
-    ]
-    yield "DPOK − SFT:\n"
-    heads = ["experiment", "prompt", "seeds", *(metric(name).label for name in SHOWN)]
-    yield table(heads, lines)
+
+
+def _prompts_table(found: Prompts) -> str:
+    """Write the levels of base, SFT and DPOK in one cell, and DPOK's lead over SFT in another."""
+    lines = []
+    for (split, experiments), one in found.items():
+        cells = []
+        for name in SHOWN:
+            number = metric(name).number
+            levels = [number(one.cells[name, method].mean) for method in (BASE, *COMPARED)]
+            cells += [", ".join(levels), difference_between(one, name, "dpok", "sft")]
+        what = experiments[0] if len(experiments) == 1 else "mean"
+        lines.append([what, SPLIT_LABELS[split].lower(), *cells])
+    heads = [head for name in SHOWN for head in (metric(name).label, "DPOK − SFT")]
+    return table(["experiment", "prompts", *heads], lines)
 
 
 def _learning_curves(images: Path, rows: Rows) -> Iterator[str]:
