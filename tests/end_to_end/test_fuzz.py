@@ -1,4 +1,4 @@
-"""A few of the inputs that `python -m benchmarks.fuzz` tries, and all that have failed in it."""
+"""One of each kind of input that `python -m benchmarks.fuzz` tries, and all that have failed in it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,13 @@ def own_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_some_inputs_work_or_are_refused_in_one_line(own_project: Project, family: str) -> None:
-    cases = draw(FAMILIES[family].cases(own_project.template), number=2, chosen=None)
+def test_inputs_work_or_are_refused_in_one_line(own_project: Project, family: str) -> None:
+    drawn = draw(FAMILIES[family].cases(own_project.template), number=1, chosen=None)
+    cases = [*drawn, *(case for case in KEPT_CASES if case.family == family)]
     figures, failures = try_family(own_project, family, cases)
     assert failures == []
-    assert figures["cases"] == 2
+    assert figures["cases"] == len(cases)
 
 
-@pytest.mark.parametrize("family", sorted({case.family for case in KEPT_CASES}))
-def test_what_has_failed_once_fails_no_more(own_project: Project, family: str) -> None:
-    cases = [case for case in KEPT_CASES if case.family == family]
-    _, failures = try_family(own_project, family, cases)
-    assert failures == []
+def test_what_has_failed_once_is_of_a_family_that_is_tried() -> None:
+    assert {case.family for case in KEPT_CASES} <= set(FAMILIES)
