@@ -53,8 +53,15 @@ def download(page: Any) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [
+        ("desk", "light"),
+        ("phone", "dark"),
+        pytest.param("desk", "dark", marks=pytest.mark.stress),
+        pytest.param("phone", "light", marks=pytest.mark.stress),
+    ],
+)
 def test_every_screen_is_accessible_and_quiet(
     study_file: Path, open_browser: Open, watched: Watch, size: str, scheme: str
 ) -> None:

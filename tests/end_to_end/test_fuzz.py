@@ -1,4 +1,4 @@
-"""One of each kind of input that `python -m benchmarks.fuzz` tries, and all that have failed in it."""
+"""Some inputs of `python -m benchmarks.fuzz`: a new one of each kind, and all that have failed."""
 
 from __future__ import annotations
 

@@ -109,8 +109,12 @@ def test_it_has_its_runs_in_mlflow(added: tuple[str, dict[Path, bytes]], project
     ("option", "said"),
     [
         ("sampling.ddim_steps=7", "sampling.ddim_steps was 8 and is 7"),
-        ("evaluation.seed=5", "seed was 20230525 and is 5"),
-        ("evaluation.images_per_prompt=5", "images_per_prompt was 12 and is 5"),
+        pytest.param("evaluation.seed=5", "seed was 20230525 and is 5", marks=pytest.mark.stress),
+        pytest.param(
+            "evaluation.images_per_prompt=5",
+            "images_per_prompt was 12 and is 5",
+            marks=pytest.mark.stress,
+        ),
     ],
 )
 def test_other_settings_are_refused_before_any_work(

@@ -99,7 +99,7 @@ def test_a_seed_of_other_parameters_or_code_is_run(
     assert runs == [0, 0]
 
 
-@pytest.mark.parametrize("asked", ["0,1", "0"])
+@pytest.mark.parametrize("asked", ["0,1", pytest.param("0", marks=pytest.mark.stress)])
 def test_seeds_of_two_codes_are_not_compared(
     asked: str, project: Path, monkeypatch: pytest.MonkeyPatch, code_on_disk: CodeOnDisk
 ) -> None:
