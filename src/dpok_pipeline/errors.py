@@ -1,4 +1,4 @@
-"""The error that a user causes by bad input, which is reported in one line."""
+"""The errors that a user causes by bad input, which are reported in one line."""
 
 from __future__ import annotations
 
@@ -9,3 +9,7 @@ class InputError(ValueError):
     The message is one line that names the file or parameter, the field in it, and what to do
     about it. The command line prints that line alone and exits with status 1.
     """
+
+
+class Diverged(InputError):
+    """A training that has come to nothing finite; a sweep goes on with the next setting."""

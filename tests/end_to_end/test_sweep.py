@@ -105,6 +105,29 @@ def test_a_sweep_that_is_stopped_goes_on_with_what_is_missing(
     assert len(runs(folder)) == 3
 
 
+def test_a_setting_that_diverges_ends_no_sweep_but_one_of_nothing_else(
+    folder: Path, sweep: Sweep
+) -> None:
+    done = sweep("dpok", "color", "rl_training.learning_rate=1e30,1e-4")
+    assert done.exit_code == 0, done.output
+    table = pd.read_csv(Path(done.output.rpartition("report: ")[2].strip()).with_name("trials.csv"))
+    assert [*table["rl_training.learning_rate"]] == [1e-4, 1e30]
+    assert table["diverged"].str.contains("no image of color has a finite score").tolist() == [
+        False,
+        True,
+    ]
+    statuses = Counter(run.info.status for run in runs(folder))
+    assert statuses == {"FINISHED": 2, "FAILED": 1}
+    alone = sweep("dpok", "color", "rl_training.learning_rate=1e30")
+    assert alone.exit_code == 1
+    assert alone.stderr.splitlines()[-1].startswith(
+        "Error: every setting has diverged, learning_rate 1e+30 because scorers."
+    )
+    for _ in range(2):  # Given again, it makes no further run.
+        assert len(runs(folder)) == 5
+        sweep("dpok", "color", "rl_training.learning_rate=1e30")
+
+
 def test_the_same_sweep_at_the_same_time_is_refused_and_the_first_left_alone(
     folder: Path, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:

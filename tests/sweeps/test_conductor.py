@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from dpok_pipeline.configuration import selection
-from dpok_pipeline.diffusion.base_model import BaseModelHandle
+from dpok_pipeline.diffusion.base_model import describe_base_model
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.pipelines.models import ComputeConfig
@@ -53,7 +53,7 @@ def ground(world: Path) -> Ground:
         seeds=(7000, 7001),
         drawn=8,
         models=Models(
-            BaseModelHandle(path=str(world / "base"), revision=None, content_hash="0" * 64),
+            describe_base_model(str(world / "base")),
             reward,
             {"image_reward": reward, "aesthetic": reward},
             ComputeConfig(device="cpu"),
@@ -177,6 +177,81 @@ def test_reward_that_costs_too_much_beauty_comes_last(ground: Ground, tmp_path: 
     tried = conduct(ground, tmp_path, runs, "1e-3,2e-3")
     assert [one.candidate.setting[RATE] for one in ranked(tried)] == [1e-3, 2e-3]
     assert tried[1].verdict.excess == pytest.approx(0.1)
+
+
+class Diverging(Counted):
+    """Diverges with the second seed, if the learning rate is too high."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def _outcome(self, trial: Trial) -> Outcome:
+        whole = super()._outcome(trial)
+        method = trial.setup.method
+        if method is None or method.training.seed == 7000:
+            return whole
+        if method.training.learning_rate < self._limit:
+            return whole
+        return whole.model_copy(update={"scores": {}, "curve": [], "diverged": "of <its> rate"})
+
+
+def test_a_setting_that_diverges_comes_last_and_the_others_are_tried(
+    ground: Ground, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    tried = conduct(ground, tmp_path, Diverging(2.5e-3), "1e-3,3e-3,2e-3")
+    order = ranked(tried)
+    assert [one.candidate.setting[RATE] for one in order] == [2e-3, 1e-3, 3e-3]
+    assert "learning_rate 0.003, seed 7001: diverged, of <its> rate; about" in caplog.text
+    table = pd.DataFrame([one.row() for one in order]).set_index(RATE)
+    assert table["diverged"].to_dict() == {2e-3: "", 1e-3: "", 3e-3: "of <its> rate"}
+    assert table.loc[3e-3, ["image_reward", "aesthetic", "too_low_by", "lowest_seed"]].isna().all()
+    assert table["image_reward_base"].notna().all()
+    again = Diverging(2.5e-3)
+    assert [one.row() for one in conduct(ground, tmp_path, again, "3e-3")] == [
+        {**tried[1].row(), "number": 1}
+    ]
+    assert again.run_trials == []
+
+
+def test_settings_that_diverge_are_no_longer_tried_by_halving(
+    ground: Ground, tmp_path: Path
+) -> None:
+    tried = conduct(ground, tmp_path, Diverging(2.5e-3), "1e-3,2e-3,3e-3,4e-3", factor=2)
+    rates = [1000 * float(one.candidate.setting[RATE] or 0) for one in tried]
+    assert rates == pytest.approx([1, 2, 3, 4, 1, 2, 2])
+
+
+@pytest.mark.parametrize(("values", "word"), [("1e-3,2e-3,3e-3", "Best"), ("3e-3", "All have")])
+def test_the_report_says_what_has_diverged(
+    ground: Ground, tmp_path: Path, values: str, word: str
+) -> None:
+    tried = conduct(ground, tmp_path, Diverging(2.5e-3), values)
+    method, space = ground.setup.method, read_space([f"{RATE}={values}"])
+    assert method is not None
+    page = render_page(tried, method=method, space=space, env=None, facts=[])
+    assert f'<div class="word">{word}' in page
+    assert "diverged: of &lt;its&gt; rate</td>" in page
+    assert ("methods.dpok.rl_training.learning_rate=0.002" in page) == (word == "Best")
+
+
+def test_a_training_that_diverges_is_an_outcome(ground: Ground, tmp_path: Path) -> None:
+    """It leaves the model as it was, for the trials that follow in the same process."""
+    setting = {"rl_training.iterations": 40, "sampling.ddim_steps": 3}
+    ground = replace(ground, setup=ground.setup.changed({**setting}), work=tmp_path / "one")
+    trial = ground.trials(Candidate({RATE: 1e30}))["color", 7000]
+    base = ground.base_trials(Candidate({}))["color"]
+    before = base.run()
+    outcome = trial.run()
+    assert outcome.scores == {}
+    assert "updates in a row were skipped, the last because" in outcome.diverged
+    assert ";" not in outcome.diverged
+    assert base.run() == before
+    brief = ground.trials(Candidate({RATE: 1e-4}, 0.05))["color", 7000]
+    after = brief.run()
+    alone = replace(brief, work=tmp_path / "other").run()
+    assert after.model_copy(update={"seconds": alone.seconds}) == alone
 
 
 def test_what_decides_a_trial_is_in_its_identity(ground: Ground) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.sweeps.order import Order
 from dpok_pipeline.sweeps.search import (
     AT_ONCE,
+    HOPELESS,
     Candidate,
     Search,
     Verdict,
@@ -87,6 +90,24 @@ def test_tpe_goes_where_it_is_told_that_it_is_good() -> None:
     asked = play(propose(read_space(["a=0..1000"]), 40, seed=0))
     late = [value for batch in asked[-3:] for value in numbers(batch)]
     assert sum(value > 700 for value in late) > len(late) / 2  # type: ignore[operator, misc]
+
+
+def test_tpe_finds_what_is_good_among_much_that_diverges() -> None:
+    pytest.importorskip("optuna")
+    search = propose(read_space(["a=0..1000"]), 40, seed=0)
+    batch, asked = next(search), []
+    with suppress(StopIteration):
+        while True:
+            asked.append(batch)
+            values = [float(value) for value in numbers(batch)]  # type: ignore[arg-type]
+            batch = search.send(
+                [
+                    Verdict(-abs(one - 300)) if one < 500 else Verdict(-HOPELESS, HOPELESS)
+                    for one in values
+                ]
+            )
+    late = [float(value) for batch in asked[-3:] for value in numbers(batch)]  # type: ignore[arg-type]
+    assert sum(200 < value < 400 for value in late) > len(late) / 2
 
 
 def order(*texts: str, **options: object) -> Order:

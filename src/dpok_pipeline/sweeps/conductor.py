@@ -225,9 +225,10 @@ class _Progress:
         elapsed = time.monotonic() - self._started
         left = elapsed / self._done * (self._count - self._done)
         scores = ", ".join(f"{name} {score:.2f}" for name, score in outcome.scores.items())
+        come_to = f"diverged, {outcome.diverged}" if outcome.diverged else scores
         logger.info(
             "%strial %d of %d: %s: %s; about %s left",
-            self._round, self._done, self._count, trial.title, scores, _clock(left),
+            self._round, self._done, self._count, trial.title, come_to, _clock(left),
         )  # fmt: skip
 
 

@@ -135,7 +135,7 @@ def run_sweep(
 
     Raises:
         InputError: A name or a value is wrong, a model cannot be opened, or the same sweep is going
-            on. Nothing was trained.
+            on: nothing was trained. Or every setting has diverged.
         Stopped: SIGINT or SIGTERM came; the same command goes on.
     """
     with KedroSession.create(env=env, runtime_params=params) as session:
@@ -167,8 +167,15 @@ def run_sweep(
     ):
         ledger = Ledger(data / SWEEPS / "trials")
         tried = Conductor(ground, aim, ledger, runs, told, resume).run(search)
-    best = ranked(tried)[0].candidate.setting
-    logger.info("best: %s\n%s", describe(best), command(order.method, best, env))
+    best = ranked(tried)[0]
+    if best.diverged:
+        raise InputError(
+            f"every setting has diverged, {describe(best.candidate.setting)} because "
+            f"{best.diverged}; try lower learning rates, compute.precision float32 or another "
+            f"reward_model ({folder / 'report.html'})"
+        )
+    setting = best.candidate.setting
+    logger.info("best: %s\n%s", describe(setting), command(order.method, setting, env))
     return folder / "report.html"
 
 

@@ -36,6 +36,7 @@ class Row(NamedTuple):
         images: Images that each trial has learned from.
         minutes: Minutes of all its trials.
         refused: Whether a guarded score has fallen too far.
+        diverged: How a trial has diverged; the row has no cells then.
     """
 
     values: list[str]
@@ -44,6 +45,7 @@ class Row(NamedTuple):
     images: int
     minutes: str
     refused: bool
+    diverged: str
 
 
 def render_page(
@@ -60,7 +62,7 @@ def render_page(
     """
     order = ranked(tried)
     best, aim = order[0], tried[0].aim
-    curves = _curves(order)
+    curves, whole = _curves(order), [one for one in tried if not one.diverged]
     return (
         template_environment(TEMPLATES)
         .get_template("sweep.html.j2")
@@ -69,9 +71,10 @@ def render_page(
             count=len(tried),
             best=describe(best.candidate.setting),
             best_refused=best.verdict.excess > 0,
+            best_diverged=best.diverged,
             command=command(method.name, best.candidate.setting, env),
             objective=metric(aim.objective).label,
-            reached=metric(aim.objective).number(best.scores[aim.objective]),
+            reached=metric(aim.objective).number(best.scores.get(aim.objective, math.nan)),
             base=metric(aim.objective).number(best.base_scores[aim.objective]),
             guards=[(metric(name).label, f"{fall:g}") for name, fall in aim.guards.items()],
             facts=facts,
@@ -79,8 +82,8 @@ def render_page(
             scores=[metric(name).label for name in _shown(best)],
             rows=[_row(one, space) for one in order],
             many_seeds=len(best.by_seed) > 1,
-            parallel=figure_html(_parallel(tried, space), "Parameters and scores of each setting")
-            if len(tried) > 1
+            parallel=figure_html(_parallel(whole, space), "Parameters and scores of each setting")
+            if len(whole) > 1
             else Markup(),
             curves=figure_html(curves, "Learning curves") if curves.data else Markup(),
             dark=dark_colours(PALETTE),
@@ -92,12 +95,12 @@ def render_page(
 def _shown(one: Tried) -> list[str]:
     """List the scores that the page shows: the objective first."""
     first = one.aim.objective
-    return [first, *(name for name in one.scores if name != first)]
+    return [first, *(name for name in one.base_scores if name != first)]
 
 
 def _row(one: Tried, space: Space) -> Row:
-    names = _shown(one)
-    seeds = [metric(names[0]).number(end) for end in (min(one.by_seed), max(one.by_seed))]
+    names = [] if one.diverged else _shown(one)
+    seeds = [metric(one.aim.objective).number(end) for end in sorted(one.by_seed)]
     return Row(
         values=[write_value(one.candidate.setting[name]) for name in space],
         cells=[
@@ -107,10 +110,11 @@ def _row(one: Tried, space: Space) -> Row:
             )
             for name in names
         ],
-        spread=" to ".join(seeds) if len(one.by_seed) > 1 else "",
+        spread=f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else "",
         images=one.images,
         minutes=f"{one.seconds / 60:.1f}",
         refused=one.verdict.excess > 0,
+        diverged=one.diverged,
     )
 
 

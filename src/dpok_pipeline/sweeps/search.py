@@ -20,6 +20,8 @@ from dpok_pipeline.sweeps.space import Choices, Dimension, Range, Setting, Space
 AT_ONCE = 4
 #: Candidates that TPE draws at random before it models what is good.
 FIRST_DRAWN = 8
+#: Stands for the loss of a setting that has diverged: more than any, and a number as TPE wants it.
+HOPELESS = 1e9
 
 
 class Candidate(NamedTuple):

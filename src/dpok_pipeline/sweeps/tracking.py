@@ -74,6 +74,8 @@ class SweepTracker:
         metrics = {f"best/{name}": score for name, score in best.scores.items()}
         metrics["cost/seconds"] = sum(one.seconds for one in tried)
         self._log(self._run_id, metrics, step=len(tried))
+        if best.diverged:
+            return
         client_of(self._uri).set_tag(
             self._run_id, "best", command(self._method, best.candidate.setting, None)
         )
@@ -85,7 +87,8 @@ class SweepTracker:
         tags = {PARENT: self._run_id, TRIAL: key, "experiment": experiment, "method": self._method}
         found = f"tags.`{PARENT}` = '{self._run_id}' and tags.{TRIAL} = '{key}'"
         client = client_of(self._uri)
-        runs = client.search_runs([self._experiment], f"{found} and attributes.status = 'FINISHED'")
+        ended = "attributes.status != 'RUNNING'"
+        runs = client.search_runs([self._experiment], f"{found} and {ended}")
         self._noted.add(key)
         if runs:  # by an earlier command
             return
@@ -100,7 +103,9 @@ class SweepTracker:
         self._log(run_id, {**outcome.scores, **gains, **costs}, step=0)
         for step, reward in enumerate(outcome.curve, start=1):
             self._log(run_id, {"reward/mean": reward}, step)
-        client.set_terminated(run_id, "FINISHED")
+        if outcome.diverged:
+            client.set_tag(run_id, "diverged", outcome.diverged)
+        client.set_terminated(run_id, "FAILED" if outcome.diverged else "FINISHED")
 
     def _open(self, name: str, tags: dict[str, str], found: str) -> str:
         """Open the run that a condition finds, or a new one."""

@@ -13,7 +13,7 @@ from filelock import FileLock
 from pydantic import BaseModel
 
 from dpok_pipeline.algorithms.train import train
-from dpok_pipeline.errors import InputError
+from dpok_pipeline.errors import Diverged, InputError
 from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.files.fingerprint import fingerprint
 from dpok_pipeline.pipelines.models import (
@@ -80,16 +80,19 @@ class Outcome(BaseModel, frozen=True, extra="forbid"):
     """What a trial has come to.
 
     Attributes:
-        scores: Mean of each scorer over the images drawn, by the scorer's name, and `saturation`.
+        scores: Mean of each scorer over the images drawn, by the scorer's name, and `saturation`;
+            empty if the training has diverged.
         images: Number of images that it has learned from.
         seconds: Seconds that it took, the drawing of an offline method's images not counted.
         curve: Mean reward of each rollout; empty where there are none.
+        diverged: How the training has diverged; empty if it has not.
     """
 
     scores: dict[str, float]
     images: int
     seconds: float
     curve: list[float] = []
+    diverged: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,33 +125,44 @@ class Trial:
         return fingerprint({**self._inputs, **self._trained(length=True), "drawn": self.drawn})
 
     def run(self) -> Outcome:
-        """Train, draw, score.
+        """Train, draw, score. A training that diverges is an outcome, too: a sweep goes on.
 
         Raises:
             Stopped: SIGINT or SIGTERM came; the state is saved.
         """
-        from dpok_pipeline.diffusion.lora import detach_lora, load_lora
-
         model = open_model(self.models.base_model, self.models.compute)
         if self.setup.method is None:
             return Outcome(scores=self._score(model), images=0, seconds=0.0)
-        started = time.monotonic()
-        waited, result = self._train(model)
+        samples = Path() if self.setup.method.online else self._samples(model)
+        started, diverged = time.monotonic(), ""
+        try:
+            scores, curve = self._train_and_score(model, samples)
+        except Diverged as fault:
+            scores, curve = {}, []
+            diverged = str(fault).partition("; ")[0]  # What follows is advice on a single run.
+        return Outcome(
+            scores=scores,
+            images=self.setup.trained_images,
+            seconds=round(time.monotonic() - started, 1),
+            curve=curve,
+            diverged=diverged,
+        )
+
+    def _train_and_score(
+        self, model: DiffusionModel, samples: Path
+    ) -> tuple[dict[str, float], list[float]]:
+        """Return the scores, and the mean reward of each rollout."""
+        from dpok_pipeline.diffusion.lora import detach_lora, load_lora
+
+        result = self._train(model, samples)
         load_lora(model.unet, result.lora_folder)
         try:
             scores = self._score(model)
         finally:
             detach_lora(model.unet)
-        curves = result.curves
-        rollouts: list[float] = []
-        if "reward/mean" in curves:
-            rollouts = curves["reward/mean"].dropna().round(4).tolist()
-        return Outcome(
-            scores=scores,
-            images=self.setup.trained_images,
-            seconds=round(time.monotonic() - started - waited, 1),
-            curve=rollouts,
-        )
+        if "reward/mean" not in result.curves:
+            return scores, []
+        return scores, result.curves["reward/mean"].dropna().round(4).tolist()
 
     @property
     def _inputs(self) -> dict[str, Any]:
@@ -192,30 +206,26 @@ class Trial:
             folders.append(self.work / f"samples_{self.experiment}_{drawn}")
         return folders
 
-    def _train(self, model: DiffusionModel) -> tuple[float, TrainingResult]:
-        """Return the seconds that an offline method has waited for its images, and the result."""
+    def _train(self, model: DiffusionModel, samples: Path) -> TrainingResult:
+        """Train, an offline method on the images that lie in `samples`."""
         method = self.setup.method
         assert method is not None
-        folder, *others = self.folders
-        started = time.monotonic()
-        samples = self._samples(model, others[0]) if others else Path()
-        waited = time.monotonic() - started
-        result = train(
+        return train(
             method,
             model,
             self.prompts,
             sampling=self.setup.sampling,
             load_reward=lambda: open_scorer(self.models.reward, self.models.compute),
             find_samples=lambda: samples,
-            work_dir=folder,
-            first_samples=self.setup.trained_images if others else None,
+            work_dir=self.folders[0],
+            first_samples=None if method.online else self.setup.trained_images,
         )
-        return waited, result
 
-    def _samples(self, model: DiffusionModel, folder: Path) -> Path:
+    def _samples(self, model: DiffusionModel) -> Path:
         """Draw an offline method's images, once for all trials that learn from the same ones."""
         from dpok_pipeline.algorithms.sft.generation import generate_samples
 
+        folder = self.folders[1]
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Another worker may be about to draw the same ones.
         with FileLock(turns(folder)):
@@ -233,7 +243,8 @@ class Trial:
         """Score images of the model as it is, on the noise of all trials.
 
         Raises:
-            InputError: A scorer gave no image a finite score.
+            InputError: A scorer gave no image of the base model a finite score.
+            Diverged: It gave none of a trained model's.
         """
         import torch
 
@@ -252,7 +263,8 @@ class Trial:
         }
         means = score_columns(images, texts, scorers).mean()
         if means.isna().any():
-            raise InputError(
+            kind = InputError if self.setup.method is None else Diverged
+            raise kind(
                 f"scorers.{means.index[means.isna()][0]}: no image of {self.experiment} has a "
                 "finite score; correct the scorer"
             )

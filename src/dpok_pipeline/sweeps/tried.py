@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dpok_pipeline.runs.params import write_value
-from dpok_pipeline.sweeps.search import Candidate, Verdict
+from dpok_pipeline.sweeps.search import HOPELESS, Candidate, Verdict
 from dpok_pipeline.sweeps.space import Setting
 from dpok_pipeline.sweeps.trial import Outcome
 
@@ -51,8 +51,18 @@ class Tried:
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """Mean of each score over experiments and seeds, which weigh alike."""
+        """Mean of each score over experiments and seeds, which weigh alike.
+
+        Empty if a trial has diverged: a setting that cannot be relied on is not one to choose.
+        """
+        if self.diverged:
+            return {}
         return mean_scores(self.outcomes.values())
+
+    @cached_property
+    def diverged(self) -> str:
+        """How the first of its trials that has diverged has done so; empty if none has."""
+        return next((one.diverged for one in self.outcomes.values() if one.diverged), "")
 
     @cached_property
     def base_scores(self) -> dict[str, float]:
@@ -62,6 +72,8 @@ class Tried:
     @cached_property
     def verdict(self) -> Verdict:
         """What the search is told."""
+        if self.diverged:
+            return Verdict(-HOPELESS, HOPELESS)
         excess = sum(
             max(self.base_scores[name] - self.scores[name] - fall, 0.0)
             for name, fall in self.aim.guards.items()
@@ -70,7 +82,12 @@ class Tried:
 
     @property
     def by_seed(self) -> list[float]:
-        """The objective's mean over the experiments for each seed, in the seeds' order."""
+        """The objective's mean over the experiments for each seed, in the seeds' order.
+
+        Empty if a trial has diverged.
+        """
+        if self.diverged:
+            return []
         seeds = dict.fromkeys(seed for _, seed in self.outcomes)
         return [
             mean_scores(one for place, one in self.outcomes.items() if place[1] == seed)[
@@ -95,12 +112,13 @@ class Tried:
             "number": self.number,
             **self.candidate.setting,
             "images": self.images,
-            **self.scores,
+            **{name: self.scores.get(name) for name in self.base_scores},
             **{f"{name}_base": score for name, score in self.base_scores.items()},
-            "too_low_by": self.verdict.excess,
-            "lowest_seed": min(self.by_seed),
-            "highest_seed": max(self.by_seed),
+            "too_low_by": None if self.diverged else self.verdict.excess,
+            "lowest_seed": min(self.by_seed, default=None),
+            "highest_seed": max(self.by_seed, default=None),
             "seconds": round(self.seconds, 1),
+            "diverged": self.diverged,
         }
 
 

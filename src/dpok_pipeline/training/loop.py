@@ -19,7 +19,7 @@ from dpok_pipeline.diffusion.compiled import check_gradients
 from dpok_pipeline.diffusion.config import LoRAConfig
 from dpok_pipeline.diffusion.lora import attached_lora, save_lora
 from dpok_pipeline.diffusion.noise import derive_seed
-from dpok_pipeline.errors import InputError
+from dpok_pipeline.errors import Diverged
 from dpok_pipeline.files.locks import locked
 from dpok_pipeline.team.slices import Slices
 from dpok_pipeline.team.torch_team import current_team
@@ -286,10 +286,10 @@ def _give_up_after_skipped(step: Step, config: CheckpointConfig, store: Checkpoi
     """End a run whose updates are skipped again and again.
 
     Raises:
-        InputError: There were too many in a row.
+        Diverged: There were too many in a row.
     """
     if step.skipped_in_a_row >= config.stop_after_skipped:
-        raise InputError(
+        raise Diverged(
             f"{step.skipped_in_a_row} updates in a row were skipped, the last because "
             f"{step.why_skipped}; {store.newest()}; correct or remove that prompt, or try a lower "
             "learning_rate, compute.precision float32 or another reward_model: each of these "
