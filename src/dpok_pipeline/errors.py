@@ -11,5 +11,9 @@ class InputError(ValueError):
     """
 
 
+class MissingSource(InputError):
+    """A file or folder of prompts that the configuration names and that is not there."""
+
+
 class Diverged(InputError):
     """A training that has come to nothing finite; a sweep goes on with the next setting."""

@@ -127,10 +127,13 @@ def test_prompts_that_have_changed_since_they_were_prepared(
     source.write_text(text.replace("a green cat", "a green rabbit"))
     try:
         line = error_of(kedro_run("--pipelines", "rl_training"))
+        source.write_text(text.replace("a green cat", "a green rabbit\n  - no list"))
+        broken = error_of(kedro_run("--pipelines", "rl_training"))
     finally:
         source.write_text(text)
     assert "prompts: made from other sources than the catalog names now" in line
     assert "kedro run --pipelines prompt_preparation" in line
+    assert "paper.yml" in broken
 
 
 def test_a_table_of_prompts_that_is_asked_for_is_taken(

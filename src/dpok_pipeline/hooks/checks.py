@@ -14,13 +14,15 @@ from kedro.pipeline import Pipeline
 from dpok_pipeline.algorithms.methods import Method
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.diffusion.config import SamplingConfig
-from dpok_pipeline.errors import InputError
+from dpok_pipeline.errors import InputError, MissingSource
 from dpok_pipeline.files.fingerprint import changes
 from dpok_pipeline.pipelines.origins import made_of_prompts
 from dpok_pipeline.training.config import GenerationConfig
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 
 def present_prompts(pipeline: Pipeline, catalog: CatalogProtocol) -> pd.DataFrame:
@@ -62,9 +64,17 @@ def _check_sources(table: pd.DataFrame, catalog: CatalogProtocol) -> None:
     from dpok_pipeline.pipelines.prompt_preparation.nodes import prepare_prompts
 
     try:
-        present = prepare_prompts(catalog.load("prompt_sources"), catalog.load("base_model"))
-    except (InputError, DatasetError):
-        return  # The table is all that is needed; its sources may lie on another machine.
+        sources, base_model = catalog.load("prompt_sources"), catalog.load("base_model")
+    except DatasetError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, MissingSource):
+            cause = cause.__cause__  # Kedro has put its own words around it.
+        if cause is None:
+            raise
+        # The table is all that is needed; its sources may lie on another machine.
+        logger.warning("prompts: not compared with their sources, %s", cause)
+        return
+    present = prepare_prompts(sources, base_model)
     before, now = ({"prompts": _rows(rows)} for rows in (table, present))
     differences = list(changes(before, now))
     if differences:

@@ -42,14 +42,23 @@ class PreconditionHooks:
         """Refuse a misspelt group; the fields in it are checked by their types."""
         loader = context.config_loader
         files = loader.files
-        known = files.base_keys["parameters"] | files.references("runtime_params") | {*DERIVED}
-        parameters = loader["parameters"]
+        parameters, given = loader["parameters"], set(loader.runtime_params or {})
+        known = files.base_keys["parameters"] | {*DERIVED}
+        typed_only = files.references("runtime_params") - known
+        known |= typed_only & given
         for name in parameters:
+            if name in typed_only - given:
+                raise InputError(
+                    f"{PARAMETERS}: {name} is read from the command line alone; remove it here and "
+                    f"give `--params {name}={parameters[name]}`"
+                )
             if name not in known and name not in selection.current().experiments:
                 raise InputError(_unknown_parameter(name, known))
         resume = parameters.get("resume")
         if resume not in RESUME:
             raise InputError(f"{PARAMETERS}: resume is {resume!r}: give auto or never")
+        if "training_seed" in given:
+            _check_seeds(parameters)
         WorkFolders.of(context)  # This refuses a data folder that cannot be one.
         with suppress(MissingConfigException):
             # An environment that drops a kind of method has no nodes of that kind.
@@ -85,6 +94,25 @@ class PreconditionHooks:
         check_sample_number(pipeline, catalog, prompts)
         check_origins(pipeline, catalog, prompts)
         open_models(pipeline, catalog, prompts)
+
+
+def _check_seeds(parameters: dict[str, Any]) -> None:
+    """Refuse a training seed that some training does not take, because it has one of its own.
+
+    Runs that are meant to differ by their seed would be the same run, and count as several.
+    """
+    asked = parameters["training_seed"]
+    seeds: dict[str, Any] = {
+        f"method {one.name}": one.training.seed for one in selection.current().methods
+    }
+    if isinstance(generation := parameters.get("sample_generation"), dict):
+        seeds["sample_generation"] = generation.get("seed")
+    for place, seed in seeds.items():
+        if seed != asked:
+            raise InputError(
+                f"--params training_seed={asked}: {place} has a seed of its own, {seed}; remove "
+                "`seed` from its settings in conf/*/parameters*.yml or methods*.yml"
+            )
 
 
 def _all_nodes() -> set[Node]:

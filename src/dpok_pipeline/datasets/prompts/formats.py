@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpok_pipeline.datasets.prompts.rows import PromptRow, make_row
-from dpok_pipeline.errors import InputError
+from dpok_pipeline.errors import InputError, MissingSource
 from dpok_pipeline.files.yaml_files import parse_yaml
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def read_cub(source: PromptSource, path: Path) -> Iterator[PromptRow]:
     The category is CLASS.
     """
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder; give the folder of CUB's class folders")
+        raise MissingSource(f"{path}: no such folder; give the folder of CUB's class folders")
     files = sorted(path.rglob("*.txt"))
     if not files:
         raise InputError(f"{path}: no .txt file in it; give the folder of CUB's class folders")
@@ -194,6 +194,8 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise InputError(f"{path}, line {line}: not UTF-8 text; convert the file") from None
+    except FileNotFoundError:
+        raise MissingSource(f"{path}: no such file or directory; correct prompt_sources") from None
     except OSError as error:
         reason = error.strerror or "cannot be read"
         raise InputError(f"{path}: {reason.lower()}; correct prompt_sources") from None
