@@ -322,6 +322,14 @@ def test_levels_are_named_for_the_tracker(comparison):
     assert not any(" " in name for name in metrics)
 
 
+def test_a_method_of_some_experiments_has_no_level_over_all():
+    """A mean over the prompts that it has would stand beside means over others."""
+    scores, _ = make_scores(("color", "count"), images=8)
+    some = scores[(scores["method"] != "sft") | (scores["experiment"] == "color")]
+    metrics = level_metrics(compare_all(some, replicates=50), ["base", "sft", "dpok"])
+    assert {name.split("/")[2] for name in metrics} == {"base", "dpok"}
+
+
 def test_units_sum_up(comparison):
     (joint,) = units(comparison)
     assert joint.title == "Mean over prompts"

@@ -122,3 +122,13 @@ def test_the_pipelines_found_by_kedro_are_those_of_the_folders() -> None:
         "prompt_preparation", "sample_generation", "sft_training", "rl_training", "evaluation",
         "world_building",
     }  # fmt: skip
+
+
+def test_whatever_is_compared_anew_is_described_and_reported_anew(three_methods: None) -> None:
+    """Else a report would show new numbers beside the pictures and settings of old LoRAs."""
+    after = evaluation().from_nodes("color.compare_methods_node")
+    names = {node.name for node in after.nodes}
+    assert {
+        f"color.{name}_node" for name in ("describe_making", "gather_report_parts", "write_report")
+    } <= names
+    assert "color.base.images" in after.inputs()  # so that their settings are looked at

@@ -47,6 +47,16 @@ def test_every_method_has_its_means_over_training_prompts(
     assert metrics["judge/dpok"] == pytest.approx((color + count) / 2, abs=1e-4)
 
 
+def test_a_method_of_some_experiments_has_no_mean_over_all(scores: pd.DataFrame) -> None:
+    others = (scores["method"] != "sft") | (scores["experiment"] == "color")
+    comparison = compare_all(scores[others], replicates=20)
+    metrics = headline_metrics(comparison, METHODS)
+    assert "color/reward/sft" in metrics
+    assert not {"reward/sft", "count/reward/sft"} & set(metrics)
+    assert "reward/dpok" in metrics
+    assert "reward/sft" not in headline_columns(comparison, METHODS)
+
+
 def test_a_reward_of_the_users_own_is_the_reward(scores: pd.DataFrame) -> None:
     mine = compare_all(scores.assign(reward=1.5), replicates=20)
     metrics = headline_metrics(mine, METHODS)

@@ -113,10 +113,13 @@ def measured_contrasts(
 
 
 def level_metrics(comparison: pd.DataFrame, methods: Sequence[str]) -> dict[str, float]:
-    """Name each method's level as a metric: `evaluation/train/dpok/image_reward`."""
-    levels = comparison[comparison["quantity"].isin(methods)]
-    columns = ["split", "quantity", "metric", "mean"]
+    """Name each method's level as a metric: `evaluation/train/dpok/image_reward`.
+
+    A method that only some of the prompts have has no level: it would be one over other prompts.
+    """
     return {
-        f"evaluation/{split}/{method}/{metric}": float(mean)
-        for split, method, metric, mean in levels[columns].itertuples(index=False)
+        f"evaluation/{split}/{quantity}/{metric}": estimate.mean
+        for split in splits(comparison)
+        for (metric, quantity), estimate in overall(comparison, split).items()
+        if quantity in methods
     }

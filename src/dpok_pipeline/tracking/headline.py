@@ -40,7 +40,8 @@ def headline_metrics(comparison: pd.DataFrame, methods: Sequence[MethodLabel]) -
         methods: The base model and all methods.
 
     Returns:
-        The means, rounded so that a table of runs can be read.
+        The means, rounded so that a table of runs can be read. A method that has not all prompts
+        has no mean over them: it would stand beside means over others.
     """
     names, shown = short_names(comparison), [method.name for method in methods]
     rows = comparison[
@@ -52,7 +53,9 @@ def headline_metrics(comparison: pd.DataFrame, methods: Sequence[MethodLabel]) -
     parts = {"": rows} | {f"{name}/": part for name, part in rows.groupby("experiment")}
     found = {}
     for place, part in parts.items():
-        means = part.groupby(["metric", "quantity"])["mean"].mean().to_dict()
+        prompts = part[["experiment", "prompt_id"]].drop_duplicates()
+        groups = part.groupby(["metric", "quantity"])["mean"]
+        means = groups.mean()[groups.size() == len(prompts)].to_dict()
         for name, short in names.items():
             for method in shown:
                 if (name, method) in means:
@@ -63,8 +66,10 @@ def headline_metrics(comparison: pd.DataFrame, methods: Sequence[MethodLabel]) -
 
 def headline_columns(comparison: pd.DataFrame, methods: Sequence[MethodLabel]) -> list[str]:
     """List the metrics that belong side by side in a table of runs, in that order."""
+    known = headline_metrics(comparison, methods)
     shown = [method.name for method in measured(comparison, methods)]
-    return [f"{name}/{method}" for name in short_names(comparison).values() for method in shown]
+    names = [f"{name}/{method}" for name in short_names(comparison).values() for method in shown]
+    return [name for name in names if name in known]
 
 
 def saved_view(columns: Sequence[str], now: int) -> str:

@@ -82,7 +82,7 @@ def part(experiment: str, recipe: str = "one") -> ReportParts:
     scored = scores(experiment, recipe=recipe)
     curves = [pd.DataFrame({"step": [1]}), pd.DataFrame({"step": [1]})]
     return gather_report_parts(
-        COMPARISON, Task(experiment=experiment), {"Run": {}},
+        COMPARISON, Task(experiment=experiment), pd.DataFrame(), {"Run": {}},
         *scored, *turned(embeddings(scored)), *curves, None, filmstrip(),
     )  # fmt: skip
 

@@ -119,12 +119,21 @@ def describe_making(
     sampling: SamplingConfig,
     generation: GenerationConfig,
     evaluation: EvaluationConfig,
+    compared: pd.DataFrame,
     *images: Shards,
 ) -> Sections:
     """Describe how an experiment was made: parameters, versions, machine, commit.
 
     The settings of each method are those that its LoRA was trained with, which stand beside its
     images. The configuration may have changed since.
+
+    Args:
+        sampling: How images are drawn.
+        generation: How SFT's data is made.
+        evaluation: How methods are compared.
+        compared: The comparison. Nothing of it is described, but whatever is compared anew has to
+            be described anew.
+        images: Images of base model and methods.
     """
     from dpok_pipeline.report.provenance import collect_provenance
 
@@ -145,6 +154,7 @@ def describe_making(
 def gather_report_parts(
     config: ComparisonConfig,
     task: Task,
+    compared: pd.DataFrame,
     provenance: Sections,
     *tables: Shards | pd.DataFrame | None,
 ) -> ReportParts:
@@ -153,6 +163,8 @@ def gather_report_parts(
     Args:
         config: Labels and order of the methods.
         task: The node's task, which names the experiment.
+        compared: The comparison. Reports have one of their own, but whatever is compared anew has
+            to be bundled anew, or its report would show other images.
         provenance: Description of how the experiment was made.
         tables: Images of base model and methods, their scores, their embeddings, the methods'
             curves, and their filmstrips; None for a method that was trained without one.
