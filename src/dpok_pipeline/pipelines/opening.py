@@ -14,6 +14,8 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from dpok_pipeline.datasets.models import NamedDataset
+from dpok_pipeline.errors import InputError
+from dpok_pipeline.evaluation.names import training_reward
 from dpok_pipeline.pipelines.models import (
     SMALLER,
     ComputeConfig,
@@ -22,6 +24,7 @@ from dpok_pipeline.pipelines.models import (
     open_model,
     open_scorer,
     open_tokenizer,
+    scorer_identity,
 )
 
 if TYPE_CHECKING:
@@ -46,8 +49,9 @@ def open_models(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFr
         prompts: The prompts table; a reward of the user's own is tried with its first texts.
 
     Raises:
-        InputError: A model cannot be opened, a reward of the user's own fails, or the base model's
-            noise schedule has fewer steps than sampling takes.
+        InputError: A model cannot be opened, a reward of the user's own fails, the base model's
+            noise schedule has fewer steps than sampling takes, or reports would take another scorer
+            for what training maximises.
     """
     forget_models()  # files may have changed since an earlier command of this process
     names = sorted(name for name in pipeline.inputs() if _is_model(catalog, name))
@@ -66,6 +70,27 @@ def open_models(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFr
             scorers = loaded if isinstance(loaded, dict) else {name: loaded}
             for key, spec in scorers.items():
                 _open_scorer(key, spec, compute, list(prompts["text"][:2]), side)
+    if "scorers" in names:
+        _check_maximised(catalog)
+
+
+def _check_maximised(catalog: CatalogProtocol) -> None:
+    """Refuse scorers of which reports would take another for what training maximises.
+
+    Raises:
+        InputError: The scorer that stands for the reward is none like it.
+    """
+    scorers = catalog.load("scorers")
+    name = training_reward(scorers)
+    if name not in scorers or not catalog.exists("reward_model"):
+        return
+    shown, maximised = map(scorer_identity, (scorers[name], catalog.load("reward_model")))
+    # Either may compute in a number type of its own.
+    if {**shown, "precision": ""} != {**maximised, "precision": ""}:
+        raise InputError(
+            f"scorers.{name}: reports show it as what training maximises, and reward_model is "
+            "another; add `reward` to scorers in conf/*/catalog*.yml, with reward_model's fields"
+        )
 
 
 def _is_model(catalog: CatalogProtocol, name: str) -> bool:
