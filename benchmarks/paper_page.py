@@ -15,8 +15,11 @@ from kedro.utils import find_kedro_project
 from benchmarks import paper_results
 from dpok_pipeline.commands.errors import one_line_errors
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.lineage.records import read_record
 
 PAGE = Path("docs", "stable_diffusion.md")
+#: The preset of runs that name none, see conf/paper/experiments.yml.
+DEFAULT = "official_code"
 
 
 def fill_paper_page(project: Path, env: str, preset: str) -> str:
@@ -31,7 +34,8 @@ def fill_paper_page(project: Path, env: str, preset: str) -> str:
         The table as it now stands.
 
     Raises:
-        InputError: There is no such preset, or nothing of it has been evaluated.
+        InputError: There is no such preset, nothing of it has been evaluated, or what has been was
+            of another preset.
     """
     if preset not in paper_results.PRESETS:
         known = ", ".join(paper_results.PRESETS)
@@ -41,7 +45,10 @@ def fill_paper_page(project: Path, env: str, preset: str) -> str:
     parameters = {"preset": preset}
     with KedroSession.create(project, env=env, runtime_params=parameters) as session:
         catalog = session.load_context().catalog
-        comparisons = {name: catalog.load(name) for name in names if catalog.exists(name)}
+        known = sorted(name for name in names if catalog.exists(name))
+        for name in known:
+            _check_preset(name, Path(catalog.get(name)._get_load_path()).parent, preset)
+        comparisons = {name: catalog.load(name) for name in known}
     numbers = paper_results.our_numbers(preset, comparisons)
     if not numbers:
         raise InputError(
@@ -54,14 +61,25 @@ def fill_paper_page(project: Path, env: str, preset: str) -> str:
     return filled.partition(paper_results.BEGIN)[2].partition(paper_results.END)[0].strip()
 
 
+def _check_preset(name: str, folder: Path, preset: str) -> None:
+    """Refuse a comparison of another preset: presets of the same prompts share their datasets."""
+    record = read_record(folder)
+    made = preset if record is None else record.command.parameters.get("preset", DEFAULT)
+    if made != preset:
+        raise InputError(
+            f"{name}: the newest one is of preset {made}; give `--preset {made}`, or run preset "
+            f"{preset} again"
+        )
+
+
 def main() -> None:
     """Fill the page of the project in the current folder, and print its table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.paper_page", description=__doc__)
     parser.add_argument("--env", default="paper", help="environment that was run; paper otherwise")
     parser.add_argument(
         "--preset",
-        default="official_code",
-        help=f"preset that it was run with: {', '.join(paper_results.PRESETS)}; official_code "
+        default=DEFAULT,
+        help=f"preset that it was run with: {', '.join(paper_results.PRESETS)}; {DEFAULT} "
         "otherwise",
     )
     arguments = parser.parse_args()

@@ -118,6 +118,7 @@ def test_our_numbers_go_beside_the_papers(
     ("preset", "message"),
     [
         ("coco", "coco.comparison: nothing of preset coco has been evaluated in env paper"),
+        ("paper_reading", "location.comparison: the newest one is of preset official_code; give"),
         ("low_memory", "--preset low_memory: the paper has no numbers for it; there are official"),
     ],
 )

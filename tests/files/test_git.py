@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dpok_pipeline.files.git import Commit, describe_commit
+from dpok_pipeline.files.git import Commit, describe_commit, describe_run_commit
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -56,3 +56,28 @@ def test_no_commit_outside_git_or_without_git(
     assert describe_commit(outside) is None
     monkeypatch.setenv("PATH", "")
     assert describe_commit(checkout) is None
+
+
+def test_settings_that_git_ignores_are_changes_of_the_runs_that_read_them(checkout: Path) -> None:
+    (checkout / ".gitignore").write_text("conf/local/**\n")
+    git(checkout, "add", ".gitignore")
+    git(checkout, "commit", "--quiet", "--message", "ignore")
+    local = checkout / "conf" / "local"
+    local.mkdir(parents=True)
+    (local / "credentials.yml").write_text("mlflow: {}\n")
+    (local / "mlflow.yml").write_text("server: {}\n")
+
+    def dirty(env: str | None) -> bool:
+        commit = describe_run_commit(checkout, env)
+        assert commit is not None
+        return commit.dirty
+
+    assert not dirty(None)
+    (local / "parameters_mine.yml").write_text("rl_training: {kl_weight: 0.5}\n")
+    assert dirty(None)
+    assert dirty("local")
+    assert not dirty("paper")
+    (local / "parameters_mine.yml").unlink()
+    (local / "deeper").mkdir()
+    (local / "deeper" / "catalog.yml").write_text("scorers: {}\n")
+    assert dirty(None)

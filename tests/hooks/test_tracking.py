@@ -67,7 +67,7 @@ def test_the_commit_is_logged_in_a_checkout(
     tracked: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = SimpleNamespace(sha="0" * 40, dirty=True)
-    monkeypatch.setattr(mlflow_runs, "describe_commit", lambda folder: commit)
+    monkeypatch.setattr(mlflow_runs, "describe_run_commit", lambda folder, env: commit)
     tracked.run()
     tags = tracked.runs[0].data.tags
     assert (tags["git.sha"], tags["git.dirty"]) == ("0" * 40, "true")

@@ -113,7 +113,7 @@ def test_the_newest_version_and_an_older_one(show: Show) -> None:
         assert shown.startswith(f"prompts  {version}")
         assert "All of these 2 files and folders are as they were." in shown
     assert f"git checkout {'a' * 40}\n" in show(f"{PROMPTS}:{OLD}")
-    assert f"git checkout {'a' * 40}  # it had uncommitted changes" in show(PROMPTS)
+    assert f"git checkout {'a' * 40}  # it had changes or settings" in show(PROMPTS)
 
 
 def test_the_chain_leads_to_the_version_that_was_read(show: Show, project: Path) -> None:

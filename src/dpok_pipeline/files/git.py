@@ -6,13 +6,16 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+#: Settings of a user's own, which git ignores, and what of them no artifact depends on.
+LOCAL, LOCAL_ENV, NO_SETTINGS = "conf/local", "local", ("credentials*", "logging*", "mlflow*")
+
 
 class Commit(NamedTuple):
     """The commit that a folder has checked out.
 
     Attributes:
         sha: Full hexadecimal name of the commit.
-        dirty: Whether any file differs from the commit or is not part of it.
+        dirty: Whether any file differs from the commit or is not part of it, ignored ones aside.
     """
 
     sha: str
@@ -36,6 +39,25 @@ def describe_commit(folder: Path, *, results: Path | None = None) -> Commit | No
     leave_out = [] if results is None else [f":(exclude){results.as_posix()}"]
     changed = _run_git(folder, "status", "--porcelain", "--", ".", *leave_out)
     return Commit(sha, dirty=bool(changed))
+
+
+def describe_run_commit(project: Path, env: str | None) -> Commit | None:
+    """Look up the commit that a run was made from; settings that git ignores are changes, too.
+
+    Args:
+        project: The project's folder.
+        env: Environment of the run; None is Kedro's default, which reads `conf/local`.
+
+    Returns:
+        The commit; None as of `describe_commit`.
+    """
+    commit = describe_commit(project)
+    if commit is None or env not in (None, LOCAL_ENV):
+        return commit
+    leave_out = [f":(exclude,glob){LOCAL}/**/{name}" for name in NO_SETTINGS]
+    ignored = ("ls-files", "--others", "--ignored", "--exclude-standard")
+    settings = _run_git(project, *ignored, "--", f"{LOCAL}/*.yml", f"{LOCAL}/*.yaml", *leave_out)
+    return commit._replace(dirty=commit.dirty or bool(settings))
 
 
 def _run_git(folder: Path, *arguments: str) -> str | None:

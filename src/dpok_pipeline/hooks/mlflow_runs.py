@@ -12,7 +12,7 @@ from typing import Any
 from dpok_pipeline.configuration.tracking import FILES, TrackingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.fingerprint import flatten
-from dpok_pipeline.files.git import describe_commit
+from dpok_pipeline.files.git import describe_run_commit
 from dpok_pipeline.pipelines.mlflow_store import JOURNAL, NOTE, PARENT, client_of
 from dpok_pipeline.pipelines.task import TrackerAddress
 from dpok_pipeline.tracking.headline import run_note
@@ -48,7 +48,8 @@ def open_run(
     tags = {key: str(run_params[key]) for key in OPTIONS if run_params.get(key)}
     tags |= {"command": command, "mlflow.source.name": command, "mlflow.source.type": "LOCAL"}
     tags |= {"mlflow.user": _user(), **about(run_params)}
-    if (commit := describe_commit(Path(run_params["project_path"]))) is not None:
+    project, env = Path(run_params["project_path"]), run_params.get("env")
+    if (commit := describe_run_commit(project, env)) is not None:
         tags |= {"git.sha": commit.sha, "git.dirty": str(commit.dirty).lower()}
         tags |= {"mlflow.source.git.commit": commit.sha}
     tags[NOTE] = run_note(command, tags)

@@ -17,7 +17,7 @@ from kedro.pipeline import Node
 from dpok_pipeline.configuration.tracking import TrackingConfig, read_tracking
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.fingerprint import fingerprint, flatten
-from dpok_pipeline.files.git import describe_commit
+from dpok_pipeline.files.git import describe_run_commit
 from dpok_pipeline.lineage.again import command_of
 from dpok_pipeline.lineage.chain import Archive
 from dpok_pipeline.lineage.links import Reported
@@ -240,7 +240,7 @@ def describe_command(run_params: Mapping[str, Any], project: Path) -> Command:
         run_params: Description of the run that Kedro passes to its hooks.
         project: The project's folder.
     """
-    commit = describe_commit(project)
+    commit = describe_run_commit(project, run_params.get("env"))
     return Command(
         text=shlex.join(["kedro", *sys.argv[1:]]),
         started=run_params["run_id"],

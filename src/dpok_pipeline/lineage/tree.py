@@ -176,7 +176,7 @@ def again(record: Record, by: str) -> list[str]:
     command = record.command
     lines = []
     if command.commit is not None:
-        remark = "  # it had uncommitted changes, which are not in git" if command.dirty else ""
+        remark = "  # it had changes or settings that are not in git" if command.dirty else ""
         lines.append(f"git checkout {command.commit}{remark}")
     if by == "mlflow":
         return [*lines, f"{command.text}  # the whole command: its inputs' versions are the newest"]
