@@ -136,6 +136,19 @@ def test_prompts_that_have_changed_since_they_were_prepared(
     assert "paper.yml" in broken
 
 
+@pytest.mark.parametrize(
+    "options", [("--from-nodes", "compare_experiments_node"), ("--only-missing-outputs",)]
+)
+def test_reports_of_other_settings(
+    kedro_run: Command, finished: Outcome, project: Path, options: tuple[str, ...]
+) -> None:
+    """Of what an experiment has told them, and of outputs that are left as they are."""
+    before = versions(project, "smoke")
+    line = error_of(kedro_run(*options, "--params", "rl_training.kl_weight=0.5"))
+    assert "color.dpok.images: made with other inputs: rl_training.kl_weight was 0.01" in line
+    assert versions(project, "smoke") == before
+
+
 def test_a_table_of_prompts_that_is_asked_for_is_taken(
     kedro_run: Command, finished: Outcome, project: Path
 ) -> None:

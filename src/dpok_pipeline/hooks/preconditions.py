@@ -92,7 +92,8 @@ class PreconditionHooks:
         prompts = present_prompts(pipeline, catalog)
         check_methods(pipeline, catalog, prompts)
         check_sample_number(pipeline, catalog, prompts)
-        check_origins(pipeline, catalog, prompts)
+        only_missing = bool(run_params["only_missing_outputs"])
+        check_origins(pipeline, catalog, prompts, only_missing=only_missing)
         open_models(pipeline, catalog, prompts)
 
 
