@@ -13,9 +13,11 @@ from filelock import FileLock
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.diffusion.base_model import describe_base_model
 from dpok_pipeline.diffusion.config import SamplingConfig
+from dpok_pipeline.errors import InputError
 from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.pipelines.models import ComputeConfig
 from dpok_pipeline.rewards.load import ScorerConfig
+from dpok_pipeline.sweeps import page as page_module
 from dpok_pipeline.sweeps import trial as trial_module
 from dpok_pipeline.sweeps.conductor import Conductor, Ground, Ledger
 from dpok_pipeline.sweeps.page import render_page
@@ -223,6 +225,45 @@ def test_settings_that_diverge_are_no_longer_tried_by_halving(
     assert rates == pytest.approx([1, 2, 3, 4, 1, 2, 2])
 
 
+def test_a_finalist_that_diverges_is_not_the_best(ground: Ground, tmp_path: Path) -> None:
+    class Late(Counted):
+        def _outcome(self, trial: Trial) -> Outcome:
+            outcome = super()._outcome(trial)
+            if outcome.images == ground.setup.trained_images:
+                return outcome.model_copy(update={"scores": {}, "curve": [], "diverged": "late"})
+            return outcome
+
+    tried = conduct(ground, tmp_path, Late(), "1e-3,2e-3,3e-3,4e-3", factor=2)
+    assert [one.number for one in ranked(tried)][:2] == [6, 5]
+    assert ranked(tried)[-1].diverged == "late"
+
+
+def test_a_rollout_that_was_skipped_moves_no_other(ground: Ground, tmp_path: Path) -> None:
+    class Skipping(Counted):
+        def _outcome(self, trial: Trial) -> Outcome:
+            skipped = trial.setup.method is not None and trial.setup.method.training.seed == 7001
+            curve = [0.0, None, 4.0] if skipped else [0.0, 1.0, 2.0]
+            return super()._outcome(trial).model_copy(update={"curve": curve})
+
+    tried = conduct(ground, tmp_path, Skipping(), "1e-3")
+    assert conduct(ground, tmp_path, Counted(), "1e-3")[0].outcomes == tried[0].outcomes
+    (line,) = page_module._curves(tried).data
+    assert line.y == (0.0, 1.0, 3.0)
+    assert line.x[-1] == ground.setup.trained_images
+
+
+def test_trials_leave_out_no_prompt(ground: Ground) -> None:
+    texts = tuple(f"a cat number {number}" for number in range(9))
+    with pytest.raises(InputError, match=r"color has 9 training prompts, .* give `--images 9`"):
+        replace(ground, prompts={"color": texts}).trials(Candidate({}))
+    sft = next(one for one in selection.current().methods if one.name == "sft")
+    many = replace(ground, prompts={"color": texts}, drawn=9)
+    many = replace(many, setup=replace(ground.setup, method=sft))
+    assert many.trials(Candidate({}))
+    with pytest.raises(InputError, match="a trial learns from 4 images; raise"):
+        many.trials(Candidate({}, 0.01))
+
+
 @pytest.mark.parametrize(("values", "word"), [("1e-3,2e-3,3e-3", "Best"), ("3e-3", "All have")])
 def test_the_report_says_what_has_diverged(
     ground: Ground, tmp_path: Path, values: str, word: str
@@ -260,6 +301,10 @@ def test_what_decides_a_trial_is_in_its_identity(ground: Ground) -> None:
 
     first = identity(ground)
     assert identity(ground) == first
+    method = ground.setup.method
+    assert method is not None
+    training = method.training.model_copy(update={"stop_after_skipped": 500})
+    patient = replace(ground.setup, method=method.model_copy(update={"training": training}))
     others = [
         identity(replace(ground, drawn=9)),
         identity(replace(ground, code="other")),
@@ -270,6 +315,7 @@ def test_what_decides_a_trial_is_in_its_identity(ground: Ground) -> None:
         ground.trials(Candidate({}))["color", 7001].identity,
         ground.trials(Candidate({}, 0.5))["color", 7000].identity,
         ground.base_trials(Candidate({}))["color"].identity,
+        identity(replace(ground, setup=patient)),
     ]
     assert len({first, *others}) == len(others) + 1
 

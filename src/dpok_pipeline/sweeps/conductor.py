@@ -55,8 +55,9 @@ class Ground:
         """
         changed = self.setup.changed(candidate.setting).shortened(candidate.share)
         assert changed.method is not None
-        for texts in self.prompts.values():
+        for experiment, texts in self.prompts.items():
             changed.method.training.check(changed.sampling, len(texts))
+            self._check_counts(experiment, len(texts), changed)
         title = describe(candidate.setting)
         return {
             (experiment, seed): self._trial(
@@ -65,6 +66,25 @@ class Ground:
             for experiment in self.prompts
             for seed in self.seeds
         }
+
+    def _check_counts(self, experiment: str, prompts: int, changed: Setup) -> None:
+        """Refuse trials that leave out some of the prompts.
+
+        Raises:
+            InputError: There are fewer images than prompts, to measure or to learn from.
+        """
+        if self.drawn < prompts:
+            raise InputError(
+                f"{experiment} has {prompts} training prompts, and trials are measured on "
+                f"{self.drawn} images; give `--images {prompts}` or more"
+            )
+        assert changed.method is not None
+        if not changed.method.online and changed.trained_images < prompts:
+            raise InputError(
+                f"{experiment} has {prompts} training prompts, and a trial learns from "
+                f"{changed.trained_images} images; raise sample_generation.images, or lower "
+                "--halving"
+            )
 
     def base_trials(self, candidate: Candidate) -> dict[str, Trial]:
         """Make those of the base model, sampled as the candidate's setting has it."""

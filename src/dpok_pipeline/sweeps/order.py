@@ -101,6 +101,13 @@ class Order:
         settings = self.settings()
         return halve(settings, self.halving) if self.halving else try_all(settings)
 
+    @property
+    def shortest(self) -> float:
+        """The share of a whole run that trials of the first round have."""
+        if not self.halving:
+            return 1.0
+        return float(self.halving) ** (1 - rounds_of(len(self.settings()), self.halving))
+
     def corners(self) -> list[Setting]:
         """List settings that show whether all of the search's can be made, before any work."""
         if self.search != "tpe":
@@ -147,7 +154,7 @@ def run_sweep(
     ground = _ground(order, catalog, data / WORK / "sweeps")
     aim = _aim(order, ground.models)
     for setting in order.corners():
-        ground.trials(Candidate(setting))
+        ground.trials(Candidate(setting, order.shortest))
     search = order.begin()
     _check_length(order)
     key = fingerprint({**_described(order, ground), "env": env or "", "aim": asdict(aim)})
@@ -162,7 +169,9 @@ def run_sweep(
     with (
         # Among the locks of runs, by which `kedro retention` knows what is going on.
         locked(work.runs / "sweeps" / name),
-        SweepTracker(tracking, f"sweep {name}", key, order.method, _parameters(order)) as tracker,
+        SweepTracker(
+            tracking, f"sweep {name}", key, order.method, env, _parameters(order)
+        ) as tracker,
         _runs(workers, address, ground.models) as runs,
     ):
         ledger = Ledger(data / SWEEPS / "trials")

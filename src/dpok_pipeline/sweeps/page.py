@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -187,7 +188,8 @@ def _curves(order: Sequence[Tried]) -> go.Figure:
     shown = [one for one in order if all(outcome.curve for outcome in one.outcomes.values())]
     for one, colour in zip(shown[:MOST_CURVES], PALETTE, strict=False):
         curves = [outcome.curve for outcome in one.outcomes.values()]
-        means = [sum(step) / len(step) for step in zip(*curves, strict=False)]
+        # A rollout that was skipped has no reward; the others of its place have.
+        means = pd.DataFrame(curves, dtype=float).mean().tolist()
         each = one.images / len(means)
         figure.add_scatter(
             x=[each * (place + 1) for place in range(len(means))],

@@ -25,6 +25,7 @@ class SweepTracker:
         name: Name of the sweep's run.
         key: What tells the sweep from all others.
         method: Name of the method.
+        env: The environment in use; None is the default.
         parameters: What the sweep was asked for, by name.
     """
 
@@ -34,9 +35,10 @@ class SweepTracker:
         name: str,
         key: str,
         method: str,
+        env: str | None,
         parameters: dict[str, str],
     ) -> None:
-        self._uri, self._method = config.tracking_uri, method
+        self._uri, self._method, self._env = config.tracking_uri, method, env
         client = connect(config.tracking_uri)
         self._experiment = experiment_id(client, config)
         self._run_id = self._open(name, {SWEEP: key, "method": method}, f"tags.{SWEEP} = '{key}'")
@@ -77,7 +79,7 @@ class SweepTracker:
         if best.diverged:
             return
         client_of(self._uri).set_tag(
-            self._run_id, "best", command(self._method, best.candidate.setting, None)
+            self._run_id, "best", command(self._method, best.candidate.setting, self._env)
         )
 
     def _note_trial(self, one: Tried, experiment: str, seed: int, outcome: Any) -> None:
@@ -102,7 +104,8 @@ class SweepTracker:
         costs = {"cost/seconds": outcome.seconds, "cost/images": outcome.images}
         self._log(run_id, {**outcome.scores, **gains, **costs}, step=0)
         for step, reward in enumerate(outcome.curve, start=1):
-            self._log(run_id, {"reward/mean": reward}, step)
+            if reward is not None:
+                self._log(run_id, {"reward/mean": reward}, step)
         if outcome.diverged:
             client.set_tag(run_id, "diverged", outcome.diverged)
         client.set_terminated(run_id, "FAILED" if outcome.diverged else "FINISHED")

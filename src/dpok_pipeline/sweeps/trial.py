@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from filelock import FileLock
 from pydantic import BaseModel
 
@@ -83,15 +84,17 @@ class Outcome(BaseModel, frozen=True, extra="forbid"):
         scores: Mean of each scorer over the images drawn, by the scorer's name, and `saturation`;
             empty if the training has diverged.
         images: Number of images that it has learned from.
-        seconds: Seconds that it took, the drawing of an offline method's images not counted.
-        curve: Mean reward of each rollout; empty where there are none.
+        seconds: Seconds that it took, the drawing of an offline method's images not counted; of a
+            run that went on from an interrupted or a shorter one, those since.
+        curve: Mean reward of each rollout, None for one that was skipped; empty where there are
+            none.
         diverged: How the training has diverged; empty if it has not.
     """
 
     scores: dict[str, float]
     images: int
     seconds: float
-    curve: list[float] = []
+    curve: list[float | None] = []
     diverged: str = ""
 
 
@@ -122,7 +125,11 @@ class Trial:
     @cached_property
     def identity(self) -> str:
         """Hash of all that decides the outcome."""
-        return fingerprint({**self._inputs, **self._trained(length=True), "drawn": self.drawn})
+        described = {**self._inputs, **self._trained(length=True), "drawn": self.drawn}
+        if self.setup.method is not None:
+            # It decides no number of a training, but whether there is one.
+            described["stop_after_skipped"] = self.setup.method.training.stop_after_skipped
+        return fingerprint(described)
 
     def run(self) -> Outcome:
         """Train, draw, score. A training that diverges is an outcome, too: a sweep goes on.
@@ -150,7 +157,7 @@ class Trial:
 
     def _train_and_score(
         self, model: DiffusionModel, samples: Path
-    ) -> tuple[dict[str, float], list[float]]:
+    ) -> tuple[dict[str, float], list[float | None]]:
         """Return the scores, and the mean reward of each rollout."""
         from dpok_pipeline.diffusion.lora import detach_lora, load_lora
 
@@ -162,7 +169,8 @@ class Trial:
             detach_lora(model.unet)
         if "reward/mean" not in result.curves:
             return scores, []
-        return scores, result.curves["reward/mean"].dropna().round(4).tolist()
+        rewards = result.curves["reward/mean"].round(4)
+        return scores, [None if pd.isna(reward) else float(reward) for reward in rewards]
 
     @property
     def _inputs(self) -> dict[str, Any]:

@@ -131,8 +131,13 @@ def mean_scores(outcomes: Iterable[Outcome]) -> dict[str, float]:
 
 
 def ranked(tried: Sequence[Tried]) -> list[Tried]:
-    """Sort from the best to the worst; those of a whole run come before all that had less."""
-    return sorted(tried, key=lambda one: (-one.candidate.share, *one.verdict.rank))
+    """Sort from the best to the worst; those of a whole run come before all that had less.
+
+    Those that have diverged come last, after however long a run.
+    """
+    return sorted(
+        tried, key=lambda one: (bool(one.diverged), -one.candidate.share, *one.verdict.rank)
+    )
 
 
 def describe(setting: Setting) -> str:
