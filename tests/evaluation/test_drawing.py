@@ -212,6 +212,20 @@ def test_batches_change_pixels_by_rounding_only(tiny_model: DiffusionModel, tmp_
     assert (whole - parts).abs().max() <= 1 / 255 + 1e-6
 
 
+def test_images_that_are_not_finite_are_refused_and_not_shown_as_black(
+    tiny_model: DiffusionModel, tmp_path: Path
+) -> None:
+    attach_lora(tiny_model.unet, LoRAConfig(rank=2), seed=0)
+    for parameter in lora_parameters(tiny_model.unet):
+        torch.nn.init.constant_(parameter, 1e25)
+    save_lora(tiny_model.unet, tmp_path / "lora", {})
+    detach_lora(tiny_model.unet)
+    says = "dpok of color, prompt 'a cat': 3 of 3 images are not finite"
+    with pytest.raises(InputError, match=says):
+        draw(tiny_model, tmp_path / "images", lora=tmp_path / "lora", method="dpok")
+    assert lora_layers(tiny_model.unet) == []
+
+
 def test_images_come_back_as_they_were_stored() -> None:
     images = torch.rand(2, 3, 5, 4)
     column = pd.Series([{"bytes": png_bytes(image), "path": None} for image in images])

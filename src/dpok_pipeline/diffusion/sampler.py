@@ -15,7 +15,7 @@ from dpok_pipeline.diffusion.denoising import DDIMTransitions, predict_noise
 from dpok_pipeline.diffusion.memory import halve_until_fits, in_parts
 from dpok_pipeline.diffusion.noise import draw, generator
 from dpok_pipeline.diffusion.prompt_encoder import encode
-from dpok_pipeline.errors import InputError
+from dpok_pipeline.errors import Diverged, InputError
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,23 @@ def _decode_batch(model: DiffusionModel, latents: Tensor) -> Tensor:
     with model.autocast():
         images: Tensor = model.vae.decode(scaled, return_dict=False)[0]
     return (images.float() / 2 + 0.5).clamp(0, 1)
+
+
+def check_finite(images: Tensor, whose: str) -> None:
+    """Refuse images that are not finite, which a file would show as black.
+
+    Args:
+        images: `(n, 3, H, W)`.
+        whose: What has drawn them, for the message.
+
+    Raises:
+        Diverged: One is not.
+    """
+    if broken := int((~images.flatten(1).isfinite().all(1)).sum()):
+        raise Diverged(
+            f"{whose}: {broken} of {len(images)} images are not finite; train with a lower "
+            "learning_rate, or compute in another number type (compute.precision)"
+        )
 
 
 def png_bytes(image: Tensor) -> bytes:

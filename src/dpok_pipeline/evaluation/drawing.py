@@ -21,7 +21,7 @@ from torch import Tensor
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import Precision, SamplingConfig
 from dpok_pipeline.diffusion.lora import WEIGHTS_NAME, detach_lora, load_lora, read_metadata
-from dpok_pipeline.diffusion.sampler import decode, png_bytes, sample
+from dpok_pipeline.diffusion.sampler import check_finite, decode, png_bytes, sample
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.config import EvaluationConfig
 from dpok_pipeline.evaluation.divergence import divergence_along
@@ -154,6 +154,7 @@ def _draw_prompt(
 ) -> pd.DataFrame:
     """Draw a method's images of one row of the prompts table."""
     images, kl = _images_and_kl(model, str(prompt["text"]), sampling, config, is_base)
+    check_finite(images, f"{method} of {prompt['experiment']}, prompt {prompt['text']!r}")
     return pd.DataFrame(
         {
             "experiment": prompt["experiment"],

@@ -252,11 +252,11 @@ class Trial:
 
         Raises:
             InputError: A scorer gave no image of the base model a finite score.
-            Diverged: It gave none of a trained model's.
+            Diverged: It gave none of a trained model's, or an image is not finite.
         """
         import torch
 
-        from dpok_pipeline.diffusion.sampler import decode, sample
+        from dpok_pipeline.diffusion.sampler import check_finite, decode, sample
         from dpok_pipeline.evaluation.scores import score_columns
 
         texts = list(itertools.islice(itertools.cycle(self.prompts), self.drawn))
@@ -265,6 +265,7 @@ class Trial:
                 model, texts, self.setup.sampling, seed=EVALUATION_SEED, indices=range(self.drawn)
             )
             images = decode(model, samples.latents)
+        check_finite(images, self.title)
         scorers = {
             name: open_scorer(spec, self.models.compute)
             for name, spec in self.models.scorers.items()

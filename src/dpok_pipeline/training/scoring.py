@@ -28,7 +28,7 @@ class Scores(NamedTuple):
     Attributes:
         rewards: `(n,)` float32 on the images' device, all finite.
         scored: `(n,)` bool, whether an image's own reward was finite; the other images have the
-            mean of these.
+            mean of their prompt's.
     """
 
     rewards: Tensor
@@ -41,7 +41,7 @@ class Scores(NamedTuple):
 
 
 def score_rewards(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Scores:
-    """Score a batch; an image without a finite reward gets the mean of the others.
+    """Score a batch; an image without a finite reward gets the mean of its prompt's others.
 
     Args:
         reward: The scorer; it is called for parts of the batch when memory runs out.
@@ -59,6 +59,8 @@ def score_rewards(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Sco
 def ask_in_parts(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Tensor:
     """Score a batch, and leave what is not finite as it is; `(n,)` on the images' device.
 
+    An image that is not finite itself has no reward, whatever the scorer makes of it.
+
     Args:
         reward: The scorer; it is called for parts of the batch when memory runs out.
         images: `(n, 3, H, W)` in [0, 1].
@@ -68,21 +70,26 @@ def ask_in_parts(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Tens
         InputError: The scorer failed or gave another shape, or does not fit in memory.
     """
     count = len(prompts)
-    return in_parts(
+    scores = in_parts(
         lambda part: ask(reward, images[part], prompts[part]).to(images.device),
         count,
         count,
         f"scoring images by {scorer_name(reward)} on {images.device}",
     )
+    return torch.where(images.flatten(1).isfinite().all(1), scores, torch.nan)
 
 
 def fill_missing(scores: Tensor, reward: Scorer, prompts: Sequence[str]) -> Scores:
-    """Give images without a finite reward the mean of the others.
+    """Give images without a finite reward the mean of their prompt's others.
+
+    Rewards of different prompts are not comparable: by a mean over all, an image of a difficult
+    prompt would be the best of its own. Where a prompt has no finite reward at all, its images have
+    the mean over all, so that none of them is preferred to another.
 
     Args:
         scores: What the scorer gave, `(n,)`.
         reward: The scorer, for messages.
-        prompts: n texts, for messages.
+        prompts: n texts.
 
     Raises:
         NoFiniteReward: No score is finite.
@@ -93,7 +100,12 @@ def fill_missing(scores: Tensor, reward: Scorer, prompts: Sequence[str]) -> Scor
             f"reward {scorer_name(reward)} gave no finite score for {_quoted(prompts)}; check its "
             "model files"
         )
-    return Scores(torch.where(finite, scores, scores[finite].mean()), finite)
+    filled = scores.clone()
+    for text in {text for text, known in zip(prompts, finite.tolist(), strict=True) if not known}:
+        same = torch.tensor([one == text for one in prompts], device=scores.device)
+        known = scores[same & finite]
+        filled[same & ~finite] = (known if len(known) else scores[finite]).mean()
+    return Scores(filled, finite)
 
 
 def not_finite(reward: str, rewards: Tensor, prompts: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.diffusion.lora import attach_lora, detach_lora, lora_layers
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.optimiser import LoRAOptimiser
-from dpok_pipeline.training.scoring import score_rewards
+from dpok_pipeline.training.scoring import fill_missing, score_rewards
 from tests.algorithms.support import (
     LORA,
     PROMPTS,
@@ -72,6 +72,28 @@ def test_a_reward_gets_less_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch
         score_rewards(reward, images, prompts)
 
 
+def test_an_image_without_a_reward_has_the_mean_of_its_prompts_others() -> None:
+    """By the mean over all, it would be the best image of a difficult prompt."""
+    prompts = ["hard", "hard", "hard", "easy", "easy", "lost", "lost"]
+    nan = torch.nan
+    given = torch.tensor([-2.0, -4.0, nan, 2.0, 4.0, nan, nan])
+    scores = fill_missing(given, Brightness(), prompts)
+    assert scores.rewards.tolist() == [-2, -4, -3, 2, 4, 0, 0]
+    assert scores.unscored == 3
+
+
+def test_an_image_that_is_not_finite_has_no_reward() -> None:
+    class Lenient(Brightness):
+        def score(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+            return super().score(images.nan_to_num(), prompts)
+
+    images = torch.full((3, 3, 4, 4), 0.5)
+    images[1, 0, 0, 0] = torch.nan
+    scores = score_rewards(Lenient(), images, ["A cat."] * 3)
+    assert scores.scored.tolist() == [True, False, True]
+    assert scores.rewards.tolist() == [0, 0, 0]
+
+
 def test_a_reward_keeps_no_activations() -> None:
     class Trainable(Brightness):
         weight = torch.ones((), requires_grad=True)
@@ -83,12 +105,13 @@ def test_a_reward_keeps_no_activations() -> None:
     score_rewards(Trainable(), torch.rand(2, 3, 4, 4), ["A cat."] * 2)
 
 
-def test_one_unscored_image_gets_the_others_mean(
+def test_one_unscored_image_gets_the_mean_of_its_prompt(
     tiny_model: DiffusionModel, tmp_path: Path
 ) -> None:
     scores = torch.tensor([1.0, torch.nan, 2.0, 3.0])
     result = run_dpok(tiny_model, tmp_path, reward=Wrong(scores), iterations=1)
-    assert result.curves["reward/mean"][0] == 2
+    # Of the two prompts the second has the other image, whose reward is 3.
+    assert result.curves["reward/mean"][0] == 2.25
 
 
 def test_updates_with_a_broken_gradient_are_skipped_and_counted(
