@@ -15,8 +15,9 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.config import EvaluationConfig
 from dpok_pipeline.files.fingerprint import changes
 from dpok_pipeline.pipelines.task import Task
-from dpok_pipeline.runs import identity
-from dpok_pipeline.runs.identity import code_in_memory, describe_run, hash_code, unchanged_code
+from dpok_pipeline.runs import code
+from dpok_pipeline.runs.code import hash_code
+from dpok_pipeline.runs.identity import code_in_memory, describe_run, unchanged_code
 from dpok_pipeline.training.config import GenerationConfig
 
 
@@ -71,7 +72,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("training", "hooks"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "module.py").write_text("RATE = 1\n")
-    monkeypatch.setattr(identity, "PACKAGE", tmp_path)
+    monkeypatch.setattr(code, "PACKAGE", tmp_path)
     code_in_memory.cache_clear()
     yield tmp_path
     code_in_memory.cache_clear()

@@ -13,6 +13,7 @@ import pytest
 
 from dpok_pipeline import __version__
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.runs.code import hash_code
 from dpok_pipeline.team.torch_team import Store
 from dpok_pipeline.workers import remote
 from dpok_pipeline.workers.door import Door
@@ -79,6 +80,7 @@ def test_teams_meet_where_nobody_else_is_heard() -> None:
         ({"folder": "/nowhere"}, "/nowhere: No such file or directory; share the project's folder"),
         ({"mark": "other"}, "is another folder than the command's"),
         ({"version": "0.0.1"}, f"dpok-pipeline is {__version__} there and 0.0.1 here"),
+        ({"code": "0" * 64}, "dpok_pipeline, is another than the command's; install that of"),
     ],
 )
 def test_a_machine_that_is_not_fit_says_so(
@@ -91,6 +93,7 @@ def test_a_machine_that_is_not_fit_says_so(
         "folder": str(tmp_path),
         "mark": "mark",
         "version": __version__,
+        "code": hash_code(),
         "variables": {"OMP_NUM_THREADS": "1"},
         **changes,
     }

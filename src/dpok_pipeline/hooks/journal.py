@@ -17,12 +17,12 @@ from kedro.pipeline import Node, Pipeline
 from dpok_pipeline.files.locks import lock_file, unlock_file
 from dpok_pipeline.hooks.tasks import work_folders
 from dpok_pipeline.hooks.tracking import TrackingHooks
+from dpok_pipeline.runs.code import hash_code
 from dpok_pipeline.runs.finished import note_finished
 from dpok_pipeline.runs.identity import (
     Identity,
     code_in_memory,
     describe_run,
-    hash_code,
     unchanged_code,
 )
 from dpok_pipeline.runs.journal import (

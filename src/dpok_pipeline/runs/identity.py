@@ -15,15 +15,11 @@ from pydantic import BaseModel
 
 from dpok_pipeline.config import FrozenConfig
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.files.fingerprint import flatten
 from dpok_pipeline.pipelines.models import hash_files, scorer_identity
 from dpok_pipeline.pipelines.task import Task
+from dpok_pipeline.runs.code import PACKAGE, hash_code
 from dpok_pipeline.tracking.registered import RegisteredDataset
-
-# Folders of the package that no number depends on.
-NOT_HASHED = ("hooks", "commands", "sweeps", "lineage", "cli.py", "__main__.py", "settings.py")
-PACKAGE = Path(__file__).parents[1]
 
 Identity = dict[str, Any]
 
@@ -83,15 +79,6 @@ def unchanged_code() -> str:
 def code_in_memory() -> str:
     """Hash the sources as this process has found them when it first asked, as it began."""
     return hash_code()
-
-
-def hash_code() -> str:
-    """Hash the sources that numbers depend on, as they are now: all but hooks and commands."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        if path.relative_to(PACKAGE).parts[0] not in NOT_HASHED:
-            digest.update(f"{path.relative_to(PACKAGE)}\n{file_sha256(path)}\n".encode())
-    return digest.hexdigest()
 
 
 def _as_in_json(value: Any) -> Any:

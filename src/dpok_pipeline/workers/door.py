@@ -15,6 +15,7 @@ from typing import cast
 
 from dpok_pipeline import __version__
 from dpok_pipeline.configuration import selection
+from dpok_pipeline.runs.code import hash_code
 from dpok_pipeline.workers.processes import levels
 from dpok_pipeline.workers.remote import Briefing, Ticket
 
@@ -88,6 +89,7 @@ def brief(connection: Connection, threads: int) -> str:
                 "folder": folder,
                 "mark": Path(mark.name).name,
                 "version": __version__,
+                "code": hash_code(),
                 "variables": {**variables, "OMP_NUM_THREADS": str(threads)},
             }
             connection.send(briefing)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from dpok_pipeline import __version__
+from dpok_pipeline.runs.code import PACKAGE, hash_code
 
 # Of Linux: a socket's request for the address of a network interface; `prctl`'s for a signal.
 _SIOCGIFADDR, _PR_SET_PDEATHSIG = 0x8915, 1
@@ -42,12 +43,14 @@ class Briefing(TypedDict):
         folder: The project's folder.
         mark: Name of a file that lies in it just now.
         version: The command's version of this package.
+        code: Hash of its sources, which differ between two commits of one version.
         variables: Environment variables to set.
     """
 
     folder: str
     mark: str
     version: str
+    code: str
     variables: dict[str, str]
 
 
@@ -135,6 +138,11 @@ def _prepare(briefing: Briefing, connection: Connection) -> str:
         return (
             f"dpok-pipeline is {__version__} there and {briefing['version']} here; install the "
             "same version"
+        )
+    if hash_code() != briefing["code"]:
+        return (
+            f"the code of dpok-pipeline there, {PACKAGE}, is another than the command's; install "
+            "that of the shared folder, `pip install --editable`"
         )
     return ""
 
