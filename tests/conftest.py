@@ -65,7 +65,7 @@ def _same_random_numbers_in_every_run() -> None:
 @pytest.fixture(autouse=True)
 def _compare_what_the_default_environment_does() -> None:
     # A command run in this process leaves Kedro with the pipelines of its environment.
-    if "kedro.framework.project" in sys.modules:
+    if "dpok_pipeline.configuration.selection" in sys.modules:
         from dpok_pipeline.configuration.selection import select
 
         select(_default_selection())

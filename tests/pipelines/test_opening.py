@@ -1,4 +1,4 @@
-"""Which scorer reports take for what training maximises."""
+"""What is said of scorers before any work: which is the reward, and what they do not see."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.pipelines.opening import _check_maximised
+from dpok_pipeline.pipelines.opening import _check_maximised, _warn_of_cut_prompts
 from dpok_pipeline.rewards.load import ScorerConfig
+from dpok_pipeline.rewards.scorer import WeightedSum
+from tests.project import NotANumber
+from tests.rewards.conftest import tiny_image_reward
 
 BRIGHT, DARK = "tests.project.BrightJudge", "tests.project.NotANumber"
 
@@ -45,3 +48,16 @@ def test_the_number_type_makes_no_other_scorer() -> None:
     other = {"image_reward": ScorerConfig(kind=BRIGHT, precision="bfloat16")}
     made["scorers"] = MemoryDataset(other, copy_mode="assign")
     _check_maximised(made)
+
+
+def test_prompts_of_which_a_part_of_the_reward_does_not_see_the_end_are_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    long = " ".join(["cat"] * 80)
+    reward = WeightedSum({"one": (1.0, tiny_image_reward()), "two": (1.0, NotANumber())})
+    _warn_of_cut_prompts("reward_model", reward, ["a cat", long])
+    assert "reward_model: does not see the end of 1 prompts" in caplog.text
+    assert "'cat cat" in caplog.text
+    caplog.clear()
+    _warn_of_cut_prompts("reward_model", reward, ["a cat"])
+    assert not caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +18,10 @@ from dpok_pipeline.datasets.shards import ShardedParquetDataset
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.config import EvaluationConfig
 from dpok_pipeline.files.shards import Shards, ShardStore
+from dpok_pipeline.pipelines import origins
 from dpok_pipeline.pipelines.evaluation.nodes import score_images
 from dpok_pipeline.pipelines.models import ComputeConfig, scorer_identity
-from dpok_pipeline.pipelines.origins import _check_scores, _check_training
+from dpok_pipeline.pipelines.origins import _check_images, _check_scores, _check_training
 from dpok_pipeline.pipelines.task import Task
 from dpok_pipeline.rewards.load import ScorerConfig
 from tests.rewards.conftest import write_clip
@@ -178,3 +180,20 @@ def test_scores_whose_images_are_away_are_beside_none(
     path, catalog = scored
     catalog["color.sft.images"] = images(tmp_path / "nowhere", None)
     _check_scores("color.sft.scores", path, catalog, PROMPTS)
+
+
+@pytest.mark.parametrize(("reason", "refused"), [("from MLflow's registry", False), ("", True)])
+def test_images_of_the_registry_need_an_entry_that_still_names_it(
+    monkeypatch: pytest.MonkeyPatch, reason: str, refused: bool
+) -> None:
+    """Without it they would stand for the configured method, by other settings than it has."""
+    training = {**trained(), "lora": {"rank": 77}}
+    metadata = {"recipe": {}, "training": training, "version": "env-color-sft-v3"}
+    monkeypatch.setattr(origins, "read_manifest", lambda path: SimpleNamespace(metadata=metadata))
+    monkeypatch.setattr("dpok_pipeline.evaluation.drawing.drawing_recipe", lambda *_: {})
+    evaluation = {"images_per_prompt": 2, "seed": 0, "batch_size": 2, "replicates": 100}
+    catalog = configured(**{"params:evaluation": evaluation})
+    catalog["color.sft.lora"] = MemoryDataset()
+    catalog["color.sft.lora"].only_read = reason  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="lora.rank was 77") if refused else nullcontext():
+        _check_images("color.sft.images", Path("anywhere"), catalog, PROMPTS)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from dpok_pipeline.datasets.models import NamedDataset
 from dpok_pipeline.errors import InputError
-from dpok_pipeline.evaluation.names import training_reward
+from dpok_pipeline.evaluation.names import one_line, training_reward
 from dpok_pipeline.pipelines.models import (
     SMALLER,
     ComputeConfig,
@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 COMPUTE = "params:compute"
 # Side in pixels of the images that a reward is tried with where the run opens no base model.
 TRIED_SIDE = 64
+SHOWN = 60  # characters of a prompt in a message
 
 
 def open_models(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
@@ -69,7 +70,7 @@ def open_models(pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFr
         else:
             scorers = loaded if isinstance(loaded, dict) else {name: loaded}
             for key, spec in scorers.items():
-                _open_scorer(key, spec, compute, list(prompts["text"][:2]), side)
+                _open_scorer(key, spec, compute, [*prompts["text"].unique()], side)
     if "scorers" in names:
         _check_maximised(catalog)
 
@@ -131,7 +132,21 @@ def _open_scorer(
     for kind in foreign:
         logger.info("%s: code of your own is imported and run, %s", name, kind)
     scorer = open_scorer(spec, compute)
+    _warn_of_cut_prompts(name, scorer, prompts)
     if foreign and prompts:
+        prompts = prompts[:2]
         device = compute.torch_device()
         with whole_or_not(f"{name}: scoring {len(prompts)} images on {device}", SMALLER):
             try_out(scorer, prompts, side, device)
+
+
+def _warn_of_cut_prompts(name: str, scorer: Any, prompts: list[str]) -> None:
+    """Say of which prompts a scorer, or a part of it, does not see the end."""
+    for part in (scorer, *(one for _, one in getattr(scorer, "parts", {}).values())):
+        cut = part.cut_short(prompts) if prompts and hasattr(part, "cut_short") else []
+        if cut:
+            logger.warning(
+                "%s: does not see the end of %d prompts, which are longer than it reads, such as "
+                "%r; shorten them if their end matters",
+                name, len(cut), one_line(cut[0], SHOWN),
+            )  # fmt: skip

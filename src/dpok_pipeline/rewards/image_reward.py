@@ -156,6 +156,15 @@ class ImageReward(nn.Module):
         )
         return tokens["input_ids"].to(self.device), tokens["attention_mask"].to(self.device)
 
+    def cut_short(self, prompts: Sequence[str]) -> list[str]:
+        """Return those of the prompts whose end the model does not see, as in the original."""
+        lengths = map(len, self.tokenizer(list(prompts))["input_ids"])
+        return [
+            prompt
+            for prompt, length in zip(prompts, lengths, strict=True)
+            if length > self.config.max_tokens
+        ]
+
     def forward(self, pixel_values: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Score each pair of image and prompt, differentiably in the pixels.
 
