@@ -66,10 +66,8 @@ def _check_preset(name: str, folder: Path, preset: str) -> None:
     record = read_record(folder)
     made = preset if record is None else record.command.parameters.get("preset", DEFAULT)
     if made != preset:
-        raise InputError(
-            f"{name}: the newest one is of preset {made}; give `--preset {made}`, or run preset "
-            f"{preset} again"
-        )
+        other = f"give `--preset {made}`, or " if made in paper_results.PRESETS else ""
+        raise InputError(f"{name}: the newest one is of preset {made}; {other}run {preset} again")
 
 
 def main() -> None:

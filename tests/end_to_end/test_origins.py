@@ -136,15 +136,12 @@ def test_prompts_that_have_changed_since_they_were_prepared(
     assert "paper.yml" in broken
 
 
-@pytest.mark.parametrize(
-    "options", [("--from-nodes", "compare_experiments_node"), ("--only-missing-outputs",)]
-)
-def test_reports_of_other_settings(
-    kedro_run: Command, finished: Outcome, project: Path, options: tuple[str, ...]
+def test_outputs_that_are_left_as_they_are(
+    kedro_run: Command, finished: Outcome, project: Path
 ) -> None:
-    """Of what an experiment has told them, and of outputs that are left as they are."""
     before = versions(project, "smoke")
-    line = error_of(kedro_run(*options, "--params", "rl_training.kl_weight=0.5"))
+    options = ("--only-missing-outputs", "--params", "rl_training.kl_weight=0.5")
+    line = error_of(kedro_run(*options))
     assert "color.dpok.images: made with other inputs: rl_training.kl_weight was 0.01" in line
     assert versions(project, "smoke") == before
 

@@ -199,6 +199,10 @@ def test_workers_come_to_the_same(
         (["dpok", "color", RATES, "--trials", "3"], "--trials: a grid has as many"),
         (["dpok", "color", RATES, "--halving", "1"], "--halving 1: give a whole number from 2"),
         (["dpok", "color", "--search", "random"], "nothing to vary"),
+        (
+            ["dpok", "color", "lora.rank=2..8", "--search", "tpe", "--halving", "3"],
+            "--halving needs all settings at once",
+        ),
         (["dpok", "color", RATES, "--objective", "rewad"], "--objective rewad: no such score"),
         (["dpok", "color", RATES, "--guard", "beauty=1"], "--guard beauty: no such score"),
         (["dpok", "color", RATES, "--guard", "aesthetic=-1"], "--guard aesthetic=-1: give"),

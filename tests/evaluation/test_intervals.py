@@ -124,8 +124,10 @@ def test_a_run_without_a_value_does_not_count():
     assert bootstrap.training_luck(runs, ["color"]) == pytest.approx(known)
 
 
-@pytest.mark.parametrize(("experiments", "seeds"), [(4, 3), (1, 2)])
-def test_the_interval_covers_the_truth_of_all_trainings(experiments, seeds):
+@pytest.mark.parametrize(
+    ("experiments", "seeds", "least", "most"), [(4, 3, 0.9, 0.98), (1, 2, 0.93, 1)]
+)
+def test_the_interval_covers_the_truth_of_all_trainings(experiments, seeds, least, most):
     rng = np.random.default_rng(6)
     names = [f"experiment {number}" for number in range(experiments)]
     hits = 0
@@ -137,7 +139,8 @@ def test_the_interval_covers_the_truth_of_all_trainings(experiments, seeds):
         luck = bootstrap.training_luck(values.mean(2), names)
         _, low, high = interval(0, bootstrap.means(values.mean(0)) + luck)
         hits += low <= 0 <= high
-    assert 0.9 < hits / 200 <= 1
+    # Of two runs alone little is known: the interval is rather too wide than too narrow.
+    assert least < hits / 200 <= most
 
 
 def test_the_draws_are_fixed_by_the_seed():

@@ -56,7 +56,7 @@ def test_prompts_of_which_a_part_of_the_reward_does_not_see_the_end_are_told(
     long = " ".join(["cat"] * 80)
     reward = WeightedSum({"one": (1.0, tiny_image_reward()), "two": (1.0, NotANumber())})
     _warn_of_cut_prompts("reward_model", reward, ["a cat", long])
-    assert "reward_model: does not see the end of 1 prompts" in caplog.text
+    assert "reward_model.one: does not see the end of 1 prompts" in caplog.text
     assert "'cat cat" in caplog.text
     caplog.clear()
     _warn_of_cut_prompts("reward_model", reward, ["a cat"])

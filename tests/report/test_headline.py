@@ -111,7 +111,7 @@ def test_without_judge_it_is_not_mentioned(scores):
 
 def test_several_training_seeds_are_counted(scores):
     runs = pd.concat([scores.assign(training_seed=seed) for seed in range(3)])
-    assert "over 3 training seeds" in read(runs)[2]
+    assert "by how far 3 training seeds are apart" in read(runs)[2]
 
 
 def test_two_rivals_that_are_not_beaten_are_both_named(scores):

@@ -28,6 +28,12 @@ def test_tokens_begin_with_cls_and_are_padded_to_thirty_five(image_reward):
     assert mask[0].tolist() == [1] * 6 + [0] * 29
 
 
+def test_prompts_whose_end_is_not_seen_are_known(image_reward):
+    most = image_reward.config.max_tokens - 2  # beside [CLS] and [SEP]
+    whole, cut = " ".join(["cat"] * most), " ".join(["cat"] * (most + 1))
+    assert image_reward.cut_short([whole, cut, "cat"]) == [cut]
+
+
 def test_a_long_prompt_is_cut_and_still_ends_with_sep(image_reward):
     ids, mask = image_reward.tokenise(["cat " * 100])
     assert ids.shape == (1, 35)
@@ -36,12 +42,6 @@ def test_a_long_prompt_is_cut_and_still_ends_with_sep(image_reward):
 
 
 @torch.no_grad()
-def test_prompts_whose_end_is_not_seen_are_known(image_reward):
-    most = image_reward.config.max_tokens - 2  # beside [CLS] and [SEP]
-    whole, cut = " ".join(["cat"] * most), " ".join(["cat"] * (most + 1))
-    assert image_reward.cut_short([whole, cut, "cat"]) == [cut]
-
-
 def test_a_score_does_not_depend_on_the_rest_of_the_batch(image_reward, images):
     together = image_reward.score(images, PROMPTS)
     alone = torch.cat([image_reward.score(images[i : i + 1], PROMPTS[i : i + 1]) for i in range(3)])

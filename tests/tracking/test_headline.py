@@ -81,6 +81,6 @@ def test_the_texts_hold_the_table_and_the_command(comparison: pd.DataFrame) -> N
     assert len(lines) == 2 + len(comparison[["experiment", "split", "prompt"]].drop_duplicates())
     note = run_note("kedro run", {"git.sha": "0" * 40, "git.dirty": "true"}, table)
     assert note.startswith(table)
-    assert "commit `000000000000`, which had uncommitted changes: `kedro run`" in note
+    assert "commit `000000000000`, which lacks changes or settings of this run: `kedro run`" in note
     assert "kedro run --env smoke" in experiment_note("smoke", table)
     assert experiment_note("base", table).startswith(experiment_title("base"))

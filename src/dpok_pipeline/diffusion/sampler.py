@@ -186,8 +186,8 @@ def check_finite(images: Tensor, whose: str) -> None:
     """
     if broken := int((~images.flatten(1).isfinite().all(1)).sum()):
         raise Diverged(
-            f"{whose}: {broken} of {len(images)} images are not finite; train with a lower "
-            "learning_rate, or compute in another number type (compute.precision)"
+            f"{whose}: {broken} of {len(images)} images are not finite; compute in another "
+            "number type (compute.precision), or train anew if a LoRA has diverged"
         )
 
 

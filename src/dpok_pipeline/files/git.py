@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 #: Settings of a user's own, which git ignores, and what of them no artifact depends on.
-LOCAL, LOCAL_ENV, NO_SETTINGS = "conf/local", "local", ("credentials*", "logging*", "mlflow*")
+LOCAL, LOCAL_ENV, NO_SETTINGS = (
+    "conf/local",
+    "local",
+    (
+        "credentials*",
+        "expected_seconds*",
+        "logging*",
+        "mlflow*",
+    ),
+)
 
 
 class Commit(NamedTuple):

@@ -144,6 +144,35 @@ def _check_method(method: Method, sampling: SamplingConfig, prompts: int, experi
         raise InputError(f"{experiment}.{method.name}: {error}") from None
 
 
+def check_seeds(pipeline: Pipeline, catalog: CatalogProtocol, asked: int | None) -> None:
+    """Refuse a training seed that something does not take, because it has a seed of its own.
+
+    Runs that are meant to differ by their seed would be the same run, and count as several.
+
+    Args:
+        pipeline: The nodes that are to run.
+        catalog: Catalog of the run.
+        asked: The training seed that the command names; None names none.
+
+    Raises:
+        InputError: A method that is trained, or the samples that are drawn, would have another.
+    """
+    if asked is None:
+        return
+    methods = {method.name: method for method in selection.current().methods}
+    trained = {node.namespace.split(".")[1] for node in pipeline.nodes if _trains(node.name)}
+    seeds = {f"method {name}": methods[name].training.seed for name in sorted(trained)}
+    if any(_draws_samples(node.name) for node in pipeline.nodes):
+        generation = GenerationConfig.model_validate(catalog.load("params:sample_generation"))
+        seeds["sample_generation"] = generation.seed
+    for place, seed in seeds.items():
+        if seed != asked:
+            raise InputError(
+                f"--params training_seed={asked}: {place} has a seed of its own, {seed}; remove "
+                "`seed` from its settings in conf/*/parameters*.yml or methods*.yml"
+            )
+
+
 def check_sample_number(
     pipeline: Pipeline, catalog: CatalogProtocol, prompts: pd.DataFrame
 ) -> None:

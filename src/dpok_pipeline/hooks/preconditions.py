@@ -22,6 +22,7 @@ from dpok_pipeline.hooks.checks import (
     check_methods,
     check_raters_files,
     check_sample_number,
+    check_seeds,
     present_prompts,
 )
 from dpok_pipeline.pipelines.graph import OVER_SEEDS
@@ -57,8 +58,6 @@ class PreconditionHooks:
         resume = parameters.get("resume")
         if resume not in RESUME:
             raise InputError(f"{PARAMETERS}: resume is {resume!r}: give auto or never")
-        if "training_seed" in given:
-            _check_seeds(parameters)
         WorkFolders.of(context)  # This refuses a data folder that cannot be one.
         with suppress(MissingConfigException):
             # An environment that drops a kind of method has no nodes of that kind.
@@ -90,30 +89,14 @@ class PreconditionHooks:
             raise InputError(f"{PARAMETERS}: {group} is missing: set it")
         check_raters_files(pipeline, catalog)
         prompts = present_prompts(pipeline, catalog)
+        check_seeds(
+            pipeline, catalog, (run_params.get("runtime_params") or {}).get("training_seed")
+        )
         check_methods(pipeline, catalog, prompts)
         check_sample_number(pipeline, catalog, prompts)
         only_missing = bool(run_params["only_missing_outputs"])
         check_origins(pipeline, catalog, prompts, only_missing=only_missing)
         open_models(pipeline, catalog, prompts)
-
-
-def _check_seeds(parameters: dict[str, Any]) -> None:
-    """Refuse a training seed that some training does not take, because it has one of its own.
-
-    Runs that are meant to differ by their seed would be the same run, and count as several.
-    """
-    asked = parameters["training_seed"]
-    seeds: dict[str, Any] = {
-        f"method {one.name}": one.training.seed for one in selection.current().methods
-    }
-    if isinstance(generation := parameters.get("sample_generation"), dict):
-        seeds["sample_generation"] = generation.get("seed")
-    for place, seed in seeds.items():
-        if seed != asked:
-            raise InputError(
-                f"--params training_seed={asked}: {place} has a seed of its own, {seed}; remove "
-                "`seed` from its settings in conf/*/parameters*.yml or methods*.yml"
-            )
 
 
 def _all_nodes() -> set[Node]:

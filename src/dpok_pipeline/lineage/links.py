@@ -162,7 +162,11 @@ def _commits(entry: Entry) -> Iterator[Fact]:
     title = "Trained by" if entry.source.name.endswith(".lora") else "Drawn by"
     yield Fact(title, command.text, command.started)
     if command.commit is not None:
-        yield Fact("Commit", command.commit, "with uncommitted changes" if command.dirty else "")
+        yield Fact(
+            "Commit",
+            command.commit,
+            "with changes or settings that are not in git" if command.dirty else "",
+        )
 
 
 def _with_env(command: str, env: str | None) -> str:

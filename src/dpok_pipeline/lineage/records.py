@@ -44,7 +44,9 @@ class Command(FrozenConfig):
     env: str | None = Field(None, description="Environment; null is Kedro's default.")
     parameters: dict[str, Any] = Field({}, description="Values of --params by dotted names.")
     commit: str | None = Field(None, description="Commit of the code; null outside of git.")
-    dirty: bool = Field(False, description="Whether the code differed from the commit.")
+    dirty: bool = Field(
+        False, description="Whether code or settings of the run are not in the commit."
+    )
 
 
 class TrackedRun(FrozenConfig):

@@ -139,7 +139,7 @@ class Tree:
         if command.commit is None:
             commit = "not in a git checkout"
         else:
-            changes = ", with uncommitted changes" if command.dirty else ""
+            changes = ", with changes or settings that are not in git" if command.dirty else ""
             commit = f"commit {command.commit}{changes}"
         yield f"    {command.started}, {commit}"
         if run is not None:

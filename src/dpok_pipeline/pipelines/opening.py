@@ -7,6 +7,7 @@ model is therefore said before the first node, and not after hours of training.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from dpok_pipeline.diffusion.base_model import BaseModelHandle
     from dpok_pipeline.rewards.load import ScorerConfig
+    from dpok_pipeline.rewards.scorer import Scorer
 
 logger = logging.getLogger(__name__)
 
@@ -86,12 +88,20 @@ def _check_maximised(catalog: CatalogProtocol) -> None:
     if name not in scorers or not catalog.exists("reward_model"):
         return
     shown, maximised = map(scorer_identity, (scorers[name], catalog.load("reward_model")))
-    # Either may compute in a number type of its own.
-    if {**shown, "precision": ""} != {**maximised, "precision": ""}:
+    if _scored_by(shown) != _scored_by(maximised):
         raise InputError(
             f"scorers.{name}: reports show it as what training maximises, and reward_model is "
             "another; add `reward` to scorers in conf/*/catalog*.yml, with reward_model's fields"
         )
+
+
+def _scored_by(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what makes a scorer the one it is: neither its number type, nor how it was pinned."""
+    parts = identity.get("parts") or {}
+    return {
+        **{name: identity.get(name) for name in ("kind", "weight", "files", "code")},
+        "parts": {name: _scored_by(part) for name, part in parts.items()},
+    }
 
 
 def _is_model(catalog: CatalogProtocol, name: str) -> bool:
@@ -140,13 +150,19 @@ def _open_scorer(
             try_out(scorer, prompts, side, device)
 
 
-def _warn_of_cut_prompts(name: str, scorer: Any, prompts: list[str]) -> None:
+def _warn_of_cut_prompts(name: str, scorer: Scorer, prompts: list[str]) -> None:
     """Say of which prompts a scorer, or a part of it, does not see the end."""
-    for part in (scorer, *(one for _, one in getattr(scorer, "parts", {}).values())):
-        cut = part.cut_short(prompts) if prompts and hasattr(part, "cut_short") else []
-        if cut:
-            logger.warning(
-                "%s: does not see the end of %d prompts, which are longer than it reads, such as "
-                "%r; shorten them if their end matters",
-                name, len(cut), one_line(cut[0], SHOWN),
-            )  # fmt: skip
+    from dpok_pipeline.rewards.image_reward import ImageReward
+    from dpok_pipeline.rewards.scorer import BFloat16Scorer, WeightedSum
+
+    if isinstance(scorer, BFloat16Scorer):
+        _warn_of_cut_prompts(name, scorer.scorer, prompts)
+    elif isinstance(scorer, WeightedSum):
+        for key, (_, part) in scorer.parts.items():
+            _warn_of_cut_prompts(f"{name}.{key}", part, prompts)
+    elif isinstance(scorer, ImageReward) and prompts and (cut := scorer.cut_short(prompts)):
+        logger.warning(
+            "%s: does not see the end of %d prompts, which are longer than it reads, such as %r; "
+            "shorten them if their end matters",
+            name, len(cut), one_line(cut[0], SHOWN),
+        )  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,6 @@ from dpok_pipeline.evaluation.names import BASE
 from dpok_pipeline.files.fingerprint import summarise_changes
 from dpok_pipeline.files.manifest import folder_digest, read_manifest
 from dpok_pipeline.files.shards import Shards
-from dpok_pipeline.pipelines.graph import report_parts
 from dpok_pipeline.pipelines.models import (
     ComputeConfig,
     scorer_identity,
@@ -49,8 +48,7 @@ if TYPE_CHECKING:
 def made_of_prompts(name: str) -> bool:
     """Say whether a dataset is one whose origin is compared with the prompts."""
     kind = name.rpartition(".")[2]
-    made = kind in ("sft_samples", "lora", "images") or kind.endswith(report_parts(""))
-    return made and not name.startswith("params:")
+    return kind in ("sft_samples", "lora", "images") and not name.startswith("params:")
 
 
 def check_origins(
@@ -84,7 +82,7 @@ def check_origins(
         "images": _check_images,
         "scores": _check_scores,
     }
-    taken = {*pipeline.inputs(), *_images_of_parts(pipeline, catalog)}
+    taken = pipeline.inputs()
     if only_missing:
         taken |= {name for name in pipeline.all_outputs() if catalog.exists(name)}
     for name in sorted(taken):
@@ -92,21 +90,6 @@ def check_origins(
         if kind in checks and not name.startswith("params:"):
             path = Path(catalog.get(name)._get_load_path())
             checks[kind](name, path, catalog, prompts)
-
-
-def _images_of_parts(pipeline: Pipeline, catalog: CatalogProtocol) -> Iterator[str]:
-    """Yield the images of which an experiment has told a joint report that is made now.
-
-    A mean over experiments would mix settings if a method had been trained by others in one.
-    """
-    chosen = selection.current()
-    for experiment in chosen.experiments:
-        parts = report_parts(experiment)
-        if parts in pipeline.inputs() and catalog.exists(parts):
-            for method in (BASE.name, *(method.name for method in chosen.methods)):
-                name = f"{experiment}.{method}.images"
-                if catalog.exists(name):
-                    yield name
 
 
 def _check_samples(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:

@@ -158,7 +158,10 @@ def caveat(comparison: pd.DataFrame) -> str:
             "the luck of the images, not the luck of the training run."
         )
     else:
-        text = f"{drawn} and over {runs} training seeds, so they cover the luck of both."
+        text = (
+            f"{drawn}. They cover the luck of training, too, by how far {runs} training seeds are "
+            "apart."
+        )
     if contrasts.nunique() > FEW_CONTRASTS:
         return (
             f"{text} They are not corrected for being many: of twenty differences that are truly "

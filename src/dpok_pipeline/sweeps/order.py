@@ -153,9 +153,9 @@ def run_sweep(
         resume = context.config_loader["parameters"]["resume"]
     ground = _ground(order, catalog, data / WORK / "sweeps")
     aim = _aim(order, ground.models)
+    search, shortest = order.begin(), order.shortest
     for setting in order.corners():
-        ground.trials(Candidate(setting, order.shortest))
-    search = order.begin()
+        ground.trials(Candidate(setting, shortest))
     _check_length(order)
     key = fingerprint({**_described(order, ground), "env": env or "", "aim": asdict(aim)})
     name = f"{order.method}_{'_'.join(order.experiments)}_{key[:8]}"
@@ -176,16 +176,25 @@ def run_sweep(
     ):
         ledger = Ledger(data / SWEEPS / "trials")
         tried = Conductor(ground, aim, ledger, runs, told, resume).run(search)
+    report = folder / "report.html"
+    _tell_best(tried, order, env, report)
+    return report
+
+
+def _tell_best(tried: Sequence[Tried], order: Order, env: str | None, report: Path) -> None:
+    """Say which setting is best, and how to make the whole comparison with it.
+
+    Raises:
+        InputError: Every setting has diverged.
+    """
     best = ranked(tried)[0]
+    setting = best.candidate.setting
     if best.diverged:
         raise InputError(
-            f"every setting has diverged, {describe(best.candidate.setting)} because "
-            f"{best.diverged}; try lower learning rates, compute.precision float32 or another "
-            f"reward_model ({folder / 'report.html'})"
+            f"every setting has diverged, {describe(setting)} because {best.diverged}; try lower "
+            f"learning rates, compute.precision float32 or another reward_model ({report})"
         )
-    setting = best.candidate.setting
     logger.info("best: %s\n%s", describe(setting), command(order.method, setting, env))
-    return folder / "report.html"
 
 
 def _ground(order: Order, catalog: CatalogProtocol, work: Path) -> Ground:

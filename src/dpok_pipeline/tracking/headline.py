@@ -123,7 +123,9 @@ def run_note(command: str, tags: Mapping[str, str], table: str = "") -> str:
         table: The paper's table in Markdown.
     """
     commit = tags.get("git.sha")
-    dirty = ", which had uncommitted changes" if tags.get("git.dirty") == "true" else ""
+    dirty = (
+        ", which lacks changes or settings of this run" if tags.get("git.dirty") == "true" else ""
+    )
     at = f" at commit `{commit[:12]}`{dirty}" if commit else ""
     again = f"Run again{at}: `{command.replace('`', '')}`"
     return "\n\n".join(filter(None, [table, again, "What is where: `docs/tracking.md`."]))

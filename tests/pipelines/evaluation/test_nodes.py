@@ -153,6 +153,22 @@ def test_experiments_that_were_not_drawn_alike_are_refused() -> None:
         compare_experiments(CONFIG, COMPARISON, Task(experiment="all"), *parts)
 
 
+def trained(experiment: str, version: str = "2026-01-01", **settings: str) -> ReportParts:
+    told = {"dpok.prompts": f"[{experiment}]", **{f"dpok.{k}": v for k, v in settings.items()}}
+    provenance = {"Run": {"LoRA of dpok": version}, "Parameters": {"sampling.eta": "1", **told}}
+    return part(experiment)._replace(provenance=provenance)
+
+
+def test_experiments_whose_methods_were_trained_otherwise_are_refused() -> None:
+    parts = (trained("color", lr="0.1", of_a_new_release="1"), trained("count", lr="0.1"))
+    compare_experiments(CONFIG, COMPARISON, Task(experiment="all"), *parts)
+    parts = (trained("color", lr="0.1"), trained("count", lr="0.2"))
+    with pytest.raises(InputError, match="dpok was trained otherwise in count .*: lr was"):
+        compare_experiments(CONFIG, COMPARISON, Task(experiment="all"), *parts)
+    parts = (trained("color", lr="0.1"), trained("count", version="env-count-dpok-v3", lr="0.2"))
+    compare_experiments(CONFIG, COMPARISON, Task(experiment="all"), *parts)
+
+
 def test_no_experiment_at_all_is_an_error() -> None:
     with pytest.raises(InputError, match="run evaluation first"):
         compare_experiments(CONFIG, COMPARISON, Task(experiment="all"), None, None)

@@ -121,6 +121,8 @@ def reporting(experiment: str, methods: Sequence[str]) -> list[Node]:
         report_parts(experiment),
     )
     images, scores, embeddings = of_all("images"), of_all("scores"), of_all("embeddings")
+    evaluated = [*images, *scores, *embeddings]
+    made_by = ["params:sampling", "params:sample_generation", "params:evaluation"]
     curves, filmstrips = of_methods("curves"), of_methods("filmstrip")
     comparison, claims, provenance = of_experiment("comparison", "claims", "provenance")
     sheets = of_experiment("train_sheet", "unseen_sheet")
@@ -139,28 +141,12 @@ def reporting(experiment: str, methods: Sequence[str]) -> list[Node]:
         node(draw_contact_sheets, [settings, *images, *scores], sheets),
         node(
             describe_making,
-            [
-                "params:sampling",
-                "params:sample_generation",
-                "params:evaluation",
-                comparison,
-                *images,
-            ],
+            [*made_by, comparison, *images],
             [provenance],
         ),
         node(
             gather_report_parts,
-            [
-                settings,
-                task,
-                comparison,
-                provenance,
-                *images,
-                *scores,
-                *embeddings,
-                *curves,
-                *filmstrips,
-            ],
+            [settings, task, comparison, provenance, *evaluated, *curves, *filmstrips],
             [parts],
         ),
         node(write_report, [comparison, claims, settings, task, parts], of_experiment("report")),

@@ -13,10 +13,12 @@ from dpok_pipeline.datasets.report_parts import ReportParts
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.config import ComparisonConfig, EvaluationConfig
+from dpok_pipeline.files.fingerprint import summarise_changes
 from dpok_pipeline.files.shards import Shards
 from dpok_pipeline.pipelines.evaluation.nodes import compare_and_judge
 from dpok_pipeline.pipelines.evaluation.tables import Tables, join_methods
 from dpok_pipeline.pipelines.mlflow_tracker import MlflowTracker
+from dpok_pipeline.pipelines.origins import FROM_REGISTRY
 from dpok_pipeline.pipelines.task import Task
 from dpok_pipeline.training.config import GenerationConfig
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from dpok_pipeline.report.page import Preferences
 
 SHEET_COLUMNS = 8
+#: What a LoRA says of its training that every experiment, or every machine, has of its own.
+OWN_PARTS = ("prompts", "sft_samples", "identity", "kernels")
 Table = TypeVar("Table")
 
 Sections = dict[str, dict[str, str]]
@@ -261,10 +265,49 @@ def compare_experiments(
         The joint comparison, with means over prompts, and the joint claims.
 
     Raises:
-        InputError: No experiment has been evaluated, or not all were evaluated alike.
+        InputError: No experiment has been evaluated, not all were evaluated alike, or a method was
+            trained by other settings in one than in another.
     """
-    tables = join_experiments(_evaluated(parts))
+    evaluated = _evaluated(parts)
+    for method in comparison.methods:
+        _check_trained_alike(method.name, evaluated)
+    tables = join_experiments(evaluated)
     return compare_and_judge(tables, config, comparison, MlflowTracker(task.tracker))
+
+
+def _check_trained_alike(method: str, parts: Sequence[ReportParts]) -> None:
+    """Refuse a mean over experiments that would mix two ways of training a method.
+
+    A LoRA that somebody has taken from MLflow's registry was meant, whatever its settings.
+    """
+    trained = {
+        part.experiment: _settings_of(method, part)
+        for part in parts
+        if not FROM_REGISTRY.fullmatch(part.provenance["Run"].get(f"LoRA of {method}", ""))
+    }
+    first, *others = trained or [""]
+    for other in others:
+        # What only one of them says is of another release.
+        both = trained[first].keys() & trained[other].keys()
+        before, now = ({name: trained[one][name] for name in both} for one in (first, other))
+        if differences := summarise_changes(before, now):
+            raise InputError(
+                f"{method} was trained otherwise in {other} than in {first}: {differences}; train "
+                f"it alike, or report on one experiment alone: `kedro run --pipelines evaluation "
+                f"--namespaces {other}`"
+            )
+
+
+def _settings_of(method: str, part: ReportParts) -> dict[str, str]:
+    """Return what a method's LoRA was trained with, but for what each experiment has of its own."""
+    settings = {
+        name.removeprefix(f"{method}."): value
+        for name, value in part.provenance.get("Parameters", {}).items()
+        if name.startswith(f"{method}.")
+    }
+    return {
+        name: value for name, value in settings.items() if name.partition(".")[0] not in OWN_PARTS
+    }
 
 
 def join_experiments(parts: list[ReportParts]) -> Tables:
