@@ -33,6 +33,7 @@ Row = dict[str, Any]
 TABLE: dict[str, list[Row]] = yaml.safe_load(Path(__file__).with_name("bad_inputs.yml").read_text())
 MODEL = "{type: dpok_pipeline.datasets.models.BaseModelDataset, path: %s}"
 REWARD = "{type: dpok_pipeline.datasets.models.ScorerDataset, kind: %s}"
+SCORERS = "{type: dpok_pipeline.datasets.models.ScorersDataset, scorers: %s}"
 
 
 def rows(group: str) -> pytest.MarkDecorator:
@@ -319,7 +320,8 @@ def test_an_unknown_environment(kedro_run: Command) -> None:
 def test_a_bad_reward(
     kedro_run: Command, environment: Environment, project: Path, kind: str, expected: str
 ) -> None:
-    env = environment(f"reward-{kind}", reward_model=REWARD % kind)
+    scorers = SCORERS % f"{{reward: {{kind: {kind}}}}}"
+    env = environment(f"reward-{kind}", reward_model=REWARD % kind, scorers=scorers)
     assert kedro_run("--pipelines", "prompt_preparation", env=env).exit_code == 0
     before = versions(project, env)
     for pipeline in ("rl_training", "sample_generation"):

@@ -94,7 +94,7 @@ class PreconditionHooks:
         )
         check_methods(pipeline, catalog, prompts)
         check_sample_number(pipeline, catalog, prompts)
-        only_missing = bool(run_params["only_missing_outputs"])
+        only_missing = bool(run_params.get("only_missing_outputs"))
         check_origins(pipeline, catalog, prompts, only_missing=only_missing)
         open_models(pipeline, catalog, prompts)
 
