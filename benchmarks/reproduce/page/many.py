@@ -43,11 +43,12 @@ def many_section(rows: Rows, single: Rows, luck: Luck) -> Iterator[str]:
         f"unseen ones, {images} images of each,\none training seed. Differences are to the base "
         "model; intervals cover other prompts of the grammar, too.\n"
     )
+    largest = max(size for size, _, _ in trained)
     lines = [
         line
         for size, method, scores in trained
         for split in SPLIT_LABELS
-        for question in (None, *QUESTIONS)
+        for question in (None, *(QUESTIONS if size == largest else ()))
         if (line := _by_question(scores, size, method, split, question, luck))
     ]
     heads = ["images", "method", "prompts", "question", *(metric(name).label for name in SHOWN)]
