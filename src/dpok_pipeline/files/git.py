@@ -6,17 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-#: Settings of a user's own, which git ignores, and what of them no artifact depends on.
-LOCAL, LOCAL_ENV, NO_SETTINGS = (
-    "conf/local",
-    "local",
-    (
-        "credentials*",
-        "expected_seconds*",
-        "logging*",
-        "mlflow*",
-    ),
-)
+#: The environment of a user's own settings, which git ignores, and its folder.
+LOCAL_ENV = "local"
+LOCAL = f"conf/{LOCAL_ENV}"
+#: Files in it that no artifact depends on.
+NO_SETTINGS = ("credentials*", "expected_seconds*", "logging*", "mlflow*")
 
 
 class Commit(NamedTuple):

@@ -162,11 +162,8 @@ def _commits(entry: Entry) -> Iterator[Fact]:
     title = "Trained by" if entry.source.name.endswith(".lora") else "Drawn by"
     yield Fact(title, command.text, command.started)
     if command.commit is not None:
-        yield Fact(
-            "Commit",
-            command.commit,
-            "with changes or settings that are not in git" if command.dirty else "",
-        )
+        beside = f"with {command.beside_commit}" if command.beside_commit else ""
+        yield Fact("Commit", command.commit, beside)
 
 
 def _with_env(command: str, env: str | None) -> str:

@@ -48,6 +48,11 @@ class Command(FrozenConfig):
         False, description="Whether code or settings of the run are not in the commit."
     )
 
+    @property
+    def beside_commit(self) -> str:
+        """What the run was made from that its commit does not hold; empty if there is nothing."""
+        return "changes or settings that are not in git" if self.dirty else ""
+
 
 class TrackedRun(FrozenConfig):
     """A run in MLflow."""

@@ -139,8 +139,8 @@ class Tree:
         if command.commit is None:
             commit = "not in a git checkout"
         else:
-            changes = ", with changes or settings that are not in git" if command.dirty else ""
-            commit = f"commit {command.commit}{changes}"
+            beside = f", with {command.beside_commit}" if command.beside_commit else ""
+            commit = f"commit {command.commit}{beside}"
         yield f"    {command.started}, {commit}"
         if run is not None:
             yield f"    {self._run(run)}"
@@ -176,7 +176,7 @@ def again(record: Record, by: str) -> list[str]:
     command = record.command
     lines = []
     if command.commit is not None:
-        remark = "  # it had changes or settings that are not in git" if command.dirty else ""
+        remark = f"  # it had {command.beside_commit}" if command.beside_commit else ""
         lines.append(f"git checkout {command.commit}{remark}")
     if by == "mlflow":
         return [*lines, f"{command.text}  # the whole command: its inputs' versions are the newest"]
