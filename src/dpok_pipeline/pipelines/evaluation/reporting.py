@@ -300,13 +300,10 @@ def _check_trained_alike(method: str, parts: Sequence[ReportParts]) -> None:
 
 def _settings_of(method: str, part: ReportParts) -> dict[str, str]:
     """Return what a method's LoRA was trained with, but for what each experiment has of its own."""
-    settings = {
+    return {
         name.removeprefix(f"{method}."): value
         for name, value in part.provenance.get("Parameters", {}).items()
-        if name.startswith(f"{method}.")
-    }
-    return {
-        name: value for name, value in settings.items() if name.partition(".")[0] not in OWN_PARTS
+        if name.startswith(f"{method}.") and name.split(".")[1] not in OWN_PARTS
     }
 
 
