@@ -13,7 +13,7 @@ from benchmarks.reproduce.page.tables import SHOWN, difference_between, level_ce
 from benchmarks.reproduce.rows import Rows
 from benchmarks.reproduce.series import BASE, BIAS
 from dpok_pipeline.evaluation.names import BASE as BASE_LABEL
-from dpok_pipeline.evaluation.names import metric
+from dpok_pipeline.evaluation.names import SPLIT_LABELS, metric
 
 
 def bias_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
@@ -25,24 +25,32 @@ def bias_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
         luck: That of training.
     """
     (size,) = BIAS.sizes
-    found = {
-        method: one
-        for method in BIAS.methods
-        if (one := estimate(rows, size, [method], BIAS.experiments, luck))
-    }
-    if not found:
+    lines = [line for split in SPLIT_LABELS for line in _lines(rows, size, split, luck)]
+    if not lines:
         return
-    base = next(iter(found.values()))
-    lines = [[BASE_LABEL.label, "", *level_cells(base, BASE), ""]]
-    for method, one in found.items():
-        label = method_labels(BIAS.env)[method].label
-        against_base = difference_between(one, "judge", method, BASE)
-        lines.append([label, str(one.seeds), *level_cells(one, method), against_base])
     yield "## A bias of the base model\n"
     yield (
         f"“Four roses” is also the name of a whiskey (paper, section 5.4). From {size:,} images\n"
-        "of the prompt “Four roses.”:\n"
+        "of the prompt “Four roses.”; the unseen one is “Three roses.”:\n"
     )
-    heads = ["method", "seeds", *(metric(name).label for name in SHOWN), "Judge against base"]
+    scores = [metric(name).label for name in SHOWN]
+    heads = ["prompt", "method", "seeds", *scores, "Judge against base"]
     yield table(heads, lines)
     yield from show_sheets(project, BIAS, BIAS.methods, "The same noises, training seed 0:")
+
+
+def _lines(rows: Rows, size: int, split: str, luck: Luck) -> Iterator[list[str]]:
+    """Write the lines of the table for one split: the base model's, then each method's."""
+    found = {
+        method: one
+        for method in BIAS.methods
+        if (one := estimate(rows, size, [method], BIAS.experiments, luck, split))
+    }
+    prompts = SPLIT_LABELS[split].lower().removesuffix("s")
+    if found:
+        base = next(iter(found.values()))  # the base model is in all of them
+        yield [prompts, BASE_LABEL.label, "", *level_cells(base, BASE), ""]
+    for method, one in found.items():
+        label = method_labels(BIAS.env)[method].label
+        against_base = difference_between(one, "judge", method, BASE)
+        yield [prompts, label, str(one.seeds), *level_cells(one, method), against_base]

@@ -133,7 +133,8 @@ CLAIMS = (
 RULES = f"""\
 Each is judged by the 95 % interval of the difference, at the largest number of images that has
 rows: it *holds* where the interval lies on the claimed side of 0, *does not hold* where it lies on
-the other, and is *undecided* where it allows both. A difference above 0 is as claimed. A method
+the other, and is *undecided* where it allows both. Under *here* the first figure is that of the
+method that is claimed to have less, and a difference above 0 is as claimed. A method
 *keeps* an aesthetic score if it loses less than {KEPT_AESTHETIC} of it. “Ours” are questions that
 the paper does not answer. So many intervals are looked at that one or two may well miss by chance.
 What cannot be tested here: what people say of the pictures, the paper’s own lists of prompts at
