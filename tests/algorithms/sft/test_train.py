@@ -246,8 +246,13 @@ def test_samples_from_a_frame() -> None:
 def test_images_without_a_reward_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     data = SFTSamples.from_frame(frame(reward=[1.0, np.nan, np.inf]))
     assert data.rewards.tolist() == [1.0]
-    assert data.prompts == ["A dog."]
+    # By this list a LoRA is compared with the prompts that there are, in their order.
+    assert data.prompts == ["A dog.", "A cat."]
+    assert data.prompt_numbers.tolist() == [0]
     assert "leaves out 2 of 3 images" in caplog.text
+    assert "it learns nothing of 'A cat.'" in caplog.text
+    first = SFTSamples.from_frame(frame(reward=[np.nan, 1.0, 2.0]))
+    assert (first.prompts, first.prompt_numbers.tolist()) == (["A dog.", "A cat."], [1, 0])
 
 
 @pytest.mark.parametrize(

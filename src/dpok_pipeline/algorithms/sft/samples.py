@@ -69,6 +69,8 @@ class SFTSamples:
         if missing or frame.empty:
             problem = f"no column {missing[0]!r}" if missing else "no row"
             raise InputError(f"sft_samples: {problem}; run sample_generation again")
+        # All that images were drawn for, in that order: a LoRA is compared with the prompts by it.
+        prompts = list(dict.fromkeys(frame["prompt"]))
         frame = _with_finite_rewards(frame)
         shapes = {tuple(int(size) for size in shape) for shape in frame["latent_shape"]}
         if len(shapes) != 1:
@@ -80,7 +82,6 @@ class SFTSamples:
         rewards = frame["reward"].to_numpy(np.float32, copy=True)
         if not np.isfinite(flat).all():
             raise InputError("sft_samples: a latent is not finite; generate them again")
-        prompts = list(dict.fromkeys(frame["prompt"]))
         numbers: Mapping[str, int] = {prompt: number for number, prompt in enumerate(prompts)}
         return cls(
             latents=torch.from_numpy(flat).reshape(len(frame), *shapes.pop()),  # (n, c, h, w)
@@ -107,11 +108,13 @@ def _with_finite_rewards(frame: pd.DataFrame) -> pd.DataFrame:
     finite = np.isfinite(frame["reward"].to_numpy(np.float32))
     if not finite.any():
         raise InputError("sft_samples: no image has a finite reward; check the reward model")
+    with_reward: pd.DataFrame = frame[finite]
     if not finite.all():
+        unlearned = sorted({*frame["prompt"]} - {*with_reward["prompt"]})
         logger.warning(
-            "SFT leaves out %d of %d images, whose reward is not finite",
+            "SFT leaves out %d of %d images, whose reward is not finite%s",
             (~finite).sum(),
             len(frame),
+            f"; it learns nothing of {', '.join(map(repr, unlearned))}" if unlearned else "",
         )
-    with_reward: pd.DataFrame = frame[finite]
     return with_reward

@@ -42,17 +42,23 @@ class Watch:
     def look(self, images: Tensor, prompts: Sequence[str], iteration: int) -> None:
         """Measure a rollout, and warn where a measure leaves its range for the first time.
 
+        Images that are not finite are left out: one of them would make every mean unknown, and
+        that of the first rollout the range of the whole run.
+
         Args:
             images: The rollout's, `(n, 3, H, W)` in [0, 1].
             prompts: n texts.
             iteration: Its number, 1 first; the first rollout becomes the range.
         """
-        values = {name: measure(images, prompts) for name, measure in self.measures.items()}
-        self._means = {name: float(value.float().mean()) for name, value in values.items()}
-        for name, value in values.items():
-            if iteration == 1:
-                deviation = float(value.float().std(correction=0))
-                self.base[name] = [self._means[name], deviation]
+        whole = images.isfinite().flatten(1).all(1)  # (n,)
+        prompts = [prompt for prompt, kept in zip(prompts, whole.tolist(), strict=True) if kept]
+        images = images[whole]
+        for name, measure in self.measures.items():
+            values = measure(images, prompts).float() if prompts else images.new_zeros(0)
+            values = values[values.isfinite()]
+            self._means[name] = float(values.mean())  # NaN where there is none
+            if iteration == 1 and len(values):
+                self.base[name] = [self._means[name], float(values.std(correction=0))]
             if self._out_of_range(name) and name not in self._alarmed:
                 self._alarmed.add(name)
                 logger.warning(
