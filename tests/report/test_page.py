@@ -7,6 +7,8 @@ from html.parser import HTMLParser
 import pytest
 
 from dpok_pipeline.evaluation.claims import judge_claims
+from dpok_pipeline.files.git import Commit
+from dpok_pipeline.report import provenance
 from dpok_pipeline.report.page import render_report
 from dpok_pipeline.report.pictures.album import Material
 from dpok_pipeline.report.pictures.chosen import choose_pictures, no_pictures
@@ -223,7 +225,7 @@ def test_the_parameters_of_a_typed_group_are_flattened():
     class Group(FrozenConfig):
         eta: float = 1.0
 
-    sections = collect_provenance({"sampling": Group(), "seed": 3})
+    sections = collect_provenance({"sampling": Group(), "seed": 3}, {})
     assert sections["Parameters"] == {"sampling.eta": "1.0", "seed": "3"}
     assert {"torch", "python"} <= set(sections["Versions"])
     assert sections["Machine"]["cores"]
@@ -232,7 +234,15 @@ def test_the_parameters_of_a_typed_group_are_flattened():
 def test_outside_a_checkout_the_commit_is_unknown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert commit_in_words() == "not in a git checkout"
+    assert commit_in_words(None) == "not in a git checkout"
+
+
+def test_a_commit_says_whether_it_has_all_that_the_run_was_made_from(monkeypatch):
+    monkeypatch.setattr(
+        provenance, "describe_run_commit", lambda _, env: Commit("0" * 40, dirty=env is None)
+    )
+    assert commit_in_words(None) == f"{'0' * 12}, with changes or settings that are not in git"
+    assert commit_in_words("paper") == "0" * 12
 
 
 def test_the_default_reads_as_the_papers_comparison(joint):

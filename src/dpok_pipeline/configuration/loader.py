@@ -97,7 +97,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
         for experiment in experiments:
             parameters[experiment] = _tasks(experiment, methods)
         parameters["all"] = {"task": {"experiment": "all"}}
-        select(Selection(experiments, methods))
+        select(Selection(experiments, methods, self.env))
         return parameters
 
 

@@ -17,10 +17,12 @@ class Selection(NamedTuple):
     Attributes:
         experiments: Names of the sets of training prompts.
         methods: Methods that are trained for each of them, in the order in which they are shown.
+        env: Name of the environment; None is Kedro's default.
     """
 
     experiments: tuple[str, ...] = ()
     methods: tuple[Method, ...] = ()
+    env: str | None = None
 
     @property
     def offline(self) -> tuple[Method, ...]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from dpok_pipeline.evaluation.names import MethodLabel
 from dpok_pipeline.files.fingerprint import flatten
-from dpok_pipeline.files.git import describe_commit
+from dpok_pipeline.files.git import describe_run_commit
 
 PACKAGES = ("dpok-pipeline", "torch", "diffusers", "transformers", "peft", "kedro", "mlflow")
 
@@ -84,32 +84,34 @@ def lineage_context(lineage: Lineage | None, methods: Sequence[MethodLabel]) -> 
 
 
 def collect_provenance(
-    parameters: Mapping[str, Any], run: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any], run: Mapping[str, Any], env: str | None = None
 ) -> Sections:
     """Gather what a reader needs to make the report again.
 
     Args:
         parameters: Nested parameters of the run; written flat, `a.b.c`.
         run: Anything else to say about it, such as seeds, command and dataset versions.
+        env: Environment of the run; None is Kedro's default.
 
     Returns:
         Titled sections of names and values, ready for the report.
     """
     now = datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC")
     return {
-        "Run": {"made": now, "commit": commit_in_words(), **_texts(run or {})},
+        "Run": {"made": now, "commit": commit_in_words(env), **_texts(run)},
         "Versions": {"python": platform.python_version(), **package_versions()},
         "Machine": machine(),
         "Parameters": _texts(parameters),
     }
 
 
-def commit_in_words() -> str:
-    """Name the commit of the working folder, and say whether it had changes."""
-    commit = describe_commit(Path.cwd())
+def commit_in_words(env: str | None) -> str:
+    """Name the commit of the working folder, and say whether files or settings are not in it."""
+    commit = describe_run_commit(Path.cwd(), env)
     if commit is None:
         return "not in a git checkout"
-    return f"{commit.sha[:12]}, with uncommitted changes" if commit.dirty else commit.sha[:12]
+    left_out = ", with changes or settings that are not in git" if commit.dirty else ""
+    return f"{commit.sha[:12]}{left_out}"
 
 
 def package_versions() -> dict[str, str]:

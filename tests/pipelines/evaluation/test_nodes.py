@@ -12,7 +12,11 @@ from dpok_pipeline.evaluation.config import ClaimConfig, ComparisonConfig, Evalu
 from dpok_pipeline.evaluation.diversity import IMAGE
 from dpok_pipeline.evaluation.names import BASE, MethodLabel
 from dpok_pipeline.pipelines.evaluation.nodes import compare_and_judge, compare_methods
-from dpok_pipeline.pipelines.evaluation.reporting import compare_experiments, gather_report_parts
+from dpok_pipeline.pipelines.evaluation.reporting import (
+    _joint_provenance,
+    compare_experiments,
+    gather_report_parts,
+)
 from dpok_pipeline.pipelines.evaluation.tables import join_methods
 from dpok_pipeline.pipelines.task import Task
 from tests.report.pictures.test_strips import filmstrip
@@ -167,6 +171,16 @@ def test_experiments_whose_methods_were_trained_otherwise_are_refused() -> None:
         compare_experiments(CONFIG, COMPARISON, Task(experiment="all"), *parts)
     parts = (trained("color", lr="0.1"), trained("count", version="env-count-dpok-v3", lr="0.2"))
     compare_experiments(CONFIG, COMPARISON, Task(experiment="all"), *parts)
+
+
+def test_a_joint_report_shows_once_what_all_share_and_the_rest_by_experiment() -> None:
+    run = {"LoRA of dpok": "2026-01-01"}
+    parts = [trained("color", lr="0.1"), trained("count", lr="0.1", of_a_new_release="1")]
+    assert _joint_provenance(parts) == {
+        "Run of color": {**run, "dpok.prompts": "[color]"},
+        "Run of count": {**run, "dpok.prompts": "[count]", "dpok.of_a_new_release": "1"},
+        "Parameters": {"sampling.eta": "1", "dpok.lr": "0.1"},
+    }
 
 
 def test_no_experiment_at_all_is_an_error() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
+from dpok_pipeline.configuration import selection
 from dpok_pipeline.datasets.report_parts import ReportParts
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.errors import InputError
@@ -152,7 +153,7 @@ def describe_making(
         if training := shards.metadata["training"]:
             parameters[shards.metadata["method"]] = training
             run[f"LoRA of {shards.metadata['method']}"] = shards.metadata["version"]
-    return collect_provenance(parameters, run=run)
+    return collect_provenance(parameters, run, selection.current().env)
 
 
 def gather_report_parts(
@@ -246,11 +247,29 @@ def write_report(
 
 
 def _joint_provenance(parts: list[ReportParts]) -> Sections:
-    """Join the provenance of experiments: what they share once, and the run of each."""
-    *_, newest = parts
-    runs = {f"Run of {part.experiment}": part.provenance["Run"] for part in parts}
-    shared = {title: rows for title, rows in newest.provenance.items() if title != "Run"}
+    """Join the provenance of experiments: what all share once, and the rest by experiment."""
+    titles = [title for title in parts[0].provenance if title != "Run"]
+    shared = {title: _common([part.provenance.get(title, {}) for part in parts]) for title in titles}
+    runs = {}
+    for part in parts:
+        own = [
+            (name, value)
+            for title in titles
+            for name, value in part.provenance.get(title, {}).items()
+            if name not in shared[title]
+        ]
+        runs[f"Run of {part.experiment}"] = {**part.provenance["Run"], **dict(own)}
     return {**runs, **shared}
+
+
+def _common(tables: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return what is the same in all tables."""
+    first, *others = tables
+    return {
+        name: value
+        for name, value in first.items()
+        if all(other.get(name) == value for other in others)
+    }
 
 
 def compare_experiments(
