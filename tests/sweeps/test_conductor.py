@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
@@ -14,6 +15,7 @@ from dpok_pipeline.configuration import selection
 from dpok_pipeline.diffusion.base_model import describe_base_model
 from dpok_pipeline.diffusion.config import SamplingConfig
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.evaluation import scores
 from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.pipelines.models import ComputeConfig
 from dpok_pipeline.rewards.load import ScorerConfig
@@ -215,6 +217,10 @@ def test_a_setting_that_diverges_comes_last_and_the_others_are_tried(
         {**tried[1].row(), "number": 1}
     ]
     assert again.run_trials == []
+    conduct(ground, tmp_path, again, "2e-3,3e-3", resume="never")
+    assert again.run_trials == [
+        f"{experiment}, learning_rate 0.003, seed 7001" for experiment in ("color", "count")
+    ]
 
 
 def test_settings_that_diverge_are_no_longer_tried_by_halving(
@@ -293,6 +299,22 @@ def test_a_training_that_diverges_is_an_outcome(ground: Ground, tmp_path: Path) 
     after = brief.run()
     alone = replace(brief, work=tmp_path / "other").run()
     assert after.model_copy(update={"seconds": alone.seconds}) == alone
+
+
+def test_a_trials_score_is_the_mean_of_its_prompts(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt without a score would else leave the mean to those that are easier to score."""
+    given = pd.DataFrame({"image_reward": [1.0, 5.0, 3.0], "saturation": 0.5})
+    monkeypatch.setattr(scores, "score_columns", lambda images, texts, scorers: given)
+    ground = replace(ground, prompts={"color": ("a green cat", "cat in the park")}, drawn=3)
+    trial = ground.base_trials(Candidate({}))["color"]
+    assert trial.run().scores == {"image_reward": 3.5, "saturation": 0.5}
+    given.loc[0, "image_reward"] = np.nan  # the cat's other image has a score
+    assert trial.run().scores["image_reward"] == 4
+    given.loc[1, "image_reward"] = np.nan
+    with pytest.raises(InputError, match=r"image_reward: no image of 'cat in the park' \(color\)"):
+        trial.run()
 
 
 def test_what_decides_a_trial_is_in_its_identity(ground: Ground) -> None:

@@ -148,10 +148,11 @@ class DDIMTransitions:
 
     @property
     def gain(self) -> Tensor:
-        """G = |c| / σ of each step, `(steps,)`: how strongly its log-density feels the noise.
+        """Return g = |`noise_weight`| / σ of each step, `(steps,)`.
 
-        The gradient of the log-density with respect to the predicted noise is g times a standard
-        normal draw. In Stable Diffusion's schedule g is about 1, but for the second-to-last step.
+        It says how strongly a step's log-density depends on the predicted noise: the gradient of
+        the one with respect to the other is g times a standard normal draw. In Stable Diffusion's
+        schedule of 15 steps g is about 1, but for the second-to-last step.
         """
         return self.noise_weight.abs() / self.std
 

@@ -183,7 +183,13 @@ def _images_and_kl(
         batch = indices[start : start + config.batch_size]
         texts = [prompt] * len(batch)
         drawn = sample(
-            model, texts, sampling, seed=config.seed, indices=batch, keep_trajectory=not is_base
+            model,
+            texts,
+            sampling,
+            seed=config.seed,
+            indices=batch,
+            batch_size=config.batch_size,
+            keep_trajectory=not is_base,
         )
         images.append(decode(model, drawn.latents, config.batch_size).cpu())
         if drawn.trajectory is None:

@@ -145,7 +145,8 @@ class Conductor:
         ledger: The trials that are done.
         runs: Where trials are run.
         told: Called with all that has been tried, whenever there is more of it.
-        resume: `never` removes the state of trials that were interrupted.
+        resume: `never` removes the state of trials that were interrupted, and runs those again that
+            have diverged: it may have been the reward that was away.
     """
 
     def __init__(
@@ -195,7 +196,8 @@ class Conductor:
             if trial.identity not in self._outcomes
         }
         for identity, trial in wanted.items():
-            if (outcome := self._ledger.find(trial)) is not None:
+            outcome = self._ledger.find(trial)
+            if outcome is not None and not (outcome.diverged and self._resume == "never"):
                 self._outcomes[identity] = outcome
         folders = {folder for one in wanted.values() for folder in one.folders}
         if self._resume == "never":

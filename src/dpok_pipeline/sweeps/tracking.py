@@ -59,7 +59,7 @@ class SweepTracker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the sweep's run, by MLflow's word for how it has ended."""
+        """End the sweep's run, by MLflow's word for how it has ended, and say what MLflow lacks."""
         stopped = "FAILED" if isinstance(error, Exception) else "KILLED"
         status = "FINISHED" if error is None else stopped
         MESSENGER.tell(
@@ -67,6 +67,7 @@ class SweepTracker:
             "the end of the sweep",
             lambda: client_of(self._uri).set_terminated(self._run_id, status),
         )
+        MESSENGER.conclude()
 
     def _note(self, tried: Sequence[Tried]) -> None:
         for one in tried:
@@ -91,8 +92,8 @@ class SweepTracker:
         client = client_of(self._uri)
         ended = "attributes.status != 'RUNNING'"
         runs = client.search_runs([self._experiment], f"{found} and {ended}")
-        self._noted.add(key)
         if runs:  # by an earlier command
+            self._noted.add(key)
             return
         name = f"{experiment}, {describe(one.candidate.setting)}, seed {seed}"
         run_id = self._open(name, tags, found)
@@ -109,6 +110,7 @@ class SweepTracker:
         if outcome.diverged:
             client.set_tag(run_id, "diverged", outcome.diverged)
         client.set_terminated(run_id, "FAILED" if outcome.diverged else "FINISHED")
+        self._noted.add(key)  # Last: what fails half-way is tried again.
 
     def _open(self, name: str, tags: dict[str, str], found: str) -> str:
         """Open the run that a condition finds, or a new one."""

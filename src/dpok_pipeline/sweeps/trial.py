@@ -250,9 +250,12 @@ class Trial:
     def _score(self, model: DiffusionModel) -> dict[str, float]:
         """Score images of the model as it is, on the noise of all trials.
 
+        Returns:
+            The mean over the prompts by scorer. An image without a finite score does not count.
+
         Raises:
-            InputError: A scorer gave no image of the base model a finite score.
-            Diverged: It gave none of a trained model's, or an image is not finite.
+            InputError: A scorer gave no image of a prompt by the base model a finite score.
+            Diverged: It gave none of one by a trained model, or an image is not finite.
         """
         import torch
 
@@ -270,14 +273,17 @@ class Trial:
             name: open_scorer(spec, self.models.compute)
             for name, spec in self.models.scorers.items()
         }
-        means = score_columns(images, texts, scorers).mean()
-        if means.isna().any():
+        # By prompt first: a mean over all images would leave out a prompt that has no score, and
+        # could then not be compared with that of a model that has scores of all.
+        means = score_columns(images, texts, scorers).groupby(texts).mean()  # (prompts, scorers)
+        for name in means.columns[means.isna().any()]:
+            prompt = means.index[means[name].isna()][0]
             kind = InputError if self.setup.method is None else Diverged
             raise kind(
-                f"scorers.{means.index[means.isna()][0]}: no image of {self.experiment} has a "
-                "finite score; correct the scorer"
+                f"scorers.{name}: no image of {prompt!r} ({self.experiment}) has a finite score; "
+                "correct the scorer"
             )
-        return {str(name): round(float(mean), 4) for name, mean in means.items()}
+        return {str(name): round(float(mean), 4) for name, mean in means.mean().items()}
 
 
 def turns(folder: Path) -> Path:

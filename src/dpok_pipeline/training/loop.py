@@ -179,7 +179,8 @@ def train_lora(
         InputError: The checkpoints were made by another recipe, or are all damaged; too many
             updates in a row were skipped; another process is in `work_dir`; torch compiles the
             network wrongly; the team cannot share the slices evenly.
-        Stopped: SIGINT or SIGTERM came; the step is finished and saved.
+        Stopped: SIGINT or SIGTERM came; the step is finished and, unless its last update was
+            skipped, saved.
         Followed: This process is not member 0 of its team, and its part is done.
     """
     team = current_team()
@@ -252,7 +253,7 @@ def run_training(
             _give_up_after_skipped(step, config, store)
             # 4. Save. A signal that comes meanwhile is obeyed after the next step.
             stopping = bool(stop)
-            # What was saved before skipped updates stays the newest: nothing was learned since.
+            # While updates are skipped, what was saved before them stays the newest.
             if not step.skipped_in_a_row:
                 store.save_if_due(done, state, at_once=stopping or done == plan.steps)
             bar.advance(1, step.images_seen, shown)

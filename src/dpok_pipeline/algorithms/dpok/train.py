@@ -129,7 +129,7 @@ class DPOKLearner:
         metrics |= finite_mean([update.metrics for update in updates])
         # Only in the first update have the weights not moved since the rollout.
         metrics["policy/fresh_log_ratio"] = updates[0].metrics["policy/fresh_log_ratio"]
-        measured = to_numbers(metrics)  # all in one wait for the device
+        measured = to_numbers(metrics)  # of the whole iteration, in one wait for the device
         halved = halved or any(update.halved for update in updates)
         self.ratio_guard.look(measured["policy/fresh_log_ratio"], halved)
         self.ratio_guard.look_at_clipped(measured["policy/clip_fraction"])

@@ -204,26 +204,26 @@ class PolicyUpdater:
         # Divided by all rows of the update, so that the microbatches' gradients add up to a mean.
         self.optimiser.backward(loss.sum() / total)
         with torch.no_grad():
-            ratio = term.log_ratio
+            log_ratio = term.log_ratio
             columns = (
                 loss,
                 advantages,
                 (advantages == 0).float(),
-                ratio.exp(),
-                ratio.expm1() - ratio,  # Schulman's low-variance estimate of KL(old ‖ new)
+                log_ratio.exp(),
+                log_ratio.expm1() - log_ratio,  # Schulman's low-variance estimate of KL(old ‖ new)
                 term.clipped.float(),
                 steps.kl(noise, reference, rows.step, "noise_mse"),
                 steps.kl(noise, reference, rows.step, "gaussian", config.log_prob),
             )
             # ∂(w·A·ρ)/∂ε̂ = w·A·ρ·g·z/D, where z is the noise that the row has drawn.
-            gradient = torch.where(term.clipped, 0.0, weights * advantages * ratio.exp())
+            gradient = torch.where(term.clipped, 0.0, weights * advantages * log_ratio.exp())
             squares = gradient.square() * steps.squared_score(rows.previous, mean, rows.step)
             return _Sums(
                 torch.stack([column.sum() for column in columns]),
                 # (b, steps), with a row's square in the column of its step, summed over the rows.
                 (one_hot(rows.step, len(steps)) * squares[:, None]).sum(0),
                 # Older rollouts' ratios are off 1 for good reason.
-                torch.where(rows.fresh, ratio.abs(), 0).max(),
+                torch.where(rows.fresh, log_ratio.abs(), 0).max(),
             )
 
     @torch.no_grad()

@@ -104,7 +104,7 @@ class Critic:
             draw_rows: Returns so many random rows of the buffer.
 
         Returns:
-            Metrics as device scalars, so that nothing waits for the device here.
+            Metrics as device scalars, which the caller reads in one wait with its others.
 
         Raises:
             InputError: A minibatch does not fit in memory.

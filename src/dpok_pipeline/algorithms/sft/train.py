@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -111,7 +112,7 @@ class SFTLearner:
             "positive_weights": self.positive_weights,
             "skipped_updates": self.optimiser.skipped,
             "last_loss": losses[-1],
-            "lowest_loss": min(losses),
+            "lowest_loss": min(filter(math.isfinite, losses), default=math.nan),
         }
 
     def parts(self) -> dict[str, Stateful | None]:

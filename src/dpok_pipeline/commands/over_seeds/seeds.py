@@ -18,6 +18,7 @@ from pathlib import Path
 from dpok_pipeline.commands.over_seeds import guarded
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.training.signals import stop_requests
+from dpok_pipeline.training.tracking import write_line
 from dpok_pipeline.workers.processes import visible_gpus
 from dpok_pipeline.workers.runner import cores
 
@@ -116,10 +117,10 @@ class SeedRun:
             self._lines.join()
 
     def _pass_on(self) -> None:
-        """Print its lines, each with whose it is."""
+        """Print its lines, each with whose it is; were they not read, a full pipe would stop it."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            sys.stderr.write(f"seed {self.seed}: {line}")
+            write_line(f"seed {self.seed}: {line.rstrip()}")
 
 
 def run_side_by_side(

@@ -249,7 +249,9 @@ def write_report(
 def _joint_provenance(parts: list[ReportParts]) -> Sections:
     """Join the provenance of experiments: what all share once, and the rest by experiment."""
     titles = [title for title in parts[0].provenance if title != "Run"]
-    shared = {title: _common([part.provenance.get(title, {}) for part in parts]) for title in titles}
+    shared = {
+        title: _common([part.provenance.get(title, {}) for part in parts]) for title in titles
+    }
     runs = {}
     for part in parts:
         own = [
