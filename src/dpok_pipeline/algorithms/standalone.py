@@ -28,7 +28,7 @@ class Standalone(FrozenConfig):
     """What is trained, and on which device."""
 
     base_model: str = Field(description="Folder of the base model, or its id on the hub.")
-    algorithm: Literal["dpok", "rwr", "sft"] = Field(description="One of the algorithms.")
+    algorithm: str = Field(description="One of the algorithms of `catalogue`.")
     training: SerializeAsAny[TrainingConfig] = Field(description="The algorithm's own parameters.")
     lora: LoRAConfig = Field(description="What is trained.")
     prompts: list[str] = Field([], description="Training prompts of an online algorithm.")
@@ -58,13 +58,15 @@ def read_training(path: Path) -> Standalone:
     if not isinstance(content, dict):
         raise InputError(f"{path}: no fields; see docs/scale.md for an example")
     known = ALGORITHMS.get(str(content.get("algorithm")))
+    if known is None:
+        raise InputError(f"{path}: algorithm: give one of {', '.join(sorted(ALGORITHMS))}")
     try:
-        if known is not None and isinstance(content.get("training"), dict):
+        if isinstance(content.get("training"), dict):
             content = {**content, "training": known.config(**content["training"])}
         training = Standalone(**content)
     except (ValidationError, TypeError) as error:
         raise InputError(f"{path}: {_first_problem(error)}") from None
-    needed = ("prompts", "reward", "sampling") if known and known.online else ("samples",)
+    needed = ("prompts", "reward", "sampling") if known.online else ("samples",)
     for name in ("prompts", "reward", "sampling", "samples"):
         if name not in needed and getattr(training, name):
             raise InputError(f"{path}: {name}: algorithm {training.algorithm} has no use for it")

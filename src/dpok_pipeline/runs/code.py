@@ -13,7 +13,7 @@ NOT_HASHED = ("hooks", "commands", "sweeps", "lineage", "cli.py", "__main__.py",
 
 
 def hash_code() -> str:
-    """Hash the sources that numbers depend on, as they are now: all but hooks and commands."""
+    """Hash the sources that numbers depend on, as they are now: all but `NOT_HASHED`."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.relative_to(PACKAGE).parts[0] not in NOT_HASHED:
