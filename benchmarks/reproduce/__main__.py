@@ -1,9 +1,10 @@
 """The paper's figures on EmojiWorld: `python -m benchmarks.reproduce [curve] [--processes 2]`.
 
 Every unit, a method trained on one prompt from so many images by one training seed, leaves a row
-of figures in `benchmarks/results/reproduce`, which is in git, and is not made again unless what
-decides it has changed. The command goes on with the units that have no row; stopped in any way, it
-is simply given again. At the end it writes `docs/results.md` from all rows that there are.
+of figures in `benchmarks/results/reproduce`, which is in git, and is not made again unless its
+settings or models have changed; its code is named by commit and not compared. The command goes on
+with the units that have no row; stopped in any way, it is simply given again. At the end it writes
+`docs/results.md` from all rows that there are.
 """
 
 from __future__ import annotations

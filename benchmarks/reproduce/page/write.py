@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def _intervals(luck: Luck) -> str:
 
 
 def _cost(rows: Mapping[str, Rows]) -> str:
-    """Say what processor time the units took, by series and machine."""
+    """Say what processor time the units took, by series and machine, and which code made them."""
     hours: dict[tuple[str, str], float] = {}
     for name, found in rows.items():
         for row in found.values():
@@ -92,10 +93,14 @@ def _cost(rows: Mapping[str, Rows]) -> str:
     if not hours:
         return ""
     lines = [[name, machine, f"{spent:.1f}"] for (name, machine), spent in hours.items()]
+    commits = Counter(row.commit for found in rows.values() for row in found.values())
+    named = join_words([f"`{commit}` ({count})" for commit, count in commits.most_common()])
     return (
-        "## What it cost\n\n"
+        "## What it cost, and which code made it\n\n"
         + table(["series", "machine", "core hours"], lines)
         + "\nThe time of each unit is in its row, for a run that was stopped what came after.\n"
+        "A row counts while its settings and models are today’s; its code is not compared. The\n"
+        f"rows are of these commits: {named}.\nA `+` stands for changes that were not in git.\n"
     )
 
 

@@ -146,7 +146,8 @@ def test_the_page_is_written_from_rows_alone(made: Path, series: Mapping[str, Se
         "## Reward without the KL term",
         "## One model for many prompts",
         "## A bias of the base model",
-        "## What it cost",
+        "## What it cost, and which code made it",
+        "The\nrows are of these commits: ",
         "## Not run yet",
     ):
         assert said in text, said
