@@ -7,7 +7,6 @@ must have in common to be compared is the *drawing recipe*, which is kept beside
 from __future__ import annotations
 
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,13 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
 
 from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.diffusion.config import Precision, SamplingConfig
 from dpok_pipeline.diffusion.lora import WEIGHTS_NAME, detach_lora, load_lora, read_metadata
-from dpok_pipeline.diffusion.sampler import check_finite, decode, png_bytes, sample
+from dpok_pipeline.diffusion.sampler import check_finite, decode, image_of, png_bytes, sample
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.config import EvaluationConfig
 from dpok_pipeline.evaluation.divergence import divergence_along
@@ -139,9 +137,7 @@ def check_trained_on(model: DiffusionModel, lora: Path) -> None:
 
 def decode_images(column: pd.Series) -> Tensor:
     """Read a column of images as `(n, 3, h, w)` float32 in [0, 1]."""
-    arrays = [np.asarray(Image.open(BytesIO(image["bytes"])).convert("RGB")) for image in column]
-    stacked = torch.from_numpy(np.stack(arrays))  # (n, h, w, 3)
-    return stacked.permute(0, 3, 1, 2).float() / 255
+    return torch.stack([image_of(image["bytes"]) for image in column])
 
 
 def _draw_prompt(

@@ -183,7 +183,7 @@ def check_sample_number(
     Raises:
         InputError: There are too few. The message names the experiment.
     """
-    drawn = [node.namespace for node in pipeline.nodes if "generate_sft_samples" in node.name]
+    drawn = [node.namespace for node in pipeline.nodes if _draws_samples(node.name)]
     if not drawn:
         return
     images = GenerationConfig.model_validate(catalog.load("params:sample_generation")).images

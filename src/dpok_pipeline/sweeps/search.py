@@ -81,7 +81,7 @@ def halve(settings: Sequence[Setting], factor: int) -> Search:
 
 
 def rounds_of(settings: int, factor: int) -> int:
-    """Return after how many rounds less than `factor` settings are left, that one among them."""
+    """Return the number of rounds: in the last one fewer than `factor` settings are tried."""
     return 1 + sum(1 for power in range(1, settings) if factor**power <= settings)
 
 

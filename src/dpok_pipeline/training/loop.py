@@ -154,7 +154,7 @@ def train_lora(
     tracker: Tracker,
     resume: Resume,
     subject: Subject | None,
-    also_said: Mapping[str, Any] = MappingProxyType({}),
+    extra_metadata: Mapping[str, Any] = MappingProxyType({}),
 ) -> TrainingResult:
     """Train a LoRA to the end of the plan, from the newest checkpoint where there is one.
 
@@ -172,7 +172,7 @@ def train_lora(
         tracker: Told the metrics while training runs.
         resume: `never` removes the checkpoints that are there.
         subject: What the filmstrip shows; None is a run without one.
-        also_said: What the finished LoRA says of itself besides the recipe. No checkpoint is
+        extra_metadata: What the finished LoRA says of itself besides the recipe. No checkpoint is
             compared by it.
 
     Raises:
@@ -197,7 +197,7 @@ def train_lora(
         watched = Watched(tracker, filmstrip, Speed(model))
         curves = run_training(learner, plan, config=config, store=store, watched=watched)
         folder = work_dir / "lora"
-        save_lora(model.unet, folder, {**recipe, **also_said, f"{plan.unit}s": plan.steps})
+        save_lora(model.unet, folder, {**recipe, **extra_metadata, f"{plan.unit}s": plan.steps})
         saving = sum(curves.column("perf/checkpoint_seconds")) + store.seconds_spent()
         summary = {**learner.summary(curves), "checkpoint_seconds": saving}
         frames = None if filmstrip is None else filmstrip.table()

@@ -14,7 +14,7 @@ from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.scorer import Scorer, ask, scorer_name
 
 _SHOWN = 60  # characters of a prompt in a message
-# Of the largest reward: a standard deviation that float32 cannot tell from none.
+# A standard deviation below this share of the largest reward is float32's rounding.
 _ROUNDING = 1e-6
 
 

@@ -9,22 +9,22 @@ Spread = Literal["auto", "nodes", "inside"]
 """`nodes` side by side, one worker each; one after the other with all workers `inside`; or `auto`,
 side by side while there are at least as many as workers."""
 
-#: The most workers, out of some number, that can share a node.
+#: Says how many of some workers, at most, can share a node.
 Most = Callable[[int], int]
 
 
 def divisors_of(slices: int) -> Most:
-    """Return that of a training: the workers share its slices evenly."""
+    """Return the rule for a training, whose workers share its slices evenly."""
     return lambda workers: max(n for n in range(1, workers + 1) if slices % n == 0)
 
 
 def any_number(workers: int) -> int:
-    """Return that of images drawn in shards: each worker draws whole ones."""
+    """Return how many share a node that draws shards: all, as each worker draws whole ones."""
     return workers
 
 
 def only_one(workers: int) -> int:
-    """Return that of any other node."""
+    """Return how many share any other node: one, as it cannot be shared."""
     return 1
 
 

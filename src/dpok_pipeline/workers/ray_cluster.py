@@ -263,7 +263,8 @@ def _join(address: str, cores: int) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     options: dict[str, Any] = {}
     if address == LOCAL:
-        # Of a machine's only cluster, all ports listen to this machine alone (sic).
+        # Despite its name this makes the ports of a machine's only cluster listen to that machine
+        # alone, on Linux as well.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         cores = max(cores, os.cpu_count() or 1)
         options = {"num_cpus": cores, "include_dashboard": False}

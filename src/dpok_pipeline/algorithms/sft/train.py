@@ -172,7 +172,7 @@ def train_sft(
         Plan("SFT", "update", config.updates, shown="policy/loss", label="loss"),
         recipe=recipe,
         # No part of the recipe, which has the samples' content: it decides what is gone on from.
-        also_said={"samples": dict(samples.made_by)} if samples.made_by else {},
+        extra_metadata={"samples": dict(samples.made_by)} if samples.made_by else {},
         lora=lora,
         config=config,
         work_dir=work_dir,
