@@ -122,6 +122,10 @@ def test_a_run_without_a_value_does_not_count():
     bootstrap = Bootstrap(8, replicates=50)
     known = bootstrap.training_luck(runs[:, :2], ["color"])
     assert bootstrap.training_luck(runs, ["color"]) == pytest.approx(known)
+    # Nor does an experiment without any; it has half of the prompts, and adds no variance.
+    with_unknown = np.vstack([runs, np.full_like(runs, np.nan)])
+    halved = bootstrap.training_luck(with_unknown, ["color", "count"])
+    assert halved == pytest.approx(known / 2)
 
 
 @pytest.mark.parametrize(

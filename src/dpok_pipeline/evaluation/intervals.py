@@ -9,7 +9,8 @@ of what they span, and the interval misses the truth one time in four. Their luc
 instead, from the spread between runs that differ by their training seed alone, pooled over
 experiments, and enters by Student's distribution.
 
-Notation: p prompts, s training runs of each experiment, n noise indices, r replicates.
+Notation: e experiments, p prompts, s training runs of each experiment, n noise indices,
+r replicates.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -94,15 +94,22 @@ class Bootstrap:
         Returns:
             0 where no experiment has two runs: then nothing is known of their luck.
         """
-        by_prompt = pd.DataFrame(runs).groupby(list(experiments))
-        by_run = by_prompt.mean()  # (experiments, s): its prompts share a run's luck
-        freedom = int((by_run.count(axis=1) - 1).clip(lower=0).sum())
+        names, places = np.unique(experiments, return_inverse=True)
+        member = np.equal.outer(np.arange(len(names)), places).astype(float)  # (e, p)
+        known = ~np.isnan(runs)
+        with np.errstate(invalid="ignore"):  # a run without any value stays NaN
+            # An experiment's prompts share the luck of its runs, so that it has one mean a run.
+            by_run = (member @ np.where(known, runs, 0)) / (member @ known)  # (e, s)
+        counts = (~np.isnan(by_run)).sum(1)  # (e,)
+        freedom = int((counts - 1).clip(min=0).sum())
         if freedom == 0:
             return np.zeros(len(self.images))
-        deviations = by_run.sub(by_run.mean(axis=1), axis=0)
-        shares = by_prompt.size() / len(runs)
+        measured = counts > 0
+        by_run, counts = by_run[measured], counts[measured]
+        deviations = by_run - (np.nansum(by_run, axis=1) / counts)[:, None]
         of_one = float(np.nansum(deviations**2)) / freedom
-        variance = of_one * float((shares**2 / by_run.count(axis=1)).sum())
+        shares = member.mean(1)[measured]  # of an experiment in all prompts, (e,)
+        variance = of_one * float((shares**2 / counts).sum())
         # Not the draws of the images, and for everything that has as many runs the same ones.
         rng = np.random.default_rng((self.seed, freedom))
         luck: Array = np.sqrt(variance) * rng.standard_t(freedom, len(self.images))
