@@ -12,7 +12,7 @@ SITE := build/kedro-viz
 # What kedro-viz asks of its server, and leaves out of a static site.
 NOTHING_MISSING := {"has_missing_dependencies": false, "package_compatibilities": \
 	[{"package_name": "fsspec", "package_version": "2023.9.0", "is_compatible": true}]}
-ENGINE := files diffusion rewards training algorithms evaluation report study
+ENGINE := files diffusion rewards training algorithms evaluation
 COVERAGE := $(foreach part,$(ENGINE),--cov=dpok_pipeline.$(part))
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true

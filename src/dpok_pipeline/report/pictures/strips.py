@@ -73,7 +73,7 @@ def scenes(strips: Mapping[str, Filmstrips], methods: Sequence[MethodLabel]) -> 
 def _strip(table: pd.DataFrame, method: MethodLabel) -> Strip:
     picture = draw_strip(table, SIDE)
     buffer = BytesIO()
-    picture.save(buffer, "WEBP", quality=QUALITY, method=6)
+    picture.save(buffer, "WEBP", quality=QUALITY, method=4)
     prompt, noises = str(table["prompt"].iloc[0]), table["noise"].nunique()
     seen = [int(images) for images in table.drop_duplicates("step")["images_seen"]]
     return Strip(
