@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -15,12 +16,14 @@ from dpok_pipeline.files.checksums import file_sha256
 from dpok_pipeline.pipelines.models import (
     ComputeConfig,
     forget_models,
+    open_embedder,
     open_model,
     open_scorer,
     scorer_identity,
     select_prompts,
 )
 from dpok_pipeline.rewards.load import ScorerConfig
+from tests.rewards.conftest import write_clip
 
 OWN = "def score(images, prompts):\n    return images.mean((1, 2, 3))\n"
 
@@ -125,6 +128,43 @@ def test_models_are_opened_once_per_command(tiny_model_folder: Path, own_reward:
     assert open_model(handle, ComputeConfig(gradient_checkpointing=True)) is not model
     forget_models()
     assert open_scorer(spec, compute) is not scorer
+
+
+def test_a_model_whose_files_were_replaced_is_opened_anew(own_reward: Path) -> None:
+    """A score is written down as given by the files that there are at that time."""
+    files = own_reward.parent / "files"
+    files.mkdir()
+    (files / "weights").write_text("1")
+    spec = ScorerConfig(kind="own_reward_of_a_test.Reward", path="files")
+    own_reward.write_text(
+        "class Reward:\n"
+        "    from_folder = classmethod(lambda cls, folder: cls())\n"
+        "    def score(self, images, prompts):\n"
+        "        return images.mean((1, 2, 3))\n"
+    )
+    importlib.invalidate_caches()
+    sys.modules.pop("own_reward_of_a_test", None)
+    scorer = open_scorer(spec, ComputeConfig())
+    assert open_scorer(spec, ComputeConfig()) is scorer
+    (files / "weights").write_text("2")
+    assert open_scorer(spec, ComputeConfig()) is not scorer
+    clip = write_clip(own_reward.parent / "clip")
+    embedder = open_embedder(clip, ComputeConfig())
+    assert open_embedder(clip, ComputeConfig()) is embedder
+    (clip / "further.txt").touch()
+    assert open_embedder(clip, ComputeConfig()) is not embedder
+
+
+def test_the_same_parts_elsewhere_are_the_same_reward(own_reward: Path) -> None:
+    identities = []
+    for place in ("here", "there"):
+        (own_reward.parent / place).mkdir()
+        (own_reward.parent / place / "weights").write_text("1")
+        part = {"kind": "own_reward_of_a_test.score", "path": place, "weight": 1.0}
+        inner = {"kind": "weighted_sum", "weight": 1.0, "parts": {"a": part}}
+        spec = ScorerConfig(kind="weighted_sum", parts={"sum": inner})
+        identities.append(scorer_identity(spec))
+    assert identities[0] == identities[1]
 
 
 def test_a_base_model_that_does_not_fit_is_said_so(

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from dpok_pipeline.errors import InputError
+from dpok_pipeline.files.checksums import write_checksums
 from dpok_pipeline.rewards.aesthetic import AestheticScorer
 from dpok_pipeline.rewards.clip import CLIPScore
 from dpok_pipeline.rewards.image_reward import ImageReward
@@ -88,6 +89,15 @@ class TestUsersOwn:
     def test_a_class_with_a_folder(self):
         scorer = load_scorer(ScorerConfig(kind="own_rewards.FromFolder", path="here"))
         assert scorer.folder == "here"
+
+    def test_a_folder_that_is_not_what_its_list_says(self, tmp_path):
+        (tmp_path / "weights").write_text("1")
+        write_checksums(tmp_path)
+        spec = ScorerConfig(kind="own_rewards.FromFolder", path=str(tmp_path))
+        assert load_scorer(spec).folder == str(tmp_path)
+        (tmp_path / "weights").write_text("2")
+        with pytest.raises(InputError, match="its sha256 is not that of SHA256SUMS"):
+            load_scorer(spec)
 
     def test_a_function(self, images):
         scores = load_scorer(ScorerConfig(kind="own_rewards.brightness")).score(images, [""] * 3)

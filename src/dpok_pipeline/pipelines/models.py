@@ -103,12 +103,18 @@ def open_model(base_model: BaseModelHandle, compute: ComputeConfig) -> Diffusion
 
 
 def open_scorer(scorer: ScorerConfig, compute: ComputeConfig) -> Scorer:
-    """Load the scorer that a specification describes."""
-    return _open_scorer(scorer.model_dump_json(), compute.torch_device())
+    """Load the scorer that a specification describes; anew if its files have been replaced.
+
+    What is written down as having given a score are the files as they are at that time.
+    """
+    from dpok_pipeline.rewards.load import scorer_files
+
+    files = tuple(map(file_sha256, scorer_files(scorer)))
+    return _open_scorer(scorer.model_dump_json(), files, compute.torch_device())
 
 
 @lru_cache(maxsize=8)
-def _open_scorer(specification: str, device: str) -> Scorer:
+def _open_scorer(specification: str, files: tuple[str, ...], device: str) -> Scorer:
     from dpok_pipeline.diffusion.memory import whole_or_not
     from dpok_pipeline.rewards.load import ScorerConfig, load_scorer
 
@@ -117,9 +123,13 @@ def _open_scorer(specification: str, device: str) -> Scorer:
         return load_scorer(spec, device)
 
 
-@lru_cache(maxsize=1)
 def open_embedder(folder: Path, compute: ComputeConfig) -> ClipEmbedder:
-    """Load the CLIP whose image embeddings measure diversity."""
+    """Load the CLIP whose image embeddings measure diversity; anew if it has been replaced."""
+    return _open_embedder(folder, hash_files(folder), compute)
+
+
+@lru_cache(maxsize=1)
+def _open_embedder(folder: Path, files: str, compute: ComputeConfig) -> ClipEmbedder:
     from dpok_pipeline.diffusion.memory import whole_or_not
     from dpok_pipeline.rewards.clip import ClipEmbedder
 
@@ -130,7 +140,7 @@ def open_embedder(folder: Path, compute: ComputeConfig) -> ClipEmbedder:
 
 def forget_models() -> None:
     """Drop every open model, at the end of a command and between tests."""
-    for cache in (open_model, _open_scorer, open_embedder):
+    for cache in (open_model, _open_scorer, _open_embedder):
         cache.cache_clear()
 
 

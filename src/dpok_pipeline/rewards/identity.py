@@ -16,7 +16,15 @@ def scorer_identity(scorer: ScorerConfig) -> dict[str, Any]:
     for file in scorer_files(scorer):
         digest.update(file_sha256(file).encode())
     return {
-        **scorer.model_dump(mode="json", exclude={"path", "clip_path"}),
+        **_settings(scorer),
         "files": digest.hexdigest(),
         "code": [code_hash(kind) for kind in scorer_kinds(scorer)],
     }
+
+
+def _settings(scorer: ScorerConfig) -> dict[str, Any]:
+    """Return the settings, those of all parts included, without where files lie."""
+    settings = scorer.model_dump(mode="json", exclude={"path", "clip_path"})
+    if scorer.parts:
+        settings["parts"] = {name: _settings(part) for name, part in scorer.parts.items()}
+    return settings

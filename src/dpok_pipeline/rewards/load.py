@@ -90,6 +90,8 @@ def load_scorer(spec: ScorerConfig, device: torch.device | str = "cpu") -> Score
             verify_checksums(Path(folder))
         scorer = builders[spec.kind](local)
     elif "." in spec.kind:
+        if spec.path is not None:
+            verify_checksums(Path(spec.path))
         scorer = load_own(spec.kind, spec.path)
     else:
         known = ", ".join(sorted([*builders, WEIGHTED_SUM]))
