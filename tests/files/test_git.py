@@ -77,7 +77,9 @@ def test_settings_that_git_ignores_are_changes_of_the_runs_that_read_them(checko
     assert dirty(None)
     assert dirty("local")
     assert not dirty("paper")
-    (local / "parameters_mine.yml").unlink()
+    (local / "parameters_mine.yml").rename(local / "parameters_mine.json")  # which Kedro reads, too
+    assert dirty(None)
+    (local / "parameters_mine.json").unlink()
     (local / "deeper").mkdir()
     (local / "deeper" / "catalog.yml").write_text("scorers: {}\n")
     assert dirty(None)

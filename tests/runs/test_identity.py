@@ -34,8 +34,11 @@ def test_what_changes_no_number_is_not_compared(changed: dict[str, object]) -> N
     assert describe(sft_training=SFTConfig(updates=3, **changed)) == plain
 
 
-def test_tasks_are_not_compared() -> None:
-    assert describe(task=Task(experiment="color", resume="never")) == {}
+def test_of_tasks_their_experiments_are_compared() -> None:
+    """A comparison over all of them is another one when there is one more."""
+    color, count = Task(experiment="color", resume="never"), Task(experiment="count")
+    assert describe(one=color) == {"experiments": "color"}
+    assert describe(one=color, other=count) == {"experiments": "color, count"}
 
 
 def test_how_long_a_run_is_belongs_to_it() -> None:

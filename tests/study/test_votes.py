@@ -56,6 +56,12 @@ def test_a_good_file_is_counted(tmp_path: Path) -> None:
     assert [vote.quality for vote in file.votes] == ["tie"] * 3
 
 
+@pytest.mark.parametrize("name", ["ben.JSON", "ben.json.txt", "ben"])
+def test_a_file_that_would_not_be_counted_is_named(tmp_path: Path, name: str) -> None:
+    write(tmp_path, "anna.json", GOOD)
+    assert f"{name}: no file of a rater's" in refused(write(tmp_path, name, changed(rater="Ben")))
+
+
 @pytest.mark.parametrize("make", [False, True], ids=["absent", "empty"])
 def test_a_folder_without_files_is_fine(tmp_path: Path, make: bool) -> None:
     folder = tmp_path / "votes"

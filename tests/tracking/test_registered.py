@@ -147,7 +147,9 @@ def test_curves_come_with_the_lora(store: str, runs: list[str], tmp_path: Path) 
         artifact="curves/curves.parquet",
     )
     assert list(entry.load()["step"]) == [1, 2]
-    shutil.rmtree(tmp_path / f"{NAME}-v1")
+    (folder,) = tmp_path.glob(f"*/{NAME}-v1")
+    assert runs[0].startswith(folder.parent.name)  # not by its number alone
+    shutil.rmtree(folder)
     assert list(entry.load()["step"]) == [1, 2]
 
 

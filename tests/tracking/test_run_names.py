@@ -50,6 +50,25 @@ def test_a_run_is_named_by_what_ran(
     assert name_run({"env": None, "pipeline_names": [], **options}, pipeline(*experiments)) == name
 
 
+def test_seeds_that_methods_have_of_their_own_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parameters file may set them without a word on the command line."""
+
+    def with_seeds(*seeds: int) -> str:
+        methods = [
+            method.model_copy(
+                update={"training": method.training.model_copy(update={"seed": seed})}
+            )
+            for method, seed in zip(selection.current().methods, seeds, strict=True)
+        ]
+        chosen = selection.Selection(experiments=("color",), methods=tuple(methods))
+        with monkeypatch.context() as patch:
+            patch.setattr(selection, "_current", chosen)
+            return name_run({"env": None}, pipeline("color"))
+
+    assert with_seeds(7, 7) == "base, color, seed 7"
+    assert with_seeds(0, 7) == "base, color, seed 0+7"
+
+
 def test_the_only_experiment_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_current", selection.Selection(experiments=("custom",)))
     assert name_run({"env": "custom"}, pipeline("custom")) == "custom, seed 0"

@@ -59,7 +59,8 @@ def describe_run_commit(project: Path, env: str | None) -> Commit | None:
         return commit
     leave_out = [f":(exclude,glob){LOCAL}/**/{name}" for name in NO_SETTINGS]
     ignored = ("ls-files", "--others", "--ignored", "--exclude-standard")
-    settings = _run_git(project, *ignored, "--", f"{LOCAL}/*.yml", f"{LOCAL}/*.yaml", *leave_out)
+    files = [f"{LOCAL}/*.{ending}" for ending in ("yml", "yaml", "json")]  # that Kedro reads
+    settings = _run_git(project, *ignored, "--", *files, *leave_out)
     return commit._replace(dirty=commit.dirty or bool(settings))
 
 

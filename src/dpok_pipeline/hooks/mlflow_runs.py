@@ -73,7 +73,7 @@ def open_run(
 
 def about(run_params: Mapping[str, Any]) -> dict[str, str]:
     """Return the tags that a command's run shares with its child runs and its LoRAs."""
-    return {"environment": environment_of(run_params), "seed": str(seed_of(run_params))}
+    return {"environment": environment_of(run_params), "seed": seed_of(run_params)}
 
 
 def set_tags(client: Any, run_id: str, tags: Mapping[str, str]) -> None:

@@ -33,9 +33,9 @@ def describe_run(pipeline: Pipeline, catalog: CatalogProtocol) -> Identity:
 
     Returns:
         Every parameter by its dotted name; for each dataset that is only read, its version, or a
-        hash of the models, scorers or prompt files that it names. Fields that are marked as
-        bookkeeping, and tasks, decide no number and are left out, and so are datasets with the mark
-        `may_change`.
+        hash of the models, scorers or prompt files that it names; the names of all experiments
+        that nodes work on. Fields that are marked as bookkeeping, and what else a task says, decide
+        no number and are left out, and so are datasets with the mark `may_change`.
     """
     names = sorted(pipeline.inputs())
     groups = {name: catalog.load(name) for name in names if name.startswith("params:")}
@@ -45,6 +45,10 @@ def describe_run(pipeline: Pipeline, catalog: CatalogProtocol) -> Identity:
         if not isinstance(group, Task)
     }
     identity = {key: _as_in_json(value) for key, value in flatten(compared).items()}
+    # What is compared over all experiments must be made again when there is another one.
+    tasks = {group.experiment for group in groups.values() if isinstance(group, Task)}
+    if tasks:
+        identity["experiments"] = ", ".join(sorted(tasks))
     for name in names:
         if not is_parameter(name) and not getattr(catalog.get(name), "may_change", False):
             identity[name] = _content(catalog, name)

@@ -64,9 +64,16 @@ def read_votes(folder: Path) -> Votes:
     """Read all raters' files of a folder; one that is absent or empty has none.
 
     Raises:
-        InputError: A file is broken, two are by the same rater, or they are of different studies.
+        InputError: A file is broken or has another ending, two are by the same rater, or they are
+            of different studies.
     """
-    paths = sorted(path for path in Path(folder).glob("*.json") if not path.name.startswith("."))
+    paths = sorted(path for path in Path(folder).glob("*") if not path.name.startswith("."))
+    others = [path for path in paths if path.suffix != ".json"]
+    if others:
+        raise InputError(
+            f"{others[0]}: no file of a rater's, as its name does not end with .json; give it the "
+            "name that the page has given it, or move it away"
+        )
     files = {path.as_posix(): read_file(path) for path in paths}
     raters: dict[str, str] = {}
     for path, file in files.items():

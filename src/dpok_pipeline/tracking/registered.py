@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[\w.-]+)|/(?P<version>\d+))")
 #: Where MLflow's diffusers flavour keeps a LoRA inside a logged model.
 ADAPTER = "adapter_weights"
+#: Digits of a run's id in the name of a folder.
+SHORT = 12
 #: What MLflow answers when there is no such model, alias, version or file.
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
@@ -125,7 +127,9 @@ class RegisteredDataset(AbstractDataset[Any, Any]):  # type: ignore[misc]
 
     def _folder(self) -> Path:
         version = self._version_info()
-        return self._cache / f"{version.name}-v{version.version}"
+        # Another store, or one that has begun anew, has versions of the same numbers.
+        run = (version.run_id or "no_run")[:SHORT]
+        return self._cache / run / f"{version.name}-v{version.version}"
 
     def _exists(self) -> bool:
         return True  # Reading says more exactly what is wrong.

@@ -22,9 +22,16 @@ def environment_of(run_params: Mapping[str, Any]) -> str:
     return "base" if env in (None, "", "local") else str(env)
 
 
-def seed_of(run_params: Mapping[str, Any]) -> int:
-    """Return the training seed of a command."""
-    return int((run_params.get("runtime_params") or {}).get("training_seed", 0))
+def seed_of(run_params: Mapping[str, Any]) -> str:
+    """Return the training seed of a command; of methods that have seeds of their own, all of them.
+
+    `rl_training.seed` in a parameters file gives methods one without a word on the command line.
+    """
+    asked = (run_params.get("runtime_params") or {}).get("training_seed")
+    seeds = {method.training.seed for method in selection.current().methods}
+    if asked is not None or not seeds:
+        return str(asked or 0)
+    return "+".join(map(str, sorted(seeds)))
 
 
 def name_run(run_params: Mapping[str, Any], pipeline: Pipeline) -> str:
