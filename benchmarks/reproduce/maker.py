@@ -42,22 +42,27 @@ WORK = Path("data/reproduce")
 SHORT = 8
 
 
+def name_commit(project: Path) -> str:
+    """Name the project's commit, with a `+` where files have been changed since.
+
+    Rows and their pictures do not count, which are what is being made.
+    """
+    commit = describe_commit(project, results=RESULTS)
+    return commit.sha[:7] + "+" * commit.dirty if commit else ""
+
+
 class Maker:
     """Makes the units of one series in one project.
 
     Args:
         project: The project's folder; the current one.
         series: What is measured.
-
-    Attributes:
-        commit: The commit of the project, with a `+` where files have been changed since; rows and
-            their pictures aside, which the series itself adds.
+        commit: What rows say of the code, as `name_commit` returned it when the command began. A
+            process of its own may begin with a series long after, when there are other commits.
     """
 
-    def __init__(self, project: Path, series: Series) -> None:
-        self.project, self.series = project, series
-        commit = describe_commit(project, results=RESULTS)
-        self.commit = commit.sha[:7] + "+" * commit.dirty if commit else ""
+    def __init__(self, project: Path, series: Series, commit: str = "") -> None:
+        self.project, self.series, self.commit = project, series, commit
         self.work = project / WORK / series.name
         self._configured: dict[int, Configured] = {}
 

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.processes import share_cores
-from benchmarks.reproduce.maker import Maker
+from benchmarks.reproduce.maker import Maker, name_commit
 from benchmarks.reproduce.pictures import strip_path
 from benchmarks.reproduce.rows import read_row, write_row
 from benchmarks.reproduce.series import SERIES, Series, Unit
@@ -27,7 +27,8 @@ def make_all(project: Path, names: list[str], deadline: float, processes: int = 
         deadline: By `time.time`; no unit is begun after it.
         processes: Runs at a time.
     """
-    makers = {name: Maker(project, SERIES[name]) for name in names}
+    commit = name_commit(project)
+    makers = {name: Maker(project, SERIES[name], commit) for name in names}
     missing = [
         unit
         for maker in makers.values()
@@ -39,20 +40,24 @@ def make_all(project: Path, names: list[str], deadline: float, processes: int = 
         for units in runs:
             _make(project, makers[units[0].series], units, deadline)
     else:
-        _make_together(project, runs, deadline, processes)
+        _make_together(project, runs, deadline, processes, commit)
     left = [unit for unit in missing if is_missing(project, makers[unit.series], unit)]
     if left:
         print(f"{len(left)} units are left; the same command goes on")
 
 
 def _make_together(
-    project: Path, runs: Sequence[Sequence[Unit]], deadline: float, processes: int
+    project: Path,
+    runs: Sequence[Sequence[Unit]],
+    deadline: float,
+    processes: int,
+    commit: str,
 ) -> None:
     """Make several runs at a time; the first error lets no further one begin."""
     pool = share_cores(processes)
     try:
         jobs = [
-            pool.submit(_make_alone, project, SERIES[units[0].series], units, deadline)
+            pool.submit(_make_alone, project, SERIES[units[0].series], units, deadline, commit)
             for units in runs
         ]
         for job in as_completed(jobs):
@@ -65,10 +70,12 @@ def _make_together(
 _MAKERS: dict[str, Maker] = {}
 
 
-def _make_alone(project: Path, series: Series, units: Sequence[Unit], deadline: float) -> None:
+def _make_alone(
+    project: Path, series: Series, units: Sequence[Unit], deadline: float, commit: str
+) -> None:
     """Make a run's units in a process of its own, which keeps its open models for the next run."""
     if series.name not in _MAKERS:
-        _MAKERS[series.name] = Maker(project, series)
+        _MAKERS[series.name] = Maker(project, series, commit)
     _make(project, _MAKERS[series.name], units, deadline)
 
 
