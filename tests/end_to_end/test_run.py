@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def test_the_base_model_of_another_lora_is_refused(
     folder = original.parents[1]
     newer = folder / generate_timestamp() / "lora"
     copy_sealed(project / "other_lora", newer, {})
-    result = kedro_run("--pipelines", "evaluation", "--namespaces", "color")
+    result = kedro_run("--nodes", "color.dpok.draw_method_images_node")
     shutil.rmtree(newer.parent)
     line = error_of(result)
     assert "pytorch_lora_weights.safetensors" in line
@@ -126,8 +127,17 @@ def test_one_experiment_of_one_pipeline_runs_from_the_catalog(
     assert "[1/1] count.sft: train offline lora" in result.log
 
 
-def test_nodes_run_from_the_catalog(finished: Outcome, kedro_run: Command) -> None:
-    result = kedro_run("--from-nodes", "location.compare_methods_node", "--namespaces", "location")
+def test_nodes_run_from_the_catalog_by_curves_of_the_training_that_was_drawn(
+    finished: Outcome, kedro_run: Command
+) -> None:
+    trained = kedro_run("--pipelines", "rl_training", "--namespaces", "location")
+    assert trained.exit_code == 0, trained.output
+    compared = ("--from-nodes", "location.compare_methods_node", "--namespaces", "location")
+    line = error_of(kedro_run(*compared))
+    assert "location.dpok.curves: of the training " in line
+    versions = re.search(r"`(--load-versions \S+)`", line)
+    assert versions is not None
+    result = kedro_run(*compared, *versions[1].split())
     assert result.exit_code == 0, result.output
     assert "location: write report" in result.log
 

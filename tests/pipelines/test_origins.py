@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from kedro.io import DataCatalog, MemoryDataset, Version
+from kedro_datasets.text import TextDataset
 
 from dpok_pipeline.configuration import selection
 from dpok_pipeline.datasets.shards import ShardedParquetDataset
@@ -21,7 +22,12 @@ from dpok_pipeline.files.shards import Shards, ShardStore
 from dpok_pipeline.pipelines import origins
 from dpok_pipeline.pipelines.evaluation.nodes import score_images
 from dpok_pipeline.pipelines.models import ComputeConfig, scorer_identity
-from dpok_pipeline.pipelines.origins import _check_images, _check_scores, _check_training
+from dpok_pipeline.pipelines.origins import (
+    _check_images,
+    _check_scores,
+    _check_table,
+    _check_training,
+)
 from dpok_pipeline.pipelines.task import Task
 from dpok_pipeline.rewards.load import ScorerConfig
 from tests.rewards.conftest import write_clip
@@ -100,7 +106,10 @@ def test_an_offline_lora_that_has_learned_from_other_samples_is_refused(
         check(trained(), configured(**{name: value}))
     said = str(caught.value)
     assert said.startswith(f"color.sft.lora: made with other inputs: samples.{says}; put the old ")
-    assert "`kedro run --pipelines sample_generation,sft_training --namespaces color`" in said
+    assert (
+        "`kedro run --pipelines sample_generation,sft_training --namespaces color --env base`"
+        in said
+    )
     assert "\n" not in said
 
 
@@ -169,7 +178,7 @@ def test_scores_are_of_the_images_beside_them(
     _check_scores("color.sft.scores", path, catalog, PROMPTS)
     draw("2026-01-03T00.00.00.000Z", shade=50)
     catalog.release("color.sft.images")
-    remedy = "score those: `kedro run --nodes color.sft.score_images_node`"
+    remedy = "score those: `kedro run --nodes color.sft.score_images_node --env base`"
     with pytest.raises(InputError, match=f"of other images than color.sft.images .*{remedy}"):
         _check_scores("color.sft.scores", path, catalog, PROMPTS)
 
@@ -180,6 +189,30 @@ def test_scores_whose_images_are_away_are_beside_none(
     path, catalog = scored
     catalog["color.sft.images"] = images(tmp_path / "nowhere", None)
     _check_scores("color.sft.scores", path, catalog, PROMPTS)
+
+
+def test_curves_of_another_training_than_the_images_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, second = VERSIONS
+    catalog = DataCatalog()
+    for name in ("curves", "lora", "images"):
+        catalog[f"color.dpok.{name}"] = TextDataset(
+            filepath=(tmp_path / name).as_posix(), version=Version(None, second)
+        )
+        catalog[f"color.dpok.{name}"].save("")
+    training = {"version": second}
+    monkeypatch.setattr(origins, "read_manifest", lambda path: SimpleNamespace(metadata=training))
+    _check_table("color.dpok.curves", catalog, drawn_now=())
+    _check_table("color.dpok.curves", catalog, drawn_now=("color.dpok.images",))
+    training["version"] = first
+    said = f"of the training {second}, the images are of {first}; give `--load-versions "
+    with pytest.raises(InputError, match=f"{said}color.dpok.curves:{first},color.dpok.filmstrip:"):
+        _check_table("color.dpok.curves", catalog, drawn_now=())
+    # What is drawn anew is drawn by the newest LoRA, here the curves' own.
+    _check_table("color.dpok.curves", catalog, drawn_now=("color.dpok.images",))
+    training["version"] = "env-color-dpok-v3"  # by a catalog entry that is no longer there
+    _check_table("color.dpok.curves", catalog, drawn_now=())
 
 
 @pytest.mark.parametrize(("reason", "refused"), [("from MLflow's registry", False), ("", True)])

@@ -25,6 +25,11 @@ class Selection(NamedTuple):
     env: str | None = None
 
     @property
+    def env_option(self) -> str:
+        """What a command that the user is told to give needs behind it; empty for the default."""
+        return "" if self.env in (None, "local") else f" --env {self.env}"
+
+    @property
     def offline(self) -> tuple[Method, ...]:
         """The methods that learn from the stored samples."""
         return tuple(method for method in self.methods if not method.online)

@@ -80,7 +80,8 @@ def _check_sources(table: pd.DataFrame, catalog: CatalogProtocol) -> None:
     if differences:
         raise InputError(
             f"prompts: made from other sources than the catalog names now: {differences[0]}; put "
-            "the old sources back, or make it anew: `kedro run --pipelines prompt_preparation`"
+            "the old sources back, or make it anew: "
+            f"`kedro run --pipelines prompt_preparation{selection.current().env_option}`"
         )
 
 

@@ -80,8 +80,7 @@ class PreconditionHooks:
         inputs = sorted(name for name in pipeline.inputs() if not is_parameter(name))
         missing = [name for name in inputs if _is_missing(catalog, name)]
         if missing:
-            env = run_params["env"]
-            remedies = (_remedy(name, catalog.get(name), env) for name in missing)
+            remedies = (_remedy(name, catalog.get(name)) for name in missing)
             raise InputError("; ".join(remedies))
         absent = [name for name in pipeline.inputs() if is_parameter(name) and name not in catalog]
         if absent:
@@ -114,7 +113,7 @@ def _unknown_parameter(name: str, known: Iterable[str]) -> str:
     return f"{PARAMETERS}: {name}: no such parameter; {advise(name, known)}"
 
 
-def _remedy(name: str, dataset: Any, env: str | None) -> str:
+def _remedy(name: str, dataset: Any) -> str:
     """Name the command that makes a dataset."""
     version = getattr(dataset, "_version", None)
     if version is not None and version.load is not None:
@@ -129,8 +128,7 @@ def _remedy(name: str, dataset: Any, env: str | None) -> str:
     ]
     if not makers:
         return f"{name}: not in the catalog's folder; check its entry in conf/*/catalog*.yml"
-    option = "" if env in (None, "local") else f" --env {env}"
     return (
         f"{name} has not been made yet: run {makers[0]} first, "
-        f"`kedro run --pipelines {makers[0]}{option}`"
+        f"`kedro run --pipelines {makers[0]}{selection.current().env_option}`"
     )

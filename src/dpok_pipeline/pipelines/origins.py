@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,10 @@ FROM_REGISTRY = re.compile(r"(?P<name>.+)-v(?P<number>\d+)")
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: What a training leaves besides its LoRA, and reports show.
+TABLES = ("curves", "filmstrip")
 
 
 def made_of_prompts(name: str) -> bool:
@@ -90,6 +94,8 @@ def check_origins(
         if kind in checks and not name.startswith("params:"):
             path = Path(catalog.get(name)._get_load_path())
             checks[kind](name, path, catalog, prompts)
+        if kind in TABLES and catalog.exists(name):
+            _check_table(name, catalog, drawn_now=pipeline.all_outputs())
 
 
 def _check_samples(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.DataFrame) -> None:
@@ -151,7 +157,36 @@ def _check_scores(name: str, path: Path, catalog: CatalogProtocol, prompts: pd.D
     if catalog.exists(images) and not _are_of(scores, Path(catalog.get(images)._get_load_path())):
         raise InputError(
             f"{name}: of other images than {images} holds, such as after a crash between the two; "
-            f"score those: `kedro run --nodes {namespace}.score_images_node`"
+            f"score those: `kedro run --nodes {namespace}.score_images_node"
+            f"{selection.current().env_option}`"
+        )
+
+
+def _check_table(name: str, catalog: CatalogProtocol, drawn_now: Collection[str]) -> None:
+    """Refuse what one training has left beside images that are of another one.
+
+    Both may be of the same settings, when a training is repeated, or its end was not saved whole.
+    """
+    namespace = name.rpartition(".")[0]
+    lora, images = catalog.get(f"{namespace}.lora"), f"{namespace}.images"
+    dataset = catalog.get(name)
+    if any(getattr(one, "only_read", "") for one in (lora, dataset)):
+        return
+    if images in drawn_now:
+        trained = str(lora.resolve_load_version())
+    elif catalog.exists(images):
+        path = Path(catalog.get(images)._get_load_path())
+        trained = str(read_manifest(path).metadata.get("version", ""))
+    else:
+        return
+    version = str(dataset.resolve_load_version())
+    if trained and version != trained and not _registered(trained):
+        others = ",".join(f"{namespace}.{one}:{trained}" for one in TABLES)
+        raise InputError(
+            f"{name}: of the training {version}, the images are of {trained}; give "
+            f"`--load-versions {others}`, or draw and score the newest LoRA's: `kedro run "
+            f"--pipelines evaluation --namespaces {namespace.partition('.')[0]}"
+            f"{selection.current().env_option}`"
         )
 
 
@@ -216,7 +251,9 @@ def _check_training(
         _check_learned_from(name, before, catalog)
     compared = {key: before[key] for key in expected if key in before}
     maker = "rl_training" if method.online else "sft_training"
-    _refuse_changes(name, compared, expected, maker)
+    # Images of a LoRA of other settings need a LoRA of these ones first.
+    drawing = ",evaluation" if name.endswith(".images") else ""
+    _refuse_changes(name, compared, expected, f"{maker}{drawing}")
 
 
 def _check_learned_from(name: str, before: Mapping[str, Any], catalog: CatalogProtocol) -> None:
@@ -261,5 +298,6 @@ def _refuse_changes(
         experiment = name.partition(".")[0]
         raise InputError(
             f"{name}: made with other inputs: {differences}; put the old value "
-            f"back, or make it anew: `kedro run --pipelines {maker} --namespaces {experiment}`"
+            f"back, or make it anew: `kedro run --pipelines {maker} --namespaces {experiment}"
+            f"{selection.current().env_option}`"
         )

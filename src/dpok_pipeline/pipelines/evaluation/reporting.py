@@ -315,7 +315,7 @@ def _check_trained_alike(method: str, parts: Sequence[ReportParts]) -> None:
             raise InputError(
                 f"{method} was trained otherwise in {other} than in {first}: {differences}; train "
                 f"it alike, or report on one experiment alone: `kedro run --pipelines evaluation "
-                f"--namespaces {other}`"
+                f"--namespaces {other}{selection.current().env_option}`"
             )
 
 
