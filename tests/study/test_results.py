@@ -9,8 +9,8 @@ import pytest
 from dpok_pipeline.evaluation.names import MethodLabel
 from dpok_pipeline.study.config import StudyConfig
 from dpok_pipeline.study.results import agreement, tally
-from dpok_pipeline.study.section import preferences
-from dpok_pipeline.study.stand_in import STAND_IN_LABEL, stand_in_votes
+from dpok_pipeline.study.section import OTHER_PICTURES, preferences
+from dpok_pipeline.study.stand_in import STAND_IN_LABEL, name_pictures, stand_in_votes
 from dpok_pipeline.study.votes import Choice, Votes
 from tests.study.made import hashes, key_of, rater_file
 
@@ -19,6 +19,9 @@ KEY = key_of(("p1", "a", "b"), ("p2", "b", "a"), ("p3", "a", "b"), ("p4", "b", "
 ANNA: list[Choice] = ["left", "right", "right", "tie"]  # a, a, b, tie
 BERTA: list[Choice] = ["left", "left", "tie", "right"]  # a, b, tie, a
 METHODS = [MethodLabel("a", "A <new>", "#0b5d7a"), MethodLabel("b", "B", "#d0842a")]
+
+
+NOTHING = pd.DataFrame({"judge": [0.5]})
 
 
 def votes(*ballots: tuple[str, list[Choice], list[Choice]]) -> Votes:
@@ -164,7 +167,9 @@ def test_people_and_stand_in_are_never_added_up() -> None:
 
 def test_the_report_shows_both_and_says_who_is_no_person() -> None:
     ballot: dict[str, list[Choice]] = {"alignment": ["tie"] * 4, "quality": ["tie"] * 4}
-    shown = preferences(tally(KEY, votes(("Anna", ANNA, ANNA)), ballot, replicates=100), METHODS)
+    shown = preferences(
+        tally(KEY, votes(("Anna", ANNA, ANNA)), ballot, replicates=100), METHODS, NOTHING
+    )
     assert shown.lines[0] == "1 person voted on every pair."
     assert "no person’s" in shown.lines[1]
     (title, rows), = shown.table.groups  # fmt: skip
@@ -181,7 +186,21 @@ def test_the_report_shows_both_and_says_who_is_no_person() -> None:
 
 
 def test_without_any_vote_there_is_a_sentence_and_no_figure() -> None:
-    shown = preferences(tally(KEY, Votes({}), {}, replicates=100), METHODS)
+    shown = preferences(tally(KEY, Votes({}), {}, replicates=100), METHODS, NOTHING)
     assert list(shown.lines) == ["No person has voted yet."]
     assert shown.figure is None
     assert shown.table.groups == []
+
+
+def test_votes_about_other_pictures_than_the_report_shows_are_said_to_be() -> None:
+    counted = tally(KEY, votes(("Anna", ANNA, ANNA)), {}, replicates=100)
+    scores = pd.DataFrame({"image_sha256": ["b", "a"]})
+    shown = counted.assign(pictures=name_pictures(scores))
+    assert (
+        preferences(shown, METHODS, scores.iloc[::-1]).lines[0] == "1 person voted on every pair."
+    )
+    others = pd.DataFrame({"image_sha256": ["b", "c"]})
+    assert preferences(shown, METHODS, others).lines[0] == OTHER_PICTURES
+    assert preferences(shown.assign(pictures="others"), METHODS, scores).lines[0] == OTHER_PICTURES
+    # An earlier release does not say.
+    assert preferences(counted, METHODS, others).lines[0] == "1 person voted on every pair."

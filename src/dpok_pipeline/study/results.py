@@ -15,6 +15,7 @@ pairs           pairs of the contrast
 votes           votes on the question: pairs × raters
 rater_count     raters
 alpha           Krippendorff's α of the raters; missing with a single one
+pictures        the pictures that were scored when it was counted, see `stand_in.pictures_of_page`
 ==============  ===================================================================================
 """
 

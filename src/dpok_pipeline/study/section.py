@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,9 +16,15 @@ from dpok_pipeline.report.figures.style import INK, NEITHER, apply_style, bold
 from dpok_pipeline.report.page import Preferences
 from dpok_pipeline.report.tables import Cell, Table, TableRow
 from dpok_pipeline.study.results import CHOICES, PEOPLE, STAND_IN
-from dpok_pipeline.study.stand_in import STAND_IN_LABEL
+from dpok_pipeline.study.stand_in import STAND_IN_LABEL, name_pictures
 from dpok_pipeline.study.votes import QUESTIONS
 
+logger = logging.getLogger(__name__)
+
+OTHER_PICTURES = (
+    "These votes are about other pictures than the report shows; `kedro run --from-nodes "
+    "make_study_page_node` makes a page of the present ones."
+)
 ROW_HEIGHT = 44  # pixels of one bar and its gap
 BETWEEN = 66  # pixels between two contrasts: the labels of one axis, the title of the next
 MARGINS = {"l": 12, "r": 24, "t": 44, "b": 52}  # pixels
@@ -30,15 +37,23 @@ def contrasts(results: pd.DataFrame) -> list[tuple[str, str]]:
     return [(str(ours), str(theirs)) for ours, theirs in pairs.itertuples(index=False)]
 
 
-def preferences(results: pd.DataFrame, methods: Sequence[MethodLabel]) -> Preferences:
+def preferences(
+    results: pd.DataFrame, methods: Sequence[MethodLabel], scores: pd.DataFrame
+) -> Preferences:
     """Put together what the report shows of a study.
 
     Args:
         results: As `results.tally` returns it; empty where nobody has voted, the judge neither.
         methods: Labels and colours of the methods.
+        scores: Those of the pictures that the report shows.
     """
     figure = None if results.empty else preference_figure(results, methods)
-    return Preferences(list(summary(results)), preference_table(results, methods), figure)
+    lines = list(summary(results))
+    # Votes that an earlier release has counted do not say which pictures they are about.
+    if "pictures" in results and (results["pictures"] != name_pictures(scores)).any():
+        logger.warning("The report: %s", OTHER_PICTURES)
+        lines.insert(0, OTHER_PICTURES)
+    return Preferences(lines, preference_table(results, methods), figure)
 
 
 def raters_label(raters: str, count: int) -> str:

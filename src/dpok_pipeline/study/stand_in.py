@@ -5,6 +5,7 @@ It is no person. Its votes are no evidence of what people prefer, and are never 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from typing import Any
 
@@ -54,6 +55,23 @@ def stand_in_votes(key: Key, scores: pd.DataFrame, config: StudyConfig) -> dict[
             margin = config.quality_margin if question == "quality" else 0.0
             votes[question] = [_vote(entry, images[column], margin) for entry in key["pairs"]]
     return votes
+
+
+def name_pictures(scores: pd.DataFrame) -> str:
+    """Name all pictures that scores are of, by one hash; empty where scores do not say."""
+    if "image_sha256" not in scores:
+        return ""
+    hashes = "\n".join(sorted(scores["image_sha256"]))
+    return f"pictures {hashlib.sha256(hashes.encode()).hexdigest()[:16]}"
+
+
+def pictures_of_page(key: Key, scores: pd.DataFrame) -> str:
+    """Name the pictures that a page has been counted beside, or say that it shows others.
+
+    A report knows by it whether the votes are about the pictures that it shows itself.
+    """
+    images = scores.set_index(["experiment", "prompt_id", "method", "index"]).sort_index()
+    return "others" if _other_images(key, images) else name_pictures(scores)
 
 
 def _other_images(key: Key, images: pd.DataFrame) -> str:

@@ -24,6 +24,7 @@ from dpok_pipeline.pipelines.evaluation.study import (
     make_study_page,
 )
 from dpok_pipeline.runs.identity import describe_run
+from dpok_pipeline.study.stand_in import name_pictures
 from dpok_pipeline.study.votes import Votes
 from tests.study import made
 
@@ -59,6 +60,8 @@ def test_from_images_to_votes() -> None:
         made.CONFIG, EVALUATION, COMPARISON, key, Votes({}), scored[0], None, scored[1]
     )
     assert set(results["raters"]) == {"stand_in"}
+    scores = pd.concat(one.scores for one in scored)
+    assert set(results["pictures"]) == {name_pictures(scores)}
     assert set(results[results["choice"] == "tie"]["share"]) == {1.0}
     assert len(figure.data) == 8  # three choices and the intervals of two contrasts
 
@@ -75,6 +78,7 @@ def test_votes_on_images_that_were_drawn_anew_are_counted_without_the_judge(
         made.CONFIG, EVALUATION, COMPARISON, key, Votes({"anna.json": file}), anew
     )
     assert set(results["raters"]) == {"people"}
+    assert set(results["pictures"]) == {"others"}
     assert "The judge does not stand in for people" in caplog.text
 
 

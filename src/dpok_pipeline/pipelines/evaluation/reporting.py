@@ -215,7 +215,8 @@ def write_joint_report(
     """
     from dpok_pipeline.study.section import preferences
 
-    votes = None if study is None else preferences(study, config.methods)
+    scores = pd.concat(part.scores for part in _evaluated(parts))
+    votes = None if study is None else preferences(study, config.methods, scores)
     return write_report(comparison, claims, config, task, *parts, votes=votes)
 
 

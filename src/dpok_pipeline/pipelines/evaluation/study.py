@@ -82,7 +82,7 @@ def count_votes(
     """
     from dpok_pipeline.study.results import tally
     from dpok_pipeline.study.section import preference_figure
-    from dpok_pipeline.study.stand_in import stand_in_votes
+    from dpok_pipeline.study.stand_in import pictures_of_page, stand_in_votes
     from dpok_pipeline.study.votes import check_votes
 
     check_votes(votes, key)
@@ -93,5 +93,5 @@ def count_votes(
         stand_in_votes(key, scores, config),
         replicates=evaluation.replicates,
         seed=evaluation.seed,
-    )
+    ).assign(pictures=pictures_of_page(key, scores))
     return results, preference_figure(results, comparison.methods)
