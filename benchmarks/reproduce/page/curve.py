@@ -138,7 +138,7 @@ def _against_each_other(rows: Rows, luck: Luck) -> Iterator[str]:
 
 
 def images_needed(means: Mapping[str, Mapping[int, float]], start: float) -> Iterator[str]:
-    """Say from how many images DPOK is as good as the official code's estimator at its last size.
+    """Say from how many images DPOK is as good as the official code's estimator at its best size.
 
     Args:
         means: Mean reward by method and number of images.
@@ -146,8 +146,9 @@ def images_needed(means: Mapping[str, Mapping[int, float]], start: float) -> Ite
     """
     if "dpok" not in means or "dpok_official" not in means:
         return
-    last = max(means["dpok_official"])
-    level = means["dpok_official"][last]
+    official = means["dpok_official"]
+    best = max(official, key=lambda size: official[size])
+    level = official[best]
     needed = images_to({0: start, **means["dpok"]}, level)
     first = min(means["dpok"])
     if level <= start:
@@ -159,9 +160,12 @@ def images_needed(means: Mapping[str, Mapping[int, float]], start: float) -> Ite
     else:
         said = f"there from about {needed:,.0f} images"
     yield (
-        f"The official code's estimator reaches {level:.2f} from {last:,} images. DPOK\n"
+        f"The official code's estimator reaches {level:.2f} from {best:,} images. DPOK\n"
         f"as configured here is {said}.\n"
     )
+    if best < (last := max(official)):
+        fallen = f"{official[last]:.2f}".replace("-", "−")
+        yield f"Trained on, the estimator falls to {fallen} from {last:,} images.\n"
 
 
 def _prompt_by_prompt(rows: Rows, images: Path, luck: Luck) -> Iterator[str]:

@@ -1,8 +1,10 @@
 """How far training runs come out apart that differ by nothing but their seed.
 
 Most runs are made with one seed or two: too few to see their own luck. It is therefore pooled over
-all runs of an algorithm that were made with several seeds, whatever their prompt and length, and
-every interval of the page is as wide as this luck asks for.
+all runs of a method that were made with several seeds, whatever their prompt and length, and every
+interval of the page is as wide as this luck asks for. Methods of one algorithm can differ by far:
+where one of them falls apart at times, that says nothing of another. A method that has too few
+such runs of its own is taken to be like all of its algorithm.
 """
 
 from __future__ import annotations
@@ -17,9 +19,14 @@ from benchmarks.reproduce.page.methods import methods_of
 from benchmarks.reproduce.rows import KEPT, Rows
 from benchmarks.reproduce.series import BASE, SERIES
 
-#: Fewer degrees of freedom than this say little of an algorithm, and all algorithms stand for it.
+#: Fewer degrees of freedom than this say little of a method, or of an algorithm.
 FEWEST = 8
 ALL = "all algorithms"
+
+
+def all_of(algorithm: str) -> str:
+    """Name all methods of an algorithm, one of which may have the algorithm's name."""
+    return f"all of {algorithm}"
 
 
 class Spread(NamedTuple):
@@ -38,7 +45,7 @@ class Luck:
     """The spread of a run's mean score between training seeds.
 
     Args:
-        spreads: By algorithm or `ALL`, metric and split.
+        spreads: By whose they are (a method, `all_of` an algorithm, or `ALL`), metric and split.
         algorithms: The algorithm of each method.
     """
 
@@ -62,12 +69,11 @@ class Luck:
         """
         if method == BASE:
             return []
-        own = self.spreads.get((self.algorithms[method], metric, split))
-        if own is None or own.freedom < FEWEST:
-            own = self.spreads.get((ALL, metric, split))
-        if own is None:
-            return []
-        return [Spread(own.deviation / np.sqrt(runs), own.freedom)]
+        for whose in (method, all_of(self.algorithms[method]), ALL):
+            spread = self.spreads.get((whose, metric, split))
+            if spread is not None and (spread.freedom >= FEWEST or whose == ALL):
+                return [Spread(spread.deviation / np.sqrt(runs), spread.freedom)]
+        return []
 
 
 def measure_luck(rows: Mapping[str, Rows]) -> Luck:
@@ -86,7 +92,7 @@ def measure_luck(rows: Mapping[str, Rows]) -> Luck:
             {
                 "run": (unit.series, unit.experiment, unit.method, unit.images),
                 "seed": unit.seed,
-                "algorithm": algorithms[unit.method],
+                "whose": unit.method,
                 "split": prompt["split"],
                 "metric": metric,
                 "mean": np.nanmean(prompt["scores"][metric]),
@@ -98,15 +104,16 @@ def measure_luck(rows: Mapping[str, Rows]) -> Luck:
             for metric in KEPT
             if metric in prompt["scores"]
         ],
-        columns=["run", "seed", "algorithm", "split", "metric", "mean"],
+        columns=["run", "seed", "whose", "split", "metric", "mean"],
     )
-    keys = ["algorithm", "metric", "split", "run"]
+    keys = ["whose", "metric", "split", "run"]
     seeds = means.groupby([*keys, "seed"])["mean"].mean().groupby(keys)
     squares = ((seeds.count() - 1) * seeds.var()).dropna()  # of one seed alone it is NaN
     freedom = (seeds.count() - 1).loc[squares.index]
-    everywhere = pd.DataFrame({"squares": squares, "freedom": freedom}).reset_index()
-    several = pd.concat([everywhere, everywhere.assign(algorithm=ALL)])
-    pooled = several.groupby(["algorithm", "metric", "split"])[["squares", "freedom"]].sum()
+    by_method = pd.DataFrame({"squares": squares, "freedom": freedom}).reset_index()
+    by_algorithm = by_method.assign(whose=by_method["whose"].map(algorithms).map(all_of))
+    several = pd.concat([by_method, by_algorithm, by_method.assign(whose=ALL)])
+    pooled = several.groupby(["whose", "metric", "split"])[["squares", "freedom"]].sum()
     spreads = {
         key: Spread(float(np.sqrt(one["squares"] / one["freedom"])), int(one["freedom"]))
         for key, one in pooled.iterrows()

@@ -10,7 +10,7 @@ from benchmarks.reproduce.maker import Maker
 from benchmarks.reproduce.page.bias import bias_section
 from benchmarks.reproduce.page.claims import claims_section
 from benchmarks.reproduce.page.curve import curve_sections
-from benchmarks.reproduce.page.luck import ALL, Luck, measure_luck
+from benchmarks.reproduce.page.luck import ALL, FEWEST, Luck, measure_luck
 from benchmarks.reproduce.page.many import many_section
 from benchmarks.reproduce.page.parts import ablations_section, kl_section
 from benchmarks.reproduce.page.tables import table
@@ -70,16 +70,26 @@ def _current_rows(project: Path, series: Series) -> Rows:
 
 def _intervals(luck: Luck) -> str:
     """Say what intervals cover, and how large the luck of training was found to be."""
+    found = {
+        whose: spread
+        for (whose, metric, split), spread in luck.spreads.items()
+        if (metric, split) == ("image_reward", "train")
+    }
+    sure = {
+        f"`{whose}`": spread
+        for whose, spread in found.items()
+        if whose in luck.algorithms and spread.freedom >= FEWEST
+    }
     lines = [
-        f"{spread.deviation:.2f} for `{algorithm}` ({spread.freedom} degrees of freedom)"
-        for (algorithm, metric, split), spread in luck.spreads.items()
-        if (metric, split) == ("image_reward", "train") and algorithm != ALL
+        f"{spread.deviation:.2f} for {whose} ({spread.freedom} degrees of freedom)"
+        for whose, spread in (sure or {"all methods": found[ALL]}).items()
     ]
+    others = "Other methods are taken to be like all of their algorithm.\n" if sure else ""
     return (
         "Intervals are 95 %. They cover the luck of the noises, by a bootstrap paired over\n"
         "methods, and the luck of training, which is measured on all runs that were made with\n"
         "several seeds: from one seed to another a prompt's mean ImageReward has a standard\n"
-        f"deviation of {join_words(lines)}.\n"
+        f"deviation of {join_words(lines)}.\n{others}"
     )
 
 

@@ -87,6 +87,13 @@ def test_images_needed_are_said_where_they_were_measured(ours: dict[int, float],
     assert said in " ".join(images_needed(means, start=0.1)).replace("\n", " ")
 
 
+def test_an_estimator_that_falls_apart_is_taken_at_its_best() -> None:
+    means = {"dpok": {240: 0.3, 480: 0.9}, "dpok_official": {240: 0.5, 480: 0.6, 960: -0.4}}
+    said = " ".join(images_needed(means, start=0.1)).replace("\n", " ")
+    assert "reaches 0.60 from 480 images. DPOK as configured here is there from about 360" in said
+    assert "falls to −0.40 from 960 images" in said
+
+
 def test_curves_are_smoothed_over_rollouts() -> None:
     assert smooth_curve(30, [1.0, 3.0, float("nan")], width=2) == [(20, 2.0), (30, 3.0)]
     assert smooth_curve(20, [1.0, 3.0], width=5) == [(20, 2.0)]
@@ -276,6 +283,21 @@ def test_luck_is_the_spread_between_training_seeds() -> None:
     assert NO_LUCK.of_mean("sft", *key, runs=1) == []
     enough = Luck({("sft", *key): Spread(0.1, FEWEST)}, {"sft": "sft"})
     assert enough.of_mean("sft", *key, runs=1) == [Spread(0.1, FEWEST)]
+
+
+def test_a_method_that_falls_apart_says_nothing_of_another() -> None:
+    rows = [("dpok", seed, seed % 2) for seed in range(FEWEST + 1)]
+    rows += [("dpok_official", seed, 9.0 * (seed % 2)) for seed in range(FEWEST + 1)]
+    luck = luck_of(*rows, ("dpok_value", 0, 1.0), ("dpok_value", 1, 2.0))
+    (own,), (other,) = (
+        luck.of_mean(method, "image_reward", "train", runs=1)
+        for method in ("dpok", "dpok_official")
+    )
+    assert other.deviation == pytest.approx(9 * own.deviation)
+    # With too few runs of its own a method is taken to be like all of its algorithm.
+    (all_of_them,) = luck.of_mean("dpok_value", "image_reward", "train", runs=1)
+    assert all_of_them.freedom == 2 * FEWEST + 1
+    assert own.deviation < all_of_them.deviation < other.deviation
 
 
 def test_one_model_for_all_is_compared_on_the_noises_that_both_have_drawn() -> None:
