@@ -146,7 +146,7 @@ def images_needed(means: Mapping[str, Mapping[int, float]], start: float) -> Ite
     """
     if "dpok" not in means or "dpok_official" not in means:
         return
-    official = means["dpok_official"]
+    official, number = means["dpok_official"], metric("image_reward").number
     best = max(official, key=lambda size: official[size])
     level = official[best]
     needed = images_to({0: start, **means["dpok"]}, level)
@@ -160,12 +160,13 @@ def images_needed(means: Mapping[str, Mapping[int, float]], start: float) -> Ite
     else:
         said = f"there from about {needed:,.0f} images"
     yield (
-        f"The official code's estimator reaches {level:.2f} from {best:,} images. DPOK\n"
+        f"The official code's estimator reaches {number(level)} from {best:,} images. DPOK\n"
         f"as configured here is {said}.\n"
     )
     if best < (last := max(official)):
-        fallen = f"{official[last]:.2f}".replace("-", "−")
-        yield f"Trained on, the estimator falls to {fallen} from {last:,} images.\n"
+        yield (
+            f"Trained on, the estimator falls to {number(official[last])} from {last:,} images.\n"
+        )
 
 
 def _prompt_by_prompt(rows: Rows, images: Path, luck: Luck) -> Iterator[str]:

@@ -174,6 +174,11 @@ def _decode_batch(model: DiffusionModel, latents: Tensor) -> Tensor:
     return (images.float() / 2 + 0.5).clamp(0, 1)
 
 
+def are_finite(images: Tensor) -> Tensor:
+    """Say of each image `(n, 3, H, W)` whether all of its pixels are finite, `(n,)`."""
+    return images.flatten(1).isfinite().all(1)
+
+
 def check_finite(images: Tensor, whose: str) -> None:
     """Refuse images that are not finite, which a file would show as black.
 
@@ -184,7 +189,7 @@ def check_finite(images: Tensor, whose: str) -> None:
     Raises:
         Diverged: One is not.
     """
-    if broken := int((~images.flatten(1).isfinite().all(1)).sum()):
+    if broken := int((~are_finite(images)).sum()):
         raise Diverged(
             f"{whose}: {broken} of {len(images)} images are not finite; compute in another "
             "number type (compute.precision), or train anew if a LoRA has diverged"

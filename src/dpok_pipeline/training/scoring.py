@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dpok_pipeline.diffusion.memory import in_parts
+from dpok_pipeline.diffusion.sampler import are_finite
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.rewards.scorer import Scorer, ask, scorer_name
 
@@ -76,7 +77,7 @@ def ask_in_parts(reward: Scorer, images: Tensor, prompts: Sequence[str]) -> Tens
         count,
         f"scoring images by {scorer_name(reward)} on {images.device}",
     )
-    return torch.where(images.flatten(1).isfinite().all(1), scores, torch.nan)
+    return torch.where(are_finite(images), scores, torch.nan)
 
 
 def fill_missing(scores: Tensor, reward: Scorer, prompts: Sequence[str]) -> Scores:

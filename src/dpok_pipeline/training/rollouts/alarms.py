@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpok_pipeline.diffusion.sampler import are_finite
+
 logger = logging.getLogger(__name__)
 
 # Images `(n, 3, H, W)` in [0, 1] and their n prompts to one number per image, `(n,)`.
@@ -50,7 +52,7 @@ class Watch:
             prompts: n texts.
             iteration: Its number, 1 first; the first rollout becomes the range.
         """
-        whole = images.isfinite().flatten(1).all(1)  # (n,)
+        whole = are_finite(images)  # (n,)
         prompts = [prompt for prompt, kept in zip(prompts, whole.tolist(), strict=True) if kept]
         images = images[whole]
         for name, measure in self.measures.items():
