@@ -103,10 +103,11 @@ def read(env: str, params: str = "", conf: Path = Path("conf"), device: str = "a
     loader = ProjectConfigLoader(
         conf_source=str(conf), env=env, runtime_params=changes, **CONFIG_LOADER_ARGS
     )
-    parameters = loader["parameters"]
+    # Kedro reads the files again whenever it is asked for a kind of them.
+    parameters, entries = loader["parameters"], loader["catalog"]
     compute: dict[str, Any] = parameters["compute"]
     return Configured(
-        catalog=DataCatalog.from_config({name: loader["catalog"][name] for name in _MODELS}),
+        catalog=DataCatalog.from_config({name: entries[name] for name in _MODELS}),
         compute=ComputeConfig(**(compute if device == "auto" else {**compute, "device": device})),
         sampling=SamplingConfig(**parameters["sampling"]),
         methods={name: Method(**method) for name, method in parameters["methods"].items()},

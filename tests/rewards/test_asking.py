@@ -134,6 +134,11 @@ def test_what_a_reward_sets_for_the_whole_process_is_set_back(images: torch.Tens
     assert torch._C._len_torch_function_stack() == 0  # no call of torch is wrapped any more
     assert torch.is_grad_enabled()
     assert not torch.is_autocast_enabled("cpu")
+    layer, ones = torch.nn.Linear(4, 1, bias=False), torch.ones(1, 4)
+    for weight in (1.0, 2.0):  # What has been learned is seen: no older weight is kept.
+        torch.nn.init.constant_(layer.weight, weight)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer(ones).item() == 4 * weight
     assert torch.get_float32_matmul_precision() == "highest"
     assert not torch.are_deterministic_algorithms_enabled()
     assert (os.getcwd(), signal.getsignal(signal.SIGINT)) == (folder, handler)

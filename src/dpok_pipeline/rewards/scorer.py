@@ -183,9 +183,29 @@ def _set_backends(flags: tuple[bool, bool, bool]) -> None:
     matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = flags
 
 
-def _set_autocast(enabled: tuple[bool, ...]) -> None:
-    for device, value in zip(AUTOCAST, enabled, strict=True):
-        torch.set_autocast_enabled(device, value)
+def _read_autocast() -> tuple[Any, ...]:
+    torch.autocast_increment_nesting()
+    depth = torch.autocast_decrement_nesting()  # what is left: how many blocks are open
+    kinds = [
+        (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
+        for device in AUTOCAST
+    ]
+    return depth, torch.is_autocast_cache_enabled(), *kinds
+
+
+def _set_autocast(state: tuple[Any, ...]) -> None:
+    depth, caching, *kinds = state
+    for device, enabled, dtype in kinds:
+        torch.set_autocast_enabled(device, enabled)
+        torch.set_autocast_dtype(device, dtype)
+    torch.set_autocast_cache_enabled(caching)
+    # Torch keeps weights in half precision until the outermost block ends. With a block that is
+    # never left, a LoRA that has learned would be computed as it was before.
+    for _ in range(depth, _read_autocast()[0]):
+        torch.autocast_decrement_nesting()
+    for _ in range(_read_autocast()[0], depth):
+        torch.autocast_increment_nesting()
+    torch.clear_autocast_cache()
 
 
 def _set_default_device(device: torch.device) -> None:
@@ -208,7 +228,7 @@ SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.get_default_device, _set_default_device),
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.is_grad_enabled, torch.set_grad_enabled),
-    (lambda: tuple(map(torch.is_autocast_enabled, AUTOCAST)), _set_autocast),
+    (_read_autocast, _set_autocast),
     (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     (torch.get_num_threads, torch.set_num_threads),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
