@@ -143,7 +143,7 @@ def whole_name(node: dict[str, Any]) -> str:
     return f"{max(namespaces, key=len)}.{node['name']}"
 
 
-@pytest.fixture(params=["served", "static"])
+@pytest.fixture(params=["served", pytest.param("static", marks=pytest.mark.stress)])
 def visitor(request: pytest.FixtureRequest, open_browser: Callable[..., Any]) -> Iterator[Visitor]:
     visitor = Visitor(open_browser(), request.param, request.getfixturevalue(request.param))
     yield visitor

@@ -64,7 +64,6 @@ def look_at(path: Path, page: Any, heard: list[str]) -> None:
     ("name", "scheme"),
     [
         ("joint", "light"),
-        (EXPERIMENTS[0], "dark"),
         pytest.param("joint", "dark", marks=pytest.mark.stress),
         *(
             pytest.param(name, scheme, marks=pytest.mark.stress)

@@ -67,11 +67,8 @@ def in_a_terminal(folder: Path, *options: str) -> str:
     return drawn.decode().replace("\r\n", "\n")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "workers",
-    [pytest.param((), id="alone"), pytest.param(TWO, id="workers", marks=pytest.mark.stress)],
-)
+@pytest.mark.stress
+@pytest.mark.parametrize("workers", [(), TWO], ids=["alone", "workers"])
 def test_a_file_has_few_lines_and_no_warning(small: Path, workers: tuple[str, ...]) -> None:
     log = small / "run.log"
     with log.open("w") as file:
