@@ -17,7 +17,7 @@ from benchmarks.reproduce.page.tables import (
     level_cells,
     table,
 )
-from benchmarks.reproduce.rows import Rows
+from benchmarks.reproduce.rows import Rows, scores_of
 from benchmarks.reproduce.series import ABLATIONS, BASE, IMAGES, KL
 from dpok_pipeline.evaluation.names import BASE as BASE_LABEL
 from dpok_pipeline.evaluation.names import join_words, metric
@@ -49,6 +49,8 @@ def ablations_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     _draw(project / IMAGES, found)
     yield "![Aesthetic score against reward, each part](images/ablations.svg)\n"
     yield from _no_setting_of_sft(rows, size, luck)
+    for experiment in sorted({name for names in ABLATIONS.only.values() for name in names}):
+        yield from _seed_by_seed(rows, size, experiment)
 
 
 def kl_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
@@ -142,3 +144,33 @@ def _no_setting_of_sft(rows: Rows, size: int, luck: Luck) -> Iterator[str]:
         )
         heads = ["DPOK −", "seeds", "ImageReward", "Aesthetic score", "behind DPOK in one of both"]
         yield table(heads, lines)
+
+
+def _seed_by_seed(rows: Rows, size: int, experiment: str) -> Iterator[str]:
+    """Show each training seed of a prompt by itself: a mean hides that one of them collapsed."""
+    seeds, shown = [*ABLATIONS.largest], ["image_reward", "judge"]
+    base, lines = None, []
+    for name in ("dpok", "sft", *ABLATIONS.methods):
+        scores = scores_of(rows, size, [name], [experiment])
+        if set(seeds) <= set(scores.get("training_seed", [])):
+            of_training = scores[scores["split"] == "train"]
+            means = of_training.groupby(["method", "training_seed"])[shown].mean()
+            base, own = means.loc[BASE].iloc[0], means.loc[name].loc[seeds]
+            label = method_labels(ABLATIONS.env)[name].label
+            rewards = [_bold_below(base["image_reward"], value) for value in own["image_reward"]]
+            lines.append([label, *rewards, *map(metric("judge").number, own["judge"])])
+    if base is not None:
+        reward, judged = (metric(scale).number(base[scale]) for scale in shown)
+        yield (
+            f"Seed by seed on the prompt of `{experiment}`, where the base model has {reward} of\n"
+            f"ImageReward and the judge finds {judged} of its pictures right. Runs that end below\n"
+            "its reward are bold:\n"
+        )
+        heads = [f"{metric(scale).label}, seed {seed}" for scale in shown for seed in seeds]
+        yield table(["method", *heads], lines)
+
+
+def _bold_below(base: float, value: float) -> str:
+    """Write a reward, bold where it is below the base model's."""
+    number = metric("image_reward").number(value)
+    return f"**{number}**" if value < base else number

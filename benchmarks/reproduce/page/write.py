@@ -103,14 +103,16 @@ def _cost(rows: Mapping[str, Rows]) -> str:
     if not hours:
         return ""
     lines = [[name, machine, f"{spent:.1f}"] for (name, machine), spent in hours.items()]
+    lines.append(["all", "", f"{sum(hours.values()):.1f}"])
     commits = Counter(row.commit for found in rows.values() for row in found.values())
     named = join_words([f"`{commit}` ({count})" for commit, count in commits.most_common()])
+    changed = "A `+` stands for changes that were not in git.\n" if "+" in named else ""
     return (
         "## What it cost, and which code made it\n\n"
         + table(["series", "machine", "core hours"], lines)
         + "\nThe time of each unit is in its row, for a run that was stopped what came after.\n"
         "A row counts while its settings and models are today’s; its code is not compared. The\n"
-        f"rows are of these commits: {named}.\nA `+` stands for changes that were not in git.\n"
+        f"rows are of these commits: {named}.\n{changed}"
     )
 
 

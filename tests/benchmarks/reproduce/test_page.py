@@ -104,8 +104,17 @@ def small(name: str, methods: tuple[str, ...], sizes: tuple[int, ...], *experime
     """A series of which the measured one has all rows."""
     largest = {0: sizes[-1], 1: 8} if name == "curve" else {0: sizes[-1]}
     beside = "curve" if name in ("ablations", "kl") else ""
+    only = {0: experiments} if name == "ablations" else {}
     return Series(
-        name, "smoke", methods, sizes, largest, experiments, beside=beside, pictured=(16,)
+        name,
+        "smoke",
+        methods,
+        sizes,
+        largest,
+        experiments,
+        only=only,
+        beside=beside,
+        pictured=(16,),
     )
 
 
@@ -150,6 +159,8 @@ def test_the_page_is_written_from_rows_alone(made: Path, series: Mapping[str, Se
         "DPOK − SFT",
         "## Prompt by prompt\n\nFrom 8 images",
         "## What each part does",
+        "Seed by seed on the prompt of `count`, where the base model has ",
+        "| method | ImageReward, seed 0 | Judge, seed 0 |",
         "## Reward without the KL term",
         "## One model for many prompts",
         "## A bias of the base model",
