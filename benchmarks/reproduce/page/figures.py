@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from dpok_pipeline.evaluation.intervals import Interval
 from dpok_pipeline.evaluation.names import MethodLabel, metric
@@ -34,6 +35,11 @@ mpl.rcParams.update(
     }
 )
 PANEL = (3.5, 3.1)  # inches
+#: Half the width of a point, in pixels.
+POINT = 4
+#: Where a point's name may stand, the best place first: its shift in points, and what it is
+#: aligned by.
+NAME_PLACES = (((6, 3), "left"), ((-6, 3), "right"), ((0, 7), "center"), ((0, -14), "center"))
 
 #: Estimates of one method by number of images.
 Line = Mapping[int, Interval]
@@ -149,20 +155,32 @@ def draw_scatter(path: Path, points: Mapping[MethodLabel, tuple[Interval, Interv
         points: Reward and aesthetic score by method.
     """
     figure, (axes,) = _panels(1, width=8.0, height=4.6)
-    for method, (reward, aesthetic) in points.items():
-        axes.plot(reward.mean, aesthetic.mean, "o", color=method.colour, markersize=6)
-        axes.annotate(
-            method.label,
-            (reward.mean, aesthetic.mean),
-            xytext=(6, 3),
-            textcoords="offset points",
-            fontsize=8,
-            color=INK,
-        )
     axes.margins(x=0.18, y=0.08)  # room for the names
     axes.set_xlabel(metric("image_reward").label)
     axes.set_ylabel(metric("aesthetic").label)
+    names = {}
+    for method, (reward, aesthetic) in points.items():
+        axes.plot(reward.mean, aesthetic.mean, "o", color=method.colour, markersize=6)
+        names[reward.mean, aesthetic.mean] = method.label
+    _name_points(axes, names)
     _save(figure, path)
+
+
+def _name_points(axes: Axes, names: Mapping[tuple[float, float], str]) -> None:
+    """Write the name of each point beside it, where it covers no point and no other name."""
+    axes.figure.draw_without_rendering()  # what lies where, in pixels, is known from then on
+    pixels = [axes.transData.transform(place) for place in names]
+    taken = [Bbox([pixel - POINT, pixel + POINT]) for pixel in pixels]
+    for place, name in names.items():
+        label = axes.annotate(
+            name, place, xytext=(0, 0), textcoords="offset points", fontsize=8, color=INK
+        )
+        # Where no place is free, the last is as good as any.
+        for shift, side in NAME_PLACES:
+            label.set(position=shift, horizontalalignment=side)
+            if not any(label.get_window_extent().overlaps(other) for other in taken):
+                break
+        taken.append(label.get_window_extent())
 
 
 def draw_learning_curves(

@@ -41,8 +41,9 @@ def ablations_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     yield "## What each part does\n"
     yield (
         f"From {size:,} images of a prompt, the mean over the four. Each method differs from DPOK\n"
-        "or from SFT by what its name says, and is compared with it over the training seeds of\n"
-        "both; bold are differences whose interval does not reach 0.\n"
+        "or from SFT by what its name says and keeps their learning rate, which was tuned for\n"
+        "these two alone; RWR has settings of its own. It is compared with DPOK or SFT over the\n"
+        "training seeds of both; bold are differences whose interval does not reach 0.\n"
     )
     yield _parts_table(found, "dpok")
     yield _parts_table(found, "sft")
