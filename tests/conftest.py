@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import sqlite3
 import sys
 from collections.abc import Generator, Iterator
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,17 @@ def _nothing_waits_for_the_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _callers_are_named_without_their_lines() -> Iterator[None]:
+    """Kedro's settings look for the outermost caller's file, and read every caller's source for it.
+
+    Below pytest that takes half a second for each project that a test opens.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspect, "stack", functools.partial(inspect.stack, context=0))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _same_random_numbers_in_every_run() -> None:
     if "torch" in sys.modules:
@@ -69,7 +81,7 @@ def _compare_what_the_default_environment_does() -> None:
         select(_default_selection())
 
 
-@cache
+@functools.cache
 def _default_selection() -> Selection:
     from dpok_pipeline.configuration import selection
     from dpok_pipeline.configuration.loader import ProjectConfigLoader
