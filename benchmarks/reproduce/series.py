@@ -84,6 +84,10 @@ class Series:
         """Return whether a unit's first pictures are kept beside its row."""
         return bool(self.pictured) and unit.seed == 0 and unit.images in (0, *self.pictured)
 
+    def experiments_of(self, seed: int) -> tuple[str, ...]:
+        """Return the experiments of a training seed."""
+        return self.only.get(seed, self.experiments)
+
     def units(self) -> list[Unit]:
         """List all units: the base model first, then every run from its smallest size up.
 
@@ -95,7 +99,7 @@ class Series:
             Unit(self.name, images, seed, experiment, method)
             for seed, largest in self.largest.items()
             for method in self.methods
-            for experiment in self.only.get(seed, self.experiments)
+            for experiment in self.experiments_of(seed)
             for images in self.sizes
             if images <= largest
         ]

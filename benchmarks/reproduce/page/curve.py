@@ -16,6 +16,7 @@ from benchmarks.reproduce.page.tables import (
     difference_cells,
     level_cells,
     table,
+    training_seeds,
 )
 from benchmarks.reproduce.rows import Rows
 from benchmarks.reproduce.series import BASE, CURVE, IMAGES
@@ -28,7 +29,8 @@ Sizes = Mapping[str, Mapping[int, Estimates]]
 Prompts = Mapping[tuple[str, tuple[str, ...]], Estimates]
 #: What the paper compares, the base model aside.
 COMPARED = ("sft", "dpok")
-CONTRASTS = [("dpok", "sft"), ("dpok", "dpok_official"), ("dpok_official", "sft")]
+OFFICIAL = "dpok_official"
+CONTRASTS = [("dpok", "sft"), ("dpok", OFFICIAL), (OFFICIAL, "sft")]
 LINES = """\
 ![Reward, judge and aesthetic score against images](images/reward_against_images.svg)
 
@@ -144,14 +146,14 @@ def images_needed(means: Mapping[str, Mapping[int, float]], start: float) -> Ite
         means: Mean reward by method and number of images.
         start: The base model's mean.
     """
-    if "dpok" not in means or "dpok_official" not in means:
+    if "dpok" not in means or OFFICIAL not in means:
         return
-    official, number = means["dpok_official"], metric("image_reward").number
+    official, number = means[OFFICIAL], metric("image_reward").number
     best = max(official, key=lambda size: official[size])
     level = official[best]
     needed = images_to({0: start, **means["dpok"]}, level)
     first = min(means["dpok"])
-    if level <= start:
+    if level <= start < means["dpok"][first]:
         said = "above the base model, which the estimator is not, at its first size"
     elif needed is None:
         said = "not there at any size"
@@ -182,9 +184,9 @@ def _prompt_by_prompt(rows: Rows, images: Path, luck: Luck) -> Iterator[str]:
     seeds = {size: min(one.seeds for one in found.values()) for size, found in sizes.items()}
     surest = max(sizes, key=lambda size: (seeds[size], size))
     for size in dict.fromkeys((surest, largest)):
-        runs = "one training seed" if seeds[size] == 1 else f"{seeds[size]} training seeds"
-        yield f"### From {size:,} images, {runs}\n"
+        yield f"### From {size:,} images, {training_seeds(seeds[size])}\n"
         yield _prompts_table(sizes[size])
+    yield from _official_by_prompt(rows, luck)
 
 
 def _of_every_prompt(rows: Rows, size: int, luck: Luck) -> Prompts:
@@ -196,6 +198,20 @@ def _of_every_prompt(rows: Rows, size: int, luck: Luck) -> Prompts:
         if (one := estimate(rows, size, COMPARED, experiments, luck, split))
     }
     return found if len(found) == len(SPLIT_LABELS) * (len(CURVE.experiments) + 1) else {}
+
+
+def _official_by_prompt(rows: Rows, luck: Luck) -> Iterator[str]:
+    """Write the official code's estimator on every training prompt, at every size."""
+    lines = [
+        [f"{size:,}", experiment, str(one.seeds), *level_cells(one, OFFICIAL)]
+        for size in CURVE.sizes
+        for experiment in CURVE.experiments
+        if (one := estimate(rows, size, [OFFICIAL], (experiment,), luck))
+    ]
+    if lines:
+        yield "### The official code's estimator, training prompts\n"
+        heads = [metric(name).label for name in SHOWN]
+        yield table(["images", "experiment", "seeds", *heads], lines)
 
 
 def _draw_prompts(images: Path, found: Prompts) -> None:

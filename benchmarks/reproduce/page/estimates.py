@@ -60,16 +60,18 @@ def estimate(
     Returns:
         None where no training seed has all of these rows.
     """
-    return estimate_scores(scores_of(rows, images, methods, experiments), methods, luck, split)
+    scores = scores_of(rows, images, methods, experiments)
+    return estimate_scores(scores, images, methods, luck, split)
 
 
 def estimate_scores(
-    scores: pd.DataFrame, methods: Sequence[str], luck: Luck, split: str
+    scores: pd.DataFrame, size: int, methods: Sequence[str], luck: Luck, split: str
 ) -> Estimates | None:
     """Do the same with images that have been put together already; None where there is none.
 
     Args:
         scores: As `rows.scores_of` returns them, or some of their prompts.
+        size: Number of images that the methods have learned from.
         methods: Names of the methods, the base model aside.
         luck: That of training.
         split: Prompts that are meant.
@@ -83,7 +85,7 @@ def estimate_scores(
     cells: Cells = {}
     for metric in [metric for metric in KEPT if metric in part]:
         images = {name: images_of(part[part["method"] == name], metric) for name in names}
-        spreads = {name: luck.of_mean(name, metric, split, runs) for name in names}
+        spreads = {name: luck.of_mean(name, size, metric, split, runs) for name in names}
         for place, name in enumerate(names):
             cells[metric, name] = mean_interval(images[name], spreads[name])
             for other in names[:place]:
@@ -120,8 +122,8 @@ def mean_interval(values: pd.DataFrame, spreads: Sequence[Spread]) -> Interval:
     with np.errstate(invalid="ignore"):
         replicates = sums / weights
     rng = np.random.default_rng(1)
-    for spread in spreads:
-        replicates = replicates + spread.deviation * rng.standard_t(spread.freedom, REPLICATES)
+    for spread in sorted(spreads):  # The interval of a - b is that of b - a.
+        replicates = replicates + spread.deviation * rng.permutation(_student(spread.freedom))
     return interval(float(np.nanmean(table)) if known.any() else float("nan"), replicates)
 
 
@@ -130,6 +132,13 @@ def _draws(count: int) -> Array:
     """Draw so many things with replacement, as weights `(r, count)` that sum to 1."""
     rng = np.random.default_rng(count)
     return rng.multinomial(count, np.full(count, 1 / count), size=REPLICATES) / count
+
+
+@cache
+def _student(freedom: int) -> Array:
+    """Return as many quantiles `(r,)` of Student's distribution, which chance moves hardly."""
+    many = np.random.default_rng(freedom).standard_t(freedom, 100 * REPLICATES)
+    return np.quantile(many, (np.arange(REPLICATES) + 0.5) / REPLICATES)
 
 
 def difference(found: Estimates, metric: str, ours: str, theirs: str) -> Interval:

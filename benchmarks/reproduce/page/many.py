@@ -9,7 +9,13 @@ import pandas as pd
 from benchmarks.reproduce.page.estimates import estimate_scores, images_of, mean_interval
 from benchmarks.reproduce.page.luck import Luck
 from benchmarks.reproduce.page.methods import method_labels
-from benchmarks.reproduce.page.tables import SHOWN, difference_cell, difference_cells, table
+from benchmarks.reproduce.page.tables import (
+    SHOWN,
+    difference_cell,
+    difference_cells,
+    table,
+    training_seeds,
+)
 from benchmarks.reproduce.rows import Rows, scores_of
 from benchmarks.reproduce.series import BASE, CURVE, MANY
 from dpok_pipeline.emoji_world.captions import parse
@@ -36,12 +42,12 @@ def many_section(rows: Rows, single: Rows, luck: Luck) -> Iterator[str]:
     if not trained:
         return
     prompts = trained[0][2].groupby("split")["prompt_id"].nunique()
-    images = int(trained[0][2]["index"].nunique())
+    images, seeds = (int(trained[0][2][key].nunique()) for key in ("index", "training_seed"))
     yield "## One model for many prompts\n"
     yield (
         f"{prompts['train']} training prompts of EmojiWorld's grammar and {prompts['unseen']} "
-        f"unseen ones, {images} images of each,\none training seed. Differences are to the base "
-        "model; intervals cover other prompts of the grammar, too.\n"
+        f"unseen ones, {images} images of each,\n{training_seeds(seeds)}. Differences are to "
+        "the base model; intervals cover other prompts of the grammar, too.\n"
     )
     largest = max(size for size, _, _ in trained)
     lines = [
@@ -60,7 +66,7 @@ def _by_question(
     scores: pd.DataFrame, size: int, method: str, split: str, question: str | None, luck: Luck
 ) -> list[str] | None:
     asked = scores if question is None else scores[scores["prompt"].map(question_of) == question]
-    one = estimate_scores(asked, [method], luck, split)
+    one = estimate_scores(asked, size, [method], luck, split)
     if one is None:
         return None
     label = method_labels(MANY.env)[method].label
@@ -80,7 +86,7 @@ def _many_against_single(
             theirs = scores_of(single, each, [method], CURVE.experiments)
             if not ours.empty and not theirs.empty:
                 label = method_labels(MANY.env)[method].label
-                cells = _on_the_four(ours, theirs, method, luck)
+                cells = _on_the_four(ours, theirs, (size, each), method, luck)
                 lines.append([f"{size:,}", f"{each:,}", label, *cells])
     if lines:
         yield (
@@ -93,9 +99,9 @@ def _many_against_single(
 
 
 def _on_the_four(
-    ours: pd.DataFrame, theirs: pd.DataFrame, method: str, luck: Luck
+    ours: pd.DataFrame, theirs: pd.DataFrame, sizes: tuple[int, int], method: str, luck: Luck
 ) -> Sequence[str]:
-    """Compare noise by noise, on those that both have drawn."""
+    """Compare noise by noise, on those that both have drawn; the one and the other's images."""
     theirs = theirs[(theirs["split"] == "train") & (theirs["method"] == method)]
     theirs = theirs[theirs["index"].isin(ours["index"])]
     ours = ours[ours["prompt"].isin(theirs["prompt"]) & (ours["method"] == method)]
@@ -106,8 +112,8 @@ def _on_the_four(
     cells = []
     for name in SHOWN:
         spreads = [
-            *luck.of_mean(method, name, "train", ours["training_seed"].nunique()),
-            *luck.of_mean(method, name, "train", len(runs)),
+            *luck.of_mean(method, sizes[0], name, "train", ours["training_seed"].nunique()),
+            *luck.of_mean(method, sizes[1], name, "train", len(runs)),
         ]
         gained = images_of(ours, name) - images_of(theirs, name)
         cells.append(difference_cell(mean_interval(gained, spreads), name))

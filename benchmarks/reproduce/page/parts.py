@@ -16,6 +16,7 @@ from benchmarks.reproduce.page.tables import (
     difference_cell,
     level_cells,
     table,
+    training_seeds,
 )
 from benchmarks.reproduce.rows import Rows, scores_of
 from benchmarks.reproduce.series import ABLATIONS, BASE, IMAGES, KL
@@ -37,20 +38,27 @@ def ablations_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     if not any(unit.method in ABLATIONS.methods for unit in rows):
         return
     (size,) = ABLATIONS.sizes
-    found = _estimates(rows, size, ABLATIONS.methods, ABLATIONS.experiments, luck)
+    seeds = {
+        seed
+        for seed in ABLATIONS.largest
+        if ABLATIONS.experiments_of(seed) == ABLATIONS.experiments
+    }
+    # DPOK and SFT have further seeds, with which their levels would be other runs' than the parts'.
+    same = {unit: row for unit, row in rows.items() if unit.seed in seeds}
+    found = _estimates(same, size, ABLATIONS.methods, ABLATIONS.experiments, luck)
     yield "## What each part does\n"
     yield (
-        f"From {size:,} images of a prompt, the mean over the four. Each method differs from DPOK\n"
-        "or from SFT by what its name says and keeps their learning rate, which was tuned for\n"
-        "these two alone; RWR has settings of its own. It is compared with DPOK or SFT over the\n"
-        "training seeds of both; bold are differences whose interval does not reach 0.\n"
+        f"From {size:,} images of a prompt, the mean over the four, {training_seeds(len(seeds))}\n"
+        "of all. Each method differs from DPOK or from SFT by what its name says and keeps their\n"
+        "learning rate, which was tuned for these two alone; RWR has settings of its own. Bold\n"
+        "are differences whose interval does not reach 0.\n"
     )
     yield _parts_table(found, "dpok")
     yield _parts_table(found, "sft")
     _draw(project / IMAGES, found)
     yield "![Aesthetic score against reward, each part](images/ablations.svg)\n"
-    yield from _no_setting_of_sft(rows, size, luck)
-    for experiment in sorted({name for names in ABLATIONS.only.values() for name in names}):
+    yield from _no_setting_of_sft(same, size, luck)
+    for experiment in dict.fromkeys(name for names in ABLATIONS.only.values() for name in names):
         yield from _seed_by_seed(rows, size, experiment)
 
 
@@ -72,12 +80,19 @@ def kl_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     for size in KL.sizes:
         for name in methods:
             one = estimate(rows, size, [name], KL.experiments, luck)
+            both = estimate(rows, size, sorted({"dpok", name}), KL.experiments, luck)
             if one is not None:
                 label = method_labels(KL.env)[name].label
+                gained = [
+                    difference_between(both, scale, name, "dpok") if both and name != "dpok" else ""
+                    for scale in GAIN_AND_COST
+                ]
                 levels = level_cells(one, name, scales)
-                lines.append([f"{size:,}", label, str(one.seeds), *levels])
+                lines.append([f"{size:,}", label, str(one.seeds), *levels, *gained])
     heads = ["images", "method", "seeds", *(metric(scale).label for scale in scales)]
-    yield table(heads, lines)
+    compared = [f"{metric(scale).label} against DPOK" for scale in GAIN_AND_COST]
+    yield table([*heads, *compared], lines)
+    yield "Levels are over all seeds of a method, differences over those that both have.\n"
     yield from show_sheets(project, KL, methods, "The same noises, training seed 0:")
 
 

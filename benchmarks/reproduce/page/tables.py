@@ -18,6 +18,11 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
+def training_seeds(count: int) -> str:
+    """Say how many training seeds something rests on."""
+    return "one training seed" if count == 1 else f"{count} training seeds"
+
+
 def level_cell(name: str, value: Interval) -> str:
     """Write a level of a metric with its 95 % interval, cut where no level can be."""
     scale = metric(name)

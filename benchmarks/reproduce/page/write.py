@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from benchmarks.reproduce.maker import Maker
 from benchmarks.reproduce.page.bias import bias_section
 from benchmarks.reproduce.page.claims import claims_section
 from benchmarks.reproduce.page.curve import curve_sections
-from benchmarks.reproduce.page.luck import ALL, FEWEST, Luck, measure_luck
+from benchmarks.reproduce.page.luck import FEWEST, SHORT, Luck, Runs, measure_luck
 from benchmarks.reproduce.page.many import many_section
 from benchmarks.reproduce.page.parts import ablations_section, kl_section
 from benchmarks.reproduce.page.tables import table
@@ -71,26 +72,28 @@ def _current_rows(project: Path, series: Series) -> Rows:
 def _intervals(luck: Luck) -> str:
     """Say what intervals cover, and how large the luck of training was found to be."""
     found = {
-        whose: spread
-        for (whose, metric, split), spread in luck.spreads.items()
-        if (metric, split) == ("image_reward", "train")
+        long: [
+            f"{spread.deviation:.2f} for `{runs.whose}` ({spread.freedom})"
+            for runs, spread in luck.spreads.items()
+            if runs == Runs(runs.whose, long, "image_reward", "train")
+            and (runs.whose in luck.varied and spread.freedom >= FEWEST)
+        ]
+        for long in (False, True)
     }
-    sure = {
-        f"`{whose}`": spread
-        for whose, spread in found.items()
-        if whose in luck.algorithms and spread.freedom >= FEWEST
-    }
-    lines = [
-        f"{spread.deviation:.2f} for {whose} ({spread.freedom} degrees of freedom)"
-        for whose, spread in (sure or {"all methods": found[ALL]}).items()
-    ]
-    others = "Other methods are taken to be like all of their algorithm.\n" if sure else ""
-    return (
-        "Intervals are 95 %. They cover the luck of the noises, by a bootstrap paired over\n"
-        "methods, and the luck of training, which is measured on all runs that were made with\n"
-        "several seeds: from one seed to another a prompt's mean ImageReward has a standard\n"
-        f"deviation of {join_words(lines)}.\n{others}"
+    when = {False: f"in runs of up to {SHORT:,} images", True: "in longer ones"}
+    lengths = [f"{when[long]} of {join_words(lines)}" for long, lines in found.items() if lines]
+    measured = (
+        "From one seed to another a prompt's mean ImageReward has a standard deviation, "
+        f"{', '.join(lengths)} (in brackets the degrees of freedom). "
     )
+    text = (
+        "Intervals are 95 %. They cover the luck of the noises, by a bootstrap paired over "
+        "methods, and the luck of training, which is measured on all runs that were made with "
+        f"several seeds. {measured if lengths else ''}A method with fewer than {FEWEST} degrees of "
+        "freedom of its own is taken to be as steady as the one that it varies, `dpok` or `sft`, "
+        "its own runs counted in; one that varies neither, as all methods together."
+    )
+    return textwrap.fill(text, 95, break_on_hyphens=False) + "\n"
 
 
 def _cost(rows: Mapping[str, Rows]) -> str:

@@ -21,7 +21,15 @@ from benchmarks.reproduce.page.estimates import (
     mean_interval,
     smooth_curve,
 )
-from benchmarks.reproduce.page.luck import ALL, FEWEST, Luck, Spread, measure_luck
+from benchmarks.reproduce.page.luck import (
+    ALL,
+    FEWEST,
+    SHORT,
+    Luck,
+    Runs,
+    Spread,
+    measure_luck,
+)
 from benchmarks.reproduce.page.tables import level_cell
 from benchmarks.reproduce.pictures import strip_path
 from benchmarks.reproduce.rows import KEPT, Row, read_row, read_rows, write_row
@@ -270,45 +278,68 @@ def test_no_level_is_written_outside_of_its_scale() -> None:
     assert level_cell("image_reward", Interval(0.1, -0.1, 2.2)) == "0.10 (−0.10 to 2.20)"
 
 
-def luck_of(*means: tuple[str, int, float]) -> Luck:
+def luck_of(*means: tuple[str, int, float], images: int = 240) -> Luck:
     """Measure the luck of runs of one image, given by method, seed and score."""
     rows = {}
     for method, seed, mean in means:
         prompt = {"split": "train", "scores": {"image_reward": [mean]}}
-        unit = Unit("curve", 240, seed, "color", method)
+        unit = Unit("curve", images, seed, "color", method)
         rows[unit] = Row("", "", [prompt], [], {}, "", "")
     return measure_luck({"curve": rows})
+
+
+def spread(luck: Luck, method: str, images: int = 240) -> Spread:
+    (found,) = luck.of_mean(method, images, "image_reward", "train", runs=1)
+    return found
 
 
 def test_luck_is_the_spread_between_training_seeds() -> None:
     luck = luck_of(("sft", 0, 1.0), ("sft", 1, 3.0), ("dpok", 0, 1.0), ("dpok", 1, 1.0),
                    ("dpok", 2, 4.0), ("dpok_value", 0, 9.0))  # fmt: skip
-    key = ("image_reward", "train")
-    assert luck.spreads["sft", *key] == pytest.approx((np.sqrt(2), 1))
-    assert luck.spreads["dpok", *key] == pytest.approx((np.sqrt(3), 2))  # (1 + 1 + 4) / 2
-    assert luck.spreads[ALL, *key] == pytest.approx((np.sqrt(8 / 3), 3))
+    key = (False, "image_reward", "train")
+    assert luck.spreads[Runs("sft", *key)] == pytest.approx((np.sqrt(2), 1))
+    assert luck.spreads[Runs("dpok", *key)] == pytest.approx((np.sqrt(3), 2))  # (1 + 1 + 4) / 2
+    assert luck.spreads[Runs(ALL, *key)] == pytest.approx((np.sqrt(8 / 3), 3))
     # Neither has enough runs to speak for itself, so all speak for both; four runs halve it.
-    (spread,) = luck.of_mean("sft", *key, runs=4)
-    assert spread == pytest.approx((np.sqrt(8 / 3) / 2, 3))
-    assert luck.of_mean(BASE, *key, runs=4) == []
-    assert NO_LUCK.of_mean("sft", *key, runs=1) == []
-    enough = Luck({("sft", *key): Spread(0.1, FEWEST)}, {"sft": "sft"})
-    assert enough.of_mean("sft", *key, runs=1) == [Spread(0.1, FEWEST)]
+    (mean,) = luck.of_mean("sft", 240, "image_reward", "train", runs=4)
+    assert mean == pytest.approx((np.sqrt(8 / 3) / 2, 3))
+    # Nor is there anything else for runs of another length.
+    assert spread(luck, "sft", images=SHORT + 1) == spread(luck, "sft")
+    assert luck.of_mean(BASE, 240, "image_reward", "train", runs=4) == []
+    assert NO_LUCK.of_mean("sft", 240, "image_reward", "train", runs=1) == []
+
+
+def test_short_and_long_runs_have_lucks_of_their_own() -> None:
+    runs = [("dpok", seed, float(seed % 2)) for seed in range(FEWEST + 1)]
+    short, long = luck_of(*runs), luck_of(*((*run, 9 * mean) for *run, mean in runs), images=1920)
+    luck = Luck({**short.spreads, **long.spreads}, short.varied)
+    assert spread(luck, "dpok", SHORT).deviation == pytest.approx(spread(luck, "dpok").deviation)
+    assert spread(luck, "dpok", SHORT + 1).deviation == pytest.approx(
+        9 * spread(luck, "dpok").deviation
+    )
 
 
 def test_a_method_that_falls_apart_says_nothing_of_another() -> None:
-    rows = [("dpok", seed, seed % 2) for seed in range(FEWEST + 1)]
+    rows = [("dpok", seed, float(seed % 2)) for seed in range(FEWEST + 1)]
     rows += [("dpok_official", seed, 9.0 * (seed % 2)) for seed in range(FEWEST + 1)]
-    luck = luck_of(*rows, ("dpok_value", 0, 1.0), ("dpok_value", 1, 2.0))
-    (own,), (other,) = (
-        luck.of_mean(method, "image_reward", "train", runs=1)
-        for method in ("dpok", "dpok_official")
-    )
-    assert other.deviation == pytest.approx(9 * own.deviation)
-    # With too few runs of its own a method is taken to be like all of its algorithm.
-    (all_of_them,) = luck.of_mean("dpok_value", "image_reward", "train", runs=1)
-    assert all_of_them.freedom == 2 * FEWEST + 1
-    assert own.deviation < all_of_them.deviation < other.deviation
+    luck = luck_of(*rows, ("dpok_value", 0, 1.0), ("dpok_value", 1, 4.0), ("rwr", 0, 1.0))
+    own = spread(luck, "dpok")
+    assert spread(luck, "dpok_official").deviation == pytest.approx(9 * own.deviation)
+    # With too few runs of its own a method is as steady as DPOK, which it varies, but for them:
+    # 9 / 2 is the sum of squares of the two.
+    squares = own.freedom * own.deviation**2 + 9 / 2
+    freedom = own.freedom + 1
+    assert spread(luck, "dpok_value") == pytest.approx((np.sqrt(squares / freedom), freedom))
+    assert spread(luck, "dpok_no_kl") == own
+    assert spread(luck, "rwr").freedom == 2 * FEWEST + 1
+
+
+def test_an_interval_is_the_same_seen_from_the_other_side() -> None:
+    same = table([0.0] * 8, [0.0] * 8)
+    lucks = [Spread(0.3, 5), Spread(0.9, 7)]
+    mean, low, high = mean_interval(same, lucks)
+    assert mean_interval(same, lucks[::-1]) == (mean, low, high)
+    assert low == pytest.approx(-high, rel=0.03)
 
 
 def test_one_model_for_all_is_compared_on_the_noises_that_both_have_drawn() -> None:
@@ -325,5 +356,5 @@ def test_one_model_for_all_is_compared_on_the_noises_that_both_have_drawn() -> N
     ours = pd.concat(
         [scores("many", "two.", [4.0, 5.0]), scores("many", "red.", [0.0, 1.0]), other]
     )
-    cells = many._on_the_four(ours, single, "dpok", NO_LUCK)
+    cells = many._on_the_four(ours, single, (15360, 240), "dpok", NO_LUCK)
     assert cells[0] == "**+1.00** (+1.00 to +1.00)"  # 0 on the one, 2 on the other; no third noise
