@@ -17,7 +17,6 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.browser.conftest import keep_picture
-from tests.commands.test_mlflow import START
 from tests.end_to_end.conftest import Outcome
 from tests.project import surroundings
 
@@ -26,20 +25,28 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("whole run"), pytest.mar
 SECONDS = 90
 MILLISECONDS = SECONDS * 1000
 LOADED = "() => document.querySelector('[role=dialog] img')?.naturalWidth > 0"
+START = """
+from pathlib import Path
+from kedro.framework.startup import bootstrap_project
+bootstrap_project(Path.cwd())
+from dpok_pipeline.commands.mlflow import mlflow
+mlflow()
+"""
 #: What Chromium says of requests that lead outside, and MLflow of its own libraries.
 NOISE = re.compile(r"net::ERR_|Failed to load resource|ResizeObserver|AG Grid|deprecated|^warning")
 
 
 @pytest.fixture
 def server(finished: Outcome, project: Path) -> Iterator[str]:
-    """`kedro mlflow ui` on the finished run; the link that it prints."""
+    """`kedro mlflow ui` on the finished run, as `make mlflow` starts it; its link."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     command = [sys.executable, "-c", START, "ui", "--env", "smoke", "--port", port]
     process = subprocess.Popen(
         command,
         cwd=project,
-        env=surroundings(MLFLOW_TRACKING_URI=""),
+        # Nobody has activated the environment, whose bin folder has MLflow's own command.
+        env=surroundings(MLFLOW_TRACKING_URI="", PATH="/usr/bin:/bin"),
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,

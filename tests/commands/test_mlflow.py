@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -20,14 +17,6 @@ from dpok_pipeline.configuration.tracking import SERVER, TrackingConfig
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.tracking.headline import VIEW_TAG
 from tests.project import ROOT, mlflow_store
-
-START = """
-from pathlib import Path
-from kedro.framework.startup import bootstrap_project
-bootstrap_project(Path.cwd())
-from dpok_pipeline.commands.mlflow import mlflow
-mlflow()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -169,39 +158,3 @@ def test_a_page_lists_the_runs_of_the_environments_experiment(store: str) -> Non
     assert runs_page(config, "http://tracking") == "http://tracking/#/experiments/1/runs"
     with pytest.raises(InputError, match="MLflow does not answer"):
         runs_page(config.model_copy(update={"tracking_uri": "mlruns"}), "http://tracking")
-
-
-@pytest.mark.slow
-def test_pages_are_served_without_the_environments_bin_folder_on_the_path(project: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-    server = subprocess.Popen(
-        [sys.executable, "-c", START, "ui", "--port", str(port)],
-        env={**os.environ, "PATH": "/usr/bin:/bin", "PYTHONPATH": path, SERVER: ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        page = _wait_for(f"http://127.0.0.1:{port}/", server)
-        assert "<title>MLflow</title>" in page
-    finally:
-        server.terminate()
-        output, _ = server.communicate(timeout=30)
-    assert f"Runs: http://127.0.0.1:{port}/#/experiments/1/runs" in output
-    with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/")
-
-
-def _wait_for(address: str, server: subprocess.Popen[str]) -> str:
-    until = time.monotonic() + 120
-    while True:
-        assert server.poll() is None, server.communicate()[0]
-        try:
-            with urllib.request.urlopen(address, timeout=10) as answer:
-                return str(answer.read().decode())
-        except OSError:
-            assert time.monotonic() < until
-            time.sleep(0.2)

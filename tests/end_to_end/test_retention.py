@@ -169,7 +169,14 @@ def test_nothing_is_removed_while_a_run_is_going_on(project: Path, data: Path) -
     assert retention(project, "--remove", "--yes").exit_code == 0  # the lock of a killed run
 
 
-@pytest.mark.parametrize("name", ["sweeps/dpok_color_1", "count/sft", "seed_1/count/dpok/train_rl"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "count/sft",
+        pytest.param("sweeps/dpok_color_1", marks=pytest.mark.stress),
+        pytest.param("seed_1/count/dpok/train_rl", marks=pytest.mark.stress),
+    ],
+)
 def test_no_work_is_removed_while_somebody_is_in_a_folder_of_it(
     project: Path, data: Path, name: str
 ) -> None:

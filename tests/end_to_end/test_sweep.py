@@ -123,9 +123,10 @@ def test_a_setting_that_diverges_ends_no_sweep_but_one_of_nothing_else(
     assert alone.stderr.splitlines()[-1].startswith(
         "Error: every setting has diverged, learning_rate 1e+30 because color, "
     )
-    for _ in range(2):  # Given again, it makes no further run.
-        assert len(runs(folder)) == 5
-        sweep("dpok", "color", "rl_training.learning_rate=1e30")
+    before = len(runs(folder))
+    assert before == 5
+    assert sweep("dpok", "color", "rl_training.learning_rate=1e30").exit_code == 1
+    assert len(runs(folder)) == before  # Given again, it makes no further run.
 
 
 def test_the_same_sweep_at_the_same_time_is_refused_and_the_first_left_alone(

@@ -12,7 +12,7 @@ from kedro.runner import SequentialRunner
 from dpok_pipeline.datasets.networks import NetworkDataset
 from dpok_pipeline.datasets.whole_files import JSONDataset
 from dpok_pipeline.emoji_world.__main__ import main
-from dpok_pipeline.emoji_world.building import measure
+from dpok_pipeline.emoji_world.building import autoencoder, measure
 from dpok_pipeline.emoji_world.building.config import (
     CorpusConfig,
     SamplesConfig,
@@ -42,6 +42,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a world that was hardly trained."""
     folder = tmp_path_factory.mktemp("world")
     monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(autoencoder, "SCALED_BY", 32)
     monkeypatch.setattr(captioning, "PRETRAINING_PICTURES", 128)
     monkeypatch.setattr(measure, "HELD_OUT", 48)
     monkeypatch.setattr(ranking, "TIE", 0.0)  # an untrained rater finds everything alike

@@ -27,6 +27,9 @@ from tests.evaluation.synthetic import (
     make_scores,
 )
 
+# All in one process, which makes the module's fixtures once.
+pytestmark = pytest.mark.xdist_group("report headline")
+
 
 def read(scores):
     comparison = compare_all(scores, replicates=300)

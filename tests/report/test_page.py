@@ -26,6 +26,9 @@ from tests.evaluation.synthetic import (
     make_shards,
 )
 
+# All in one process, which makes the module's fixtures once.
+pytestmark = pytest.mark.xdist_group("report page")
+
 NASTY = "<script>alert('a')</script> & \"A cat\"</script>"
 
 
@@ -264,11 +267,16 @@ def test_the_default_reads_as_the_papers_comparison(joint):
 class TestManyMethods:
     @pytest.fixture(scope="class")
     @classmethod
-    def page(cls):
+    def html(cls):
         learners = ("dpok", "dpok_no_kl", "dpok_value", "dpok_one_update", "rwr")
-        return Page(
-            make_report(("color", "count"), methods=MANY, effects=MANY_EFFECTS, learners=learners)
+        return make_report(
+            ("color", "count"), methods=MANY, effects=MANY_EFFECTS, learners=learners
         )
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def page(cls, html):
+        return Page(html)
 
     def test_it_speaks_of_all_of_them(self, page):
         for words in (
@@ -293,12 +301,11 @@ class TestManyMethods:
         assert len(figures) == 3 + 2 + 3
         assert all(figure["data"] for figure in figures)
 
-    def test_a_wide_figure_says_how_wide(self):
-        html = make_report(("color",), methods=MANY, effects=MANY_EFFECTS)
-        assert 'class="wide scroll"' in html
-        assert re.search(r'class="plot" style="min-height:\d+px;min-width:\d+px"', html) is None
-        joint = make_report(("color", "count"), methods=MANY, effects=MANY_EFFECTS)
-        assert re.search(r'class="plot" style="min-height:\d+px;min-width:\d+px"', joint)
+    def test_a_wide_figure_says_how_wide(self, html):
+        single = make_report(("color",), methods=MANY, effects=MANY_EFFECTS)
+        assert 'class="wide scroll"' in single
+        assert re.search(r'class="plot" style="min-height:\d+px;min-width:\d+px"', single) is None
+        assert re.search(r'class="plot" style="min-height:\d+px;min-width:\d+px"', html)
 
 
 class TestPictures:

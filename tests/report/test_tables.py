@@ -11,6 +11,9 @@ from dpok_pipeline.report.tables import (
 )
 from tests.evaluation.synthetic import MANY, MANY_EFFECTS, METHODS, compare_all, make_scores
 
+# All in one process, which makes the module's fixtures once.
+pytestmark = pytest.mark.xdist_group("report tables")
+
 
 @pytest.fixture(scope="module")
 def comparison():

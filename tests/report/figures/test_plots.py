@@ -17,6 +17,9 @@ from tests.evaluation.synthetic import (
     make_scores,
 )
 
+# All in one process, which makes the module's fixtures once.
+pytestmark = pytest.mark.xdist_group("report plots")
+
 
 @pytest.fixture(scope="module")
 def comparison():

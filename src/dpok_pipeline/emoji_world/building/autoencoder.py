@@ -25,6 +25,8 @@ from dpok_pipeline.emoji_world.vocabulary import (
 
 # Weight of the KL to a standard normal, which is only to keep the latents bounded.
 LATENT_KL_WEIGHT = 1e-6
+#: Scenes by which the scale of latents is measured.
+SCALED_BY = 512
 
 
 def new_autoencoder() -> AutoencoderKL:
@@ -106,8 +108,8 @@ def train_autoencoder(
 def set_scaling_factor(
     network: AutoencoderKL, sprites: SpriteSheet, rng: np.random.Generator
 ) -> None:
-    """Register 1 / standard deviation of the latents, measured on 512 ordinary scenes."""
-    scenes = [noisy_scene(sample_caption(rng), rng) for _ in range(512)]
+    """Register 1 / standard deviation of the latents, measured on ordinary scenes."""
+    scenes = [noisy_scene(sample_caption(rng), rng) for _ in range(SCALED_BY)]
     images = to_tensor([render(scene, sprites, rng) for scene in scenes]) * 2 - 1
     latents = network.encode(images).latent_dist.mean
     network.register_to_config(scaling_factor=1.0 / latents.std().item())
