@@ -59,10 +59,8 @@ format: install ## Let ruff put the files in order
 test: install ## Linters and, beside them, all tests
 	$(MAKE) --jobs 2 lint pytest
 
-# Three processes on two cores: tests of killed processes, servers and browsers wait for a tenth of
-# their time.
 pytest: install ## All tests, with the coverage floor of the engine
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadgroup $(COVERAGE) \
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup $(COVERAGE) \
 		--cov-report=term --cov-fail-under=90
 
 bench: install ## Speed and memory of rollout and update, against the machine's own rate

@@ -312,9 +312,9 @@ def test_an_unknown_environment(kedro_run: Command) -> None:
     ("kind", "expected"),
     [
         ("tests.project.NotANumber", "no finite score"),
-        ("tests.project.WrongShape", "shape"),
-        ("tests.project.NoSuchScorer", "NoSuchScorer"),
         ("image_rewrd", "image_rewrd"),
+        pytest.param("tests.project.WrongShape", "shape", marks=pytest.mark.stress),
+        pytest.param("tests.project.NoSuchScorer", "NoSuchScorer", marks=pytest.mark.stress),
     ],
 )
 def test_a_bad_reward(

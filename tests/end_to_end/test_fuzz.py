@@ -12,6 +12,8 @@ from benchmarks.fuzz.project import Project
 
 pytestmark = pytest.mark.xdist_group("whole run")
 
+#: What users write most; the others are tried with the long series.
+ALWAYS = ("prompts", "parameters")
 KEPT_CASES = [Case(**json.loads(line)) for line in KEPT.read_text(encoding="utf-8").splitlines()]
 
 
@@ -21,7 +23,10 @@ def own_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         yield project
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.stress) for name in FAMILIES],
+)
 def test_inputs_work_or_are_refused_in_one_line(own_project: Project, family: str) -> None:
     drawn = draw(FAMILIES[family].cases(own_project.template), number=1, chosen=None)
     cases = [*drawn, *(case for case in KEPT_CASES if case.family == family)]

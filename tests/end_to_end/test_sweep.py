@@ -105,6 +105,7 @@ def test_a_sweep_that_is_stopped_goes_on_with_what_is_missing(
     assert len(runs(folder)) == 3
 
 
+@pytest.mark.stress
 def test_a_setting_that_diverges_ends_no_sweep_but_one_of_nothing_else(
     folder: Path, sweep: Sweep
 ) -> None:

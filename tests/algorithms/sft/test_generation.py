@@ -189,6 +189,7 @@ shards(load_base_model(describe_base_model(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
+@pytest.mark.stress
 def test_a_killed_process_redoes_one_shard(
     tiny_model: DiffusionModel, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
