@@ -93,7 +93,10 @@ def test_every_algorithm_goes_on_bit_for_bit(
     assert {key: parts.summary[key] for key in kept} == {key: whole.summary[key] for key in kept}
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name == "dpok" else pytest.mark.stress) for name in ALGORITHMS],
+)
 def test_every_algorithm_goes_on_from_each_of_its_checkpoints(
     tiny_model: DiffusionModel, tmp_path: Path, name: str
 ) -> None:

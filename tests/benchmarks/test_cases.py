@@ -41,6 +41,7 @@ def test_flops_of_a_matrix_product() -> None:
     assert count_flops(lambda: left @ right) == 2 * 2 * 3 * 5
 
 
+@pytest.mark.stress
 def test_every_case_is_measured(tiny_model: DiffusionModel) -> None:
     setting = Setting(
         tiny_model, Brightness(), SamplingConfig(ddim_steps=2, guidance_scale=3), repeats=1

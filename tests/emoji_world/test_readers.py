@@ -104,6 +104,7 @@ def test_the_judge_refuses_what_it_cannot_read() -> None:
         judge.score(torch.rand(1, 3, 64, 64), ["A unicorn."])
 
 
+@pytest.mark.stress
 def test_the_reward_learns_to_rank_the_pairs_it_is_shown(sprites: GarblingSprites) -> None:
     """A green rabbit above a natural one, shown again and again, must come out above it."""
     rng = np.random.default_rng(3)

@@ -162,7 +162,11 @@ def test_a_worker_that_hangs_is_killed_after_the_timeout(
 
 
 @pytest.mark.parametrize(
-    ("function", "error"), [(refuse, InputError), (break_down, ZeroDivisionError)]
+    ("function", "error"),
+    [
+        (refuse, InputError),
+        pytest.param(break_down, ZeroDivisionError, marks=pytest.mark.stress),
+    ],
 )
 def test_an_error_ends_the_run_once_the_others_have_saved(
     tmp_path: Path, function: Any, error: type[Exception]
