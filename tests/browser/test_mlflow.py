@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,14 @@ def server(finished: Outcome, project: Path) -> Iterator[str]:
         assert time.monotonic() < until
         time.sleep(0.2)
     yield link
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait()
+    try:
+        # Whoever stops the command has stopped the server: MLflow has taken its place.
+        process.terminate()
+        process.wait(timeout=30)
+        assert not answers(int(port))
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def answers(port: int) -> bool:

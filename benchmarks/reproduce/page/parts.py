@@ -80,11 +80,12 @@ def kl_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     for size in KL.sizes:
         for name in methods:
             one = estimate(rows, size, [name], KL.experiments, luck)
-            both = estimate(rows, size, sorted({"dpok", name}), KL.experiments, luck)
+            varied = name != "dpok"
+            both = estimate(rows, size, ["dpok", name], KL.experiments, luck) if varied else None
             if one is not None:
                 label = method_labels(KL.env)[name].label
                 gained = [
-                    difference_between(both, scale, name, "dpok") if both and name != "dpok" else ""
+                    difference_between(both, scale, name, "dpok") if both else ""
                     for scale in GAIN_AND_COST
                 ]
                 levels = level_cells(one, name, scales)
