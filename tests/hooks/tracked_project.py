@@ -165,7 +165,7 @@ class Project:
         manager.hook.after_pipeline_run(run_result=result, **shared)
 
     def stop(self, error: type[BaseException] = KeyboardInterrupt, **options: Any) -> None:
-        """Run until training raises an error."""
+        """Run until training raises an error. Its process ends with it, and that one's threads."""
 
         def crash() -> None:
             raise error("stopped here")
@@ -173,6 +173,7 @@ class Project:
         self.crash = crash
         with pytest.raises(error, match="stopped here"):
             self.run(**options)
+        self.hooks._system.stop()
         self.crash = lambda: None
 
     @property
