@@ -53,11 +53,14 @@ def write_sheets(
 
     Returns:
         The sheets of the largest number of images that has strips: of the base model and of all
-        methods that have one for every experiment; none where there is no such number.
+        methods that have one for every pictured experiment; none where there is no such number.
 
     Raises:
         InputError: A strip is no picture.
     """
+    if not series.pictured:
+        return []
+    pictured = series.pictured[0]
     names = {BASE.name, *(method.name for method in methods)}
     units = [
         unit
@@ -65,19 +68,19 @@ def write_sheets(
         if one is not None
         for unit in one.units()
         if one.is_pictured(unit)
+        and pictured.holds(unit)
         and unit.method in names
-        and unit.experiment in series.experiments
         # A partner's base model is the series' own.
         and (one is series or unit.method != BASE.name)
     ]
-    for images in sorted(series.pictured, reverse=True):
+    for images in sorted(pictured.sizes, reverse=True):
         there = [
             unit
             for unit in units
             if unit.images in (0, images) and strip_path(project, unit).is_file()
         ]
         count = Counter(unit.method for unit in there)
-        shown = [unit for unit in there if count[unit.method] == len(series.experiments)]
+        shown = [unit for unit in there if count[unit.method] == len(pictured.experiments)]
         if {BASE.name} < {unit.method for unit in shown}:
             return [
                 _write_sheet(
@@ -87,7 +90,7 @@ def write_sheets(
                     methods,
                     images,
                 )
-                for experiment in series.experiments
+                for experiment in pictured.experiments
             ]
     return []
 

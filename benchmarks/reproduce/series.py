@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 RESULTS = Path("benchmarks/results/reproduce")
 PAGE, IMAGES = Path("docs/results.md"), Path("docs/images")
@@ -49,6 +50,25 @@ class Unit:
         return f"{self.experiment}: {self.method}, {self.images} images, seed {self.seed}"
 
 
+class Pictured(NamedTuple):
+    """Units whose first pictures are kept beside their rows, and the base model's with them.
+
+    Attributes:
+        sizes: Numbers of images.
+        seed: The training seed.
+        experiments: Names of the experiments.
+    """
+
+    sizes: tuple[int, ...]
+    seed: int
+    experiments: tuple[str, ...]
+
+    def holds(self, unit: Unit) -> bool:
+        """Return whether a unit is one of them."""
+        trained = unit.seed == self.seed and unit.images in self.sizes
+        return unit.experiment in self.experiments and (trained or unit.method == BASE)
+
+
 @dataclass(frozen=True, eq=False)
 class Series:
     """Units that belong to one question.
@@ -64,8 +84,8 @@ class Series:
         prompts: File with the prompts of all experiments.
         params: What differs from the environment, as for `kedro run --params`.
         beside: Name of a series whose methods these are compared with.
-        pictured: Numbers of images at which the first training seed's pictures are kept, and the
-            base model's with them.
+        pictured: Whose pictures are kept. The series' own sheets show the first; further ones are
+            for series that are compared with this one.
     """
 
     name: str
@@ -78,11 +98,11 @@ class Series:
     prompts: Path = PROMPTS
     params: str = ""
     beside: str = ""
-    pictured: tuple[int, ...] = ()
+    pictured: tuple[Pictured, ...] = ()
 
     def is_pictured(self, unit: Unit) -> bool:
         """Return whether a unit's first pictures are kept beside its row."""
-        return bool(self.pictured) and unit.seed == 0 and unit.images in (0, *self.pictured)
+        return any(pictured.holds(unit) for pictured in self.pictured)
 
     def experiments_of(self, seed: int) -> tuple[str, ...]:
         """Return the experiments of a training seed."""
@@ -113,7 +133,7 @@ CURVE = Series(
     methods=("sft", "dpok", "dpok_official"),
     sizes=(240, 480, 960, 1920, 3840),
     largest={0: 3840, 1: 1920, 2: 960},
-    pictured=(960, 3840),
+    pictured=(Pictured((960, 3840), 0, PAPER), Pictured((480,), 1, ("color",))),
 )
 #: What each part of DPOK and of SFT does (paper, section 5.3 and appendices A.5, A.6 and B).
 ABLATIONS = Series(
@@ -129,6 +149,8 @@ ABLATIONS = Series(
     largest={0: 480, 1: 480},
     only={1: ("color",)},
     beside=CURVE.name,
+    # Of the seed with which two of the methods erase the picture.
+    pictured=(Pictured((480,), 1, ("color",)),),
 )  # fmt: skip
 #: What the KL term does in a long run (paper, section 5.3), on the paper's prompt for it.
 KL = Series(
@@ -139,7 +161,7 @@ KL = Series(
     largest={0: 3840, 1: 960},
     experiments=("color",),
     beside=CURVE.name,
-    pictured=(960, 3840),
+    pictured=(Pictured((960, 3840), 0, ("color",)),),
 )
 #: One model for 64 prompts (paper, section 5.5), 240 images of each in all.
 MANY = Series(
@@ -162,6 +184,6 @@ BIAS = Series(
     largest={0: 960, 1: 960},
     experiments=("bias",),
     prompts=Path("data/01_raw/prompts/bias.yml"),
-    pictured=(960,),
+    pictured=(Pictured((960,), 0, ("bias",)),),
 )
 SERIES = {series.name: series for series in (CURVE, ABLATIONS, KL, MANY, BIAS)}

@@ -36,7 +36,7 @@ def bias_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     scores = [metric(name).label for name in SHOWN]
     heads = ["prompt", "method", "seeds", *scores, "Judge against base"]
     yield table(heads, lines)
-    yield from show_sheets(project, BIAS, BIAS.methods, "The same noises, training seed 0:")
+    yield from show_sheets(project, BIAS, BIAS.methods)
 
 
 def _lines(rows: Rows, size: int, split: str, luck: Luck) -> Iterator[list[str]]:

@@ -70,8 +70,7 @@ def curve_sections(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     }
     yield from images_needed(means, _base(found).cells["image_reward", BASE].mean)
     yield from _prompt_by_prompt(rows, images, luck)
-    caption = "What each method makes of the same noises, training seed 0:"
-    yield from show_sheets(project, CURVE, CURVE.methods, caption)
+    yield from show_sheets(project, CURVE, CURVE.methods)
     yield from _learning_curves(images, rows)
     yield "## Reward against KL\n"
     yield "![Reward against KL](images/reward_against_kl.svg)\n"

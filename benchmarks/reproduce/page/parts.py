@@ -60,6 +60,8 @@ def ablations_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     yield from _no_setting_of_sft(same, size, luck)
     for experiment in dict.fromkeys(name for names in ABLATIONS.only.values() for name in names):
         yield from _seed_by_seed(rows, size, experiment)
+    shown = ("dpok", *_varying("dpok"), "sft", *_varying("sft"))
+    yield from show_sheets(project, ABLATIONS, shown)
 
 
 def kl_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
@@ -74,7 +76,8 @@ def kl_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
         return
     yield "## Reward without the KL term\n"
     prompts = join_words([f"`{name}`" for name in KL.experiments])
-    yield f"On the prompt of {prompts}, as in the paper's figure 4. DPOK's own β is 0.01.\n"
+    own = methods_of(KL.env)["dpok"].training.model_dump()["kl_weight"]
+    yield f"On the prompt of {prompts}, as in the paper's figure 4. DPOK's own β is {own:g}.\n"
     methods = ("dpok", *KL.methods)
     lines, scales = [], ("image_reward", "judge", "aesthetic", "saturation", "kl")
     for size in KL.sizes:
@@ -94,7 +97,7 @@ def kl_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     compared = [f"{metric(scale).label} against DPOK" for scale in GAIN_AND_COST]
     yield table([*heads, *compared], lines)
     yield "Levels are over all seeds of a method, differences over those that both have.\n"
-    yield from show_sheets(project, KL, methods, "The same noises, training seed 0:")
+    yield from show_sheets(project, KL, methods)
 
 
 def _estimates(
@@ -110,6 +113,11 @@ def _estimates(
 
 def _reference(method: str) -> str:
     return "sft" if methods_of(ABLATIONS.env)[method].algorithm == "sft" else "dpok"
+
+
+def _varying(reference: str) -> list[str]:
+    """Return the names of the methods that vary a reference."""
+    return [name for name in ABLATIONS.methods if _reference(name) == reference]
 
 
 def _parts_table(found: Mapping[str, Estimates], reference: str) -> str:
@@ -146,7 +154,7 @@ def _draw(images: Path, found: Mapping[str, Estimates]) -> None:
 def _no_setting_of_sft(rows: Rows, size: int, luck: Luck) -> Iterator[str]:
     """Say whether a setting of SFT has both DPOK's reward and its aesthetic score."""
     lines = []
-    for name in ("sft", *(name for name in ABLATIONS.methods if _reference(name) == "sft")):
+    for name in ("sft", *_varying("sft")):
         one = estimate(rows, size, ["dpok", name], ABLATIONS.experiments, luck)
         if one is not None:
             both = {scale: difference(one, scale, "dpok", name) for scale in GAIN_AND_COST}

@@ -10,20 +10,18 @@ from benchmarks.reproduce.pictures import write_sheets
 from benchmarks.reproduce.series import IMAGES, Series
 
 
-def show_sheets(
-    project: Path, series: Series, methods: Sequence[str], caption: str
-) -> Iterator[str]:
-    """Write a series' sheets and show them below a caption; nothing where there are none.
+def show_sheets(project: Path, series: Series, methods: Sequence[str]) -> Iterator[str]:
+    """Write a series' sheets and show them below a line; nothing where there are none.
 
     Args:
         project: The project's folder.
         series: Whose pictures they are.
         methods: Names of the methods, in the order of the rows.
-        caption: A line above the sheets.
     """
     labels = [method_labels(series.env)[name] for name in methods]
     sheets = write_sheets(project, series, project / IMAGES, labels)
     if sheets:
-        yield f"{caption}\n"
+        seed = series.pictured[0].seed
+        yield f"What each method makes of the same noises, training seed {seed}:\n"
     for sheet in sheets:
         yield f"![What each method makes of the same noises](images/{sheet.name})\n"

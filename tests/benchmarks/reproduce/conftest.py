@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from benchmarks.reproduce.making import make_all
-from benchmarks.reproduce.series import SERIES, Series
+from benchmarks.reproduce.series import SERIES, Pictured, Series
 
 from tests.project import make_project
 
 TWO = ("color", "count")
-SMALL = Series("small", "smoke", ("sft", "dpok"), (8, 16), {0: 16, 1: 8}, TWO, pictured=(16,))
+PICTURED = (Pictured((16,), 0, TWO),)
+SMALL = Series("small", "smoke", ("sft", "dpok"), (8, 16), {0: 16, 1: 8}, TWO, pictured=PICTURED)
 
 
 @contextmanager

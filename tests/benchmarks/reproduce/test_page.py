@@ -33,7 +33,7 @@ from benchmarks.reproduce.page.luck import (
 from benchmarks.reproduce.page.tables import level_cell
 from benchmarks.reproduce.pictures import strip_path
 from benchmarks.reproduce.rows import KEPT, Row, read_row, read_rows, write_row
-from benchmarks.reproduce.series import BASE, PAGE, SERIES, Series, Unit
+from benchmarks.reproduce.series import BASE, PAGE, SERIES, Pictured, Series, Unit
 
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.intervals import Interval
@@ -122,7 +122,7 @@ def small(name: str, methods: tuple[str, ...], sizes: tuple[int, ...], *experime
         experiments,
         only=only,
         beside=beside,
-        pictured=(16,),
+        pictured=(Pictured((16,), 0, experiments),),
     )
 
 
@@ -181,6 +181,8 @@ def test_the_page_is_written_from_rows_alone(made: Path, series: Mapping[str, Se
     # Of the curve no method has all of its pictures any more.
     assert [*sorted(pictures)] == [
         "ablations.svg",
+        "ablations_color.webp",
+        "ablations_count.webp",
         "bias_count.webp",
         "kl_color.webp",
         "learning_curves.svg",

@@ -15,14 +15,14 @@ from benchmarks.reproduce.making import is_missing, make_all
 from benchmarks.reproduce.page.many import question_of
 from benchmarks.reproduce.pictures import strip_path, write_sheets
 from benchmarks.reproduce.rows import read_row, read_rows, scores_of
-from benchmarks.reproduce.series import BIAS, CURVE, KL, MANY, PAPER, SERIES, Series
+from benchmarks.reproduce.series import BIAS, CURVE, MANY, PAPER, SERIES, Pictured, Series
 from PIL import Image
 
 from dpok_pipeline.emoji_world.captions import parse
 from dpok_pipeline.errors import InputError
 from dpok_pipeline.evaluation.names import MethodLabel
 from dpok_pipeline.files.yaml_files import read_yaml
-from tests.benchmarks.reproduce.conftest import SMALL, TWO
+from tests.benchmarks.reproduce.conftest import PICTURED, SMALL, TWO
 from tests.project import ROOT
 
 # All in one process, which measures the small series once.
@@ -224,7 +224,8 @@ def test_a_series_is_pictured_beside_its_partner(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the partner only the methods that are asked for, and the base model once."""
-    beside = Series("beside", "smoke", ("sft",), (16,), {0: 16}, ("color",), pictured=(16,))
+    beside = Series("beside", "smoke", ("sft",), (16,), {0: 16}, ("color",))
+    beside = replace(beside, pictured=(Pictured((16,), 0, ("color",)),))
     ours = replace(beside, name="ours", methods=("dpok",), beside="beside")
     for one in (beside, ours):
         monkeypatch.setitem(SERIES, one.name, one)
@@ -243,7 +244,28 @@ def test_a_series_is_pictured_beside_its_partner(
 
 
 def test_the_series_of_the_paper_have_partners_that_there_are() -> None:
-    for series in SERIES.values():
-        assert not series.beside or series.beside in SERIES
     assert {CURVE.name} == {series.beside for series in SERIES.values() if series.beside}
-    assert {*KL.pictured} <= {*CURVE.pictured}
+    for series in SERIES.values():
+        partner = SERIES[series.beside or series.name]
+        for pictured in series.pictured[:1]:
+            # The partner has all the pictures that stand beside the series' own.
+            assert any(
+                {*pictured.sizes} <= {*one.sizes}
+                and pictured.seed == one.seed
+                and {*pictured.experiments} <= {*one.experiments}
+                for one in partner.pictured
+            )
+
+
+def test_pictures_are_of_the_sizes_seed_and_experiments_that_are_named() -> None:
+    series = replace(SMALL, pictured=(PICTURED[0], Pictured((8,), 1, ("count",))))
+    pictured = {unit.path.name for unit in series.units() if series.is_pictured(unit)}
+    assert pictured == {
+        "base_seed-0_images-00000.json",
+        "sft_seed-0_images-00016.json",
+        "dpok_seed-0_images-00016.json",
+        "sft_seed-1_images-00008.json",
+        "dpok_seed-1_images-00008.json",
+    }
+    only = [unit for unit in series.units() if unit.seed == 1 and series.is_pictured(unit)]
+    assert {unit.experiment for unit in only} == {"count"}
