@@ -41,15 +41,20 @@ def write_strip(project: Path, unit: Unit, drawn: Shards) -> None:
 
 
 def write_sheets(
-    project: Path, series: Series, folder: Path, methods: Sequence[MethodLabel]
+    project: Path,
+    series: Series,
+    folder: Path,
+    methods: Sequence[MethodLabel],
+    part: str = "",
 ) -> list[Path]:
     """Put the strips of base model and methods below one another, an experiment a sheet.
 
     Args:
         project: The project's folder.
         series: Whose units they are, with those of the series that they are compared with.
-        folder: The folder of the sheets, which are named by series and experiment.
+        folder: The folder of the sheets, which are named by series, experiment and part.
         methods: How the methods are shown, in the order of the rows.
+        part: Which part of the series' methods they are; empty for all.
 
     Returns:
         The sheets of the largest number of images that has strips: of the base model and of all
@@ -84,7 +89,7 @@ def write_sheets(
         if {BASE.name} < {unit.method for unit in shown}:
             return [
                 _write_sheet(
-                    folder / f"{series.name}_{experiment}.webp",
+                    folder / f"{'_'.join(filter(None, [series.name, experiment, part]))}.webp",
                     project,
                     [unit for unit in shown if unit.experiment == experiment],
                     methods,

@@ -60,8 +60,8 @@ def ablations_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:
     yield from _no_setting_of_sft(same, size, luck)
     for experiment in dict.fromkeys(name for names in ABLATIONS.only.values() for name in names):
         yield from _seed_by_seed(rows, size, experiment)
-    shown = ("dpok", *_varying("dpok"), "sft", *_varying("sft"))
-    yield from show_sheets(project, ABLATIONS, shown)
+    for reference in ("dpok", "sft"):
+        yield from show_sheets(project, ABLATIONS, (reference, *_varying(reference)), reference)
 
 
 def kl_section(rows: Rows, project: Path, luck: Luck) -> Iterator[str]:

@@ -181,8 +181,8 @@ def test_the_page_is_written_from_rows_alone(made: Path, series: Mapping[str, Se
     # Of the curve no method has all of its pictures any more.
     assert [*sorted(pictures)] == [
         "ablations.svg",
-        "ablations_color.webp",
-        "ablations_count.webp",
+        "ablations_color_dpok.webp",
+        "ablations_count_dpok.webp",
         "bias_count.webp",
         "kl_color.webp",
         "learning_curves.svg",
