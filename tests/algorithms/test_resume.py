@@ -15,6 +15,7 @@ from dpok_pipeline.diffusion.base_model import DiffusionModel
 from dpok_pipeline.training.tracking import NullTracker, Tracker, TrainingResult
 from tests.algorithms.sft.test_train import samples
 from tests.algorithms.support import LORA, PROMPTS, SAMPLING, Brightness, lora_bytes
+from tests.stressed import always_or_stressed
 
 STEPS = 4
 # Small, and large enough for every weight to move; an algorithm takes those that it has.
@@ -93,10 +94,7 @@ def test_every_algorithm_goes_on_bit_for_bit(
     assert {key: parts.summary[key] for key in kept} == {key: whole.summary[key] for key in kept}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name == "dpok" else pytest.mark.stress) for name in ALGORITHMS],
-)
+@pytest.mark.parametrize("name", always_or_stressed(ALGORITHMS, ("dpok",)))
 def test_every_algorithm_goes_on_from_each_of_its_checkpoints(
     tiny_model: DiffusionModel, tmp_path: Path, name: str
 ) -> None:

@@ -10,6 +10,8 @@ from benchmarks.fuzz.__main__ import FAMILIES, KEPT, try_family
 from benchmarks.fuzz.cases import Case, draw
 from benchmarks.fuzz.project import Project
 
+from tests.stressed import always_or_stressed
+
 pytestmark = pytest.mark.xdist_group("whole run")
 
 #: What users write most; the others are tried with the long series.
@@ -23,10 +25,7 @@ def own_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         yield project
 
 
-@pytest.mark.parametrize(
-    "family",
-    [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.stress) for name in FAMILIES],
-)
+@pytest.mark.parametrize("family", always_or_stressed(FAMILIES, ALWAYS))
 def test_inputs_work_or_are_refused_in_one_line(own_project: Project, family: str) -> None:
     drawn = draw(FAMILIES[family].cases(own_project.template), number=1, chosen=None)
     cases = [*drawn, *(case for case in KEPT_CASES if case.family == family)]

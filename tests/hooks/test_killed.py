@@ -18,6 +18,7 @@ from tests.forked import PROCESSES
 from tests.hooks import killed_command
 from tests.hooks.tracked_project import FIRST, SECOND
 from tests.project import mlflow_store
+from tests.stressed import always_or_stressed
 
 pytestmark = pytest.mark.xdist_group("processes")
 
@@ -126,10 +127,7 @@ def order(tmp_path_factory: pytest.TempPathFactory, database: Path) -> list[str]
 WINDOWS = ("a version is registered",)
 
 
-@pytest.mark.parametrize(
-    "point",
-    [pytest.param(point, marks=() if point in WINDOWS else pytest.mark.stress) for point in POINTS],
-)
+@pytest.mark.parametrize("point", always_or_stressed(POINTS, WINDOWS))
 def test_killed_just_after(point: str, folder: Path, order: list[str]) -> None:
     name, number = POINTS[point]
     at = [index for index, write in enumerate(order, start=1) if write == name][number - 1]

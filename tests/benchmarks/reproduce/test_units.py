@@ -224,8 +224,8 @@ def test_a_series_is_pictured_beside_its_partner(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the partner only the methods that are asked for, and the base model once."""
-    beside = Series("beside", "smoke", ("sft",), (16,), {0: 16}, ("color",))
-    beside = replace(beside, pictured=(Pictured((16,), 0, ("color",)),))
+    pictured = (Pictured((16,), 0, ("color",)),)
+    beside = Series("beside", "smoke", ("sft",), (16,), {0: 16}, ("color",), pictured=pictured)
     ours = replace(beside, name="ours", methods=("dpok",), beside="beside")
     for one in (beside, ours):
         monkeypatch.setitem(SERIES, one.name, one)
@@ -246,6 +246,7 @@ def test_a_series_is_pictured_beside_its_partner(
 def test_the_series_of_the_paper_have_partners_that_there_are() -> None:
     assert {CURVE.name} == {series.beside for series in SERIES.values() if series.beside}
     for series in SERIES.values():
+        assert not series.beside or series.beside in SERIES
         partner = SERIES[series.beside or series.name]
         for pictured in series.pictured[:1]:
             # The partner has all the pictures that stand beside the series' own.
